@@ -1,0 +1,7 @@
+//! Kubernetes objects as values: schema, strict decoding, defaults, validation, patches, selectors, tables, and the snapshots
+//! that readers keep of them.
+//!
+//! Pure: no socket, file, clock or randomness. HTTP and storage belong to `stead-apiserver`, list and watch to `stead-client`.
+
+pub mod field;
+pub mod resource;

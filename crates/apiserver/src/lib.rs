@@ -1,0 +1,1 @@
+//! The Kubernetes API over a store: resources, admission, allocators, watch streams, tables, discovery, TLS.

@@ -1,0 +1,1 @@
+//! One pure module per controller, (snapshot, now) to writes and outcome, and the one shell that runs them.

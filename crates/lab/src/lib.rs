@@ -1,0 +1,1 @@
+//! `stead up`: namespaces, fabric and supervisor of a whole cluster on one machine.

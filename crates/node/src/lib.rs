@@ -1,0 +1,1 @@
+//! The node agent: pods as OCI containers, their network, probes and logs.

@@ -1,0 +1,1 @@
+//! The Service proxy daemon: one event loop from watch events to kernel.
