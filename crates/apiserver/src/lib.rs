@@ -1,1 +1,3 @@
 //! The Kubernetes API over a store: resources, admission, allocators, watch streams, tables, discovery, TLS.
+
+pub mod pki;
