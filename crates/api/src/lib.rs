@@ -4,4 +4,7 @@
 //! Pure: no socket, file, clock or randomness. HTTP and storage belong to `stead-apiserver`, list and watch to `stead-client`.
 
 pub mod field;
+pub mod meta;
+pub mod names;
 pub mod resource;
+pub mod table;
