@@ -1,0 +1,71 @@
+//! The first process of a lab's PID namespace (`stead anchor`): it ends when its supervisor does, and the kernel then ends all others.
+//!
+//! It gives the lab a `/proc` of its own, says so on standard output, buries orphans, and watches standard input: the
+//! supervisor holds the other end of that pipe, and the end of it is the end of the lab.
+
+use std::{
+    io::{self, Write},
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MsFlags, mount},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+};
+
+/// What the anchor writes once the namespace is ready.
+pub(crate) const READY: u8 = b'r';
+
+/// Runs until standard input ends.
+///
+/// # Errors
+/// Where `/proc` cannot be mounted or signals cannot be read; the lab must not start then.
+pub fn run() -> io::Result<()> {
+    mount(
+        Some("proc"),
+        "/proc",
+        Some("proc"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None::<&str>,
+    )?;
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let mut out = io::stdout();
+    out.write_all(&[READY])?;
+    out.flush()?;
+    let stdin = io::stdin();
+    while !ended_or_signalled(stdin.as_fd(), &signals)? {
+        bury_orphans();
+    }
+    Ok(())
+}
+
+/// Waits for something to happen. Whether standard input has ended.
+fn ended_or_signalled(stdin: BorrowedFd<'_>, signals: &SignalFd) -> io::Result<bool> {
+    let mut sources = [PollFd::new(stdin, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut sources, PollTimeout::NONE) {
+        Err(Errno::EINTR) => return Ok(false),
+        result => result?,
+    };
+    if sources[0].any().unwrap_or(true) {
+        return Ok(true);
+    }
+    while signals.read_signal()?.is_some() {}
+    Ok(false)
+}
+
+fn bury_orphans() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            return;
+        }
+    }
+}

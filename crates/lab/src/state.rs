@@ -1,0 +1,182 @@
+//! What a running lab leaves for other commands to find: a directory per name, a lock that says whether it lives, and a state file.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use stead_sys::namespace::Namespace;
+
+const LOCK: &str = "lock";
+const STATE: &str = "lab.json";
+
+/// The directory of a lab under `base` (`/run/stead` unless told otherwise).
+pub fn directory(base: &Path, name: &str) -> PathBuf {
+    base.join(name)
+}
+
+/// The exclusive right to a lab's name; given up when dropped or when the process ends in whatever way.
+#[derive(Debug)]
+pub struct Claim {
+    directory: PathBuf,
+    lock: Flock<File>,
+}
+
+/// What `stead exec-node` and `stead down` need to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub name: String,
+    /// Process id of the supervisor.
+    pub supervisor: i32,
+    pub kubeconfig: PathBuf,
+    /// Hosts of the lab, each with the number of the supervisor's descriptor that holds its network namespace.
+    pub hosts: Vec<(String, i32)>,
+    pub processes: Vec<ProcessState>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessState {
+    pub name: String,
+    pub pid: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(
+        "a lab named {name} is running already: choose another name with --name, or end it with `stead down --name {name}`"
+    )]
+    Taken { name: String },
+    #[error("no lab named {name} is running: start one with `stead up --name {name}`")]
+    NotRunning { name: String },
+    #[error("lab {lab} has no host {host}: it has {known}")]
+    NoHost { lab: String, host: String, known: String },
+    #[error("{step} {path} failed")]
+    File { step: &'static str, path: PathBuf, source: io::Error },
+    #[error("{path} is no state of a lab")]
+    Malformed { path: PathBuf, source: serde_json::Error },
+}
+
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::File { step, path, source }
+}
+
+impl Claim {
+    /// Takes the name, or says that it is taken. Changes nothing but the directory and its lock file.
+    pub fn take(base: &Path, name: &str) -> Result<Self, StateError> {
+        let directory = directory(base, name);
+        fs::create_dir_all(&directory).map_err(failed("making directory", &directory))?;
+        let path = directory.join(LOCK);
+        let file = File::options().create(true).append(true).open(&path).map_err(failed("opening", &path))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { directory, lock }),
+            Err(_) => Err(StateError::Taken { name: name.to_owned() }),
+        }
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Publishes the state, whole or not at all.
+    pub fn write(&self, state: &State) -> Result<(), StateError> {
+        let path = self.directory.join(STATE);
+        let fresh = self.directory.join("lab.json.new");
+        let text = serde_json::to_vec_pretty(state).expect("a state has only text keys");
+        fs::write(&fresh, text).map_err(failed("writing", &fresh))?;
+        fs::rename(&fresh, &path).map_err(failed("renaming to", &path))
+    }
+
+    /// Removes the whole directory and gives the name up.
+    pub fn release(self) -> Result<(), StateError> {
+        let removed = fs::remove_dir_all(&self.directory).map_err(failed("removing", &self.directory));
+        drop(self.lock);
+        removed
+    }
+}
+
+/// The state of a lab that runs now.
+pub fn find(base: &Path, name: &str) -> Result<State, StateError> {
+    let not_running = || StateError::NotRunning { name: name.to_owned() };
+    let directory = directory(base, name);
+    let lock = File::open(directory.join(LOCK)).map_err(|_| not_running())?;
+    // Who gets the lock proves that nobody holds it: what the directory says is of a lab that is gone.
+    if Flock::lock(lock, FlockArg::LockSharedNonblock).is_ok() {
+        return Err(not_running());
+    }
+    let path = directory.join(STATE);
+    let text = fs::read(&path).map_err(|_| not_running())?;
+    serde_json::from_slice(&text).map_err(|source| StateError::Malformed { path, source })
+}
+
+impl State {
+    /// The network namespace of a host.
+    pub fn namespace(&self, host: &str) -> Result<Namespace, StateError> {
+        let Some((_, fd)) = self.hosts.iter().find(|(name, _)| name == host) else {
+            let known = self.hosts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(StateError::NoHost { lab: self.name.clone(), host: host.to_owned(), known });
+        };
+        let path = PathBuf::from(format!("/proc/{}/fd/{fd}", self.supervisor));
+        Namespace::open(&path).map_err(failed("opening", &path))
+    }
+
+    /// Hosts as they stand in the state: the descriptor numbers are this process's own.
+    pub fn hosts_of<'a>(hosts: impl Iterator<Item = (&'a str, &'a Namespace)>) -> Vec<(String, i32)> {
+        use std::os::fd::AsFd;
+        hosts.map(|(name, namespace)| (name.to_owned(), namespace.as_fd().as_raw_fd())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(name: &str) -> State {
+        State {
+            name: name.to_owned(),
+            supervisor: std::process::id() as i32,
+            kubeconfig: "/nowhere".into(),
+            hosts: Vec::new(),
+            processes: vec![ProcessState { name: "server".to_owned(), pid: 1 }],
+        }
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_free_again_afterwards() {
+        let base = tempfile::tempdir().unwrap();
+        let claim = Claim::take(base.path(), "a").unwrap();
+        assert!(matches!(Claim::take(base.path(), "a"), Err(StateError::Taken { name }) if name == "a"));
+        Claim::take(base.path(), "b").unwrap();
+        claim.release().unwrap();
+        assert!(!directory(base.path(), "a").exists());
+        Claim::take(base.path(), "a").unwrap();
+    }
+
+    #[test]
+    fn a_state_is_found_only_while_its_lab_lives() {
+        let base = tempfile::tempdir().unwrap();
+        assert!(matches!(find(base.path(), "a"), Err(StateError::NotRunning { .. })));
+        let claim = Claim::take(base.path(), "a").unwrap();
+        claim.write(&state("a")).unwrap();
+        assert_eq!(find(base.path(), "a").unwrap(), state("a"));
+        drop(claim);
+        let error = find(base.path(), "a").unwrap_err();
+        assert_eq!(error.to_string(), "no lab named a is running: start one with `stead up --name a`");
+    }
+
+    #[test]
+    fn a_host_is_entered_by_the_supervisors_descriptor() {
+        let namespace = Namespace::create().unwrap();
+        let mut state = state("a");
+        state.hosts = State::hosts_of([("node1", &namespace)].into_iter());
+        state.namespace("node1").unwrap().run(|| ()).unwrap();
+        let error = state.namespace("node9").unwrap_err();
+        assert_eq!(error.to_string(), "lab a has no host node9: it has node1");
+    }
+}
