@@ -1,0 +1,103 @@
+//! Namespace: the scope of names. It is deleted in two steps: DELETE marks it terminating, and the controller that has emptied it
+//! takes away the finalizer `kubernetes`.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    cell,
+    column::{AGE, NAME, shown},
+    value::{child, keep, list, set, text},
+};
+use crate::resource::{Resource, Strategy, Subresource};
+
+pub static RESOURCE: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    categories: &[],
+    namespaced: false,
+    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+    subresources: &[Subresource::Status, Subresource::Finalize],
+    definition: "io.k8s.api.core.v1.Namespace",
+    registry: "namespaces",
+    create_on_update: false,
+    delete_returns_object: true,
+    time_to_live: None,
+    columns: &[NAME, shown("Status", "string", "Active, or Terminating while it is being emptied."), AGE],
+    strategy: &Rules,
+};
+
+/// The finalizer in `spec.finalizers` that holds a namespace until all in it is gone.
+pub const FINALIZER: &str = "kubernetes";
+
+/// The label that holds the namespace's name, so that selectors can name it.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// What DELETE does first: the deletion time and phase Terminating. The namespace goes only when `spec.finalizers` and
+/// `metadata.finalizers` are empty, see [`is_finalized`].
+pub fn become_terminating(namespace: &mut Value, now: Timestamp) {
+    if text(namespace, "/metadata/deletionTimestamp").is_empty() {
+        let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        set(child(namespace, "metadata"), "deletionTimestamp", now);
+    }
+    set(child(namespace, "status"), "phase", "Terminating");
+}
+
+/// Whether nothing holds a terminating namespace any more.
+pub fn is_finalized(namespace: &Value) -> bool {
+    !text(namespace, "/metadata/deletionTimestamp").is_empty()
+        && list(namespace, "/spec/finalizers").is_empty()
+        && list(namespace, "/metadata/finalizers").is_empty()
+}
+
+/// PUT on `/finalize`: of `new` only `spec.finalizers` and metadata count.
+pub fn prepare_finalize(new: &mut Value, old: &Value) {
+    keep(new, old, "status");
+}
+
+#[derive(Debug)]
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let name = text(object, "/metadata/name").to_owned();
+        if !name.is_empty() {
+            set(child(child(object, "metadata"), "labels"), NAME_LABEL, name);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        set(object, "status", json!({"phase": "Active"}));
+        let spec = child(object, "spec");
+        if !list(spec, "/finalizers").iter().any(|finalizer| finalizer == FINALIZER) {
+            let mut finalizers = list(spec, "/finalizers").to_vec();
+            finalizers.push(FINALIZER.into());
+            set(spec, "finalizers", finalizers);
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+        keep(new, old, "spec");
+    }
+
+    fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
+        match path {
+            "name" => Some(text(object, "/metadata/name").to_owned()),
+            "status.phase" => Some(text(object, "/status/phase").to_owned()),
+            _ => None,
+        }
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["name", "status.phase"]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        vec![cell::name(object), text(object, "/status/phase").into(), cell::age(object, now)]
+    }
+}

@@ -1,0 +1,115 @@
+//! Pod: containers that share one network namespace on one node.
+//!
+//! The cell "Status" is a small logic of its own, in [`status`]; defaults, which Deployments and ReplicaSets share for their
+//! templates, are in [`default`].
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    ALL_VERBS, cell,
+    cell::{NONE, or},
+    column::{AGE, NAME, shown, wide},
+    value::{is_true, keep, list, set, text},
+};
+use crate::resource::{Resource, Strategy, Subresource};
+
+mod default;
+mod status;
+
+pub(crate) use default::default_template;
+
+pub static RESOURCE: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    plural: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[Subresource::Status, Subresource::Log, Subresource::Binding],
+    definition: "io.k8s.api.core.v1.Pod",
+    registry: "pods",
+    create_on_update: false,
+    delete_returns_object: true,
+    time_to_live: None,
+    columns: &[
+        NAME,
+        shown("Ready", "string", "How many containers are ready, of all."),
+        shown("Status", "string", "What the pod does, or what keeps it from doing so."),
+        shown("Restarts", "string", "How often containers were started again, and when last."),
+        AGE,
+        wide("IP", "string", "Address of the pod."),
+        wide("Node", "string", "Node that runs the pod."),
+        wide("Nominated Node", "string", "Node that the pod may come to once others have left it."),
+        wide("Readiness Gates", "string", "Conditions from outside that must hold for the pod to be ready."),
+    ],
+    strategy: &Rules,
+};
+
+const SELECTABLE: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+];
+
+#[derive(Debug)]
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        default::default_pod(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        set(object, "status", json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+    }
+
+    fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
+        match path {
+            "spec.hostNetwork" => Some(is_true(object, "/spec/hostNetwork").to_string()),
+            "status.podIPs" => {
+                let addresses: Vec<&str> =
+                    list(object, "/status/podIPs").iter().map(|address| text(address, "/ip")).collect();
+                Some(addresses.join(","))
+            }
+            _ if SELECTABLE.contains(&path) => Some(text(object, &format!("/{}", path.replace('.', "/"))).to_owned()),
+            _ => None,
+        }
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        SELECTABLE
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let summary = status::summarise(object);
+        let ip = text(object, "/status/podIPs/0/ip");
+        vec![
+            cell::name(object),
+            format!("{}/{}", summary.ready, summary.containers).into(),
+            summary.reason.clone().into(),
+            summary.restarts_cell(now).into(),
+            cell::age(object, now),
+            or(ip, or(text(object, "/status/podIP"), NONE)).into(),
+            or(text(object, "/spec/nodeName"), NONE).into(),
+            or(text(object, "/status/nominatedNodeName"), NONE).into(),
+            status::readiness_gates(object).into(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

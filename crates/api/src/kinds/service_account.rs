@@ -1,0 +1,39 @@
+//! ServiceAccount: the name a pod acts under. One called `default` is in every namespace.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    ALL_VERBS, cell,
+    column::{AGE, NAME},
+};
+use crate::resource::{Resource, Strategy};
+
+pub static RESOURCE: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    categories: &[],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    definition: "io.k8s.api.core.v1.ServiceAccount",
+    registry: "serviceaccounts",
+    create_on_update: false,
+    delete_returns_object: true,
+    time_to_live: None,
+    columns: &[NAME, AGE],
+    strategy: &Rules,
+};
+
+#[derive(Debug)]
+struct Rules;
+
+impl Strategy for Rules {
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        vec![cell::name(object), cell::age(object, now)]
+    }
+}
