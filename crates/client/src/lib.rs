@@ -1,1 +1,19 @@
-//! The loops that fill a snapshot by list and watch, and the in-process transport.
+//! The loops that fill a snapshot by list and watch, thin typed writes, event recording, and the transports: TLS from a
+//! kubeconfig, or a service in this process.
+//!
+//! What is done with the objects is the caller's business. Every error that leaves this crate says by `class()` whether
+//! trying again can help; only the loop that sees it decides when.
+
+mod connect;
+mod error;
+mod events;
+mod path;
+mod watch;
+pub mod write;
+
+pub use connect::{ConnectError, connect, in_cluster, in_process};
+pub use error::{CallError, Class};
+pub use events::{EventKind, Recorder, reference};
+pub use path::{collection, object};
+pub use stead_api::{item::FromItem, snapshot::Change};
+pub use watch::{Backoff, Query, watch};

@@ -1,0 +1,56 @@
+//! Transports: TLS from a kubeconfig or a service account, or a service in this process.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use kube::{
+    Client, Config,
+    client::Body,
+    config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use tower::{BoxError, Service};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("kubeconfig {path} cannot be used")]
+    Kubeconfig { path: PathBuf, source: KubeconfigError },
+    #[error("no service account of a cluster here; give a kubeconfig")]
+    InCluster(#[source] InClusterError),
+    #[error("client for {url} cannot be made")]
+    Client { url: String, source: kube::Error },
+}
+
+/// A client over TLS with the current context of a kubeconfig. Nothing is sent yet: a server that is not up shows in the
+/// first request. Call it inside the runtime that the client lives in.
+pub async fn connect(kubeconfig: &Path) -> Result<Client, ConnectError> {
+    let failed = |source| ConnectError::Kubeconfig { path: kubeconfig.to_owned(), source };
+    let read = Kubeconfig::read_from(kubeconfig).map_err(failed)?;
+    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(failed)?;
+    client(config)
+}
+
+/// A client with the service account that Kubernetes mounts into pods.
+pub fn in_cluster() -> Result<Client, ConnectError> {
+    client(Config::incluster().map_err(ConnectError::InCluster)?)
+}
+
+/// A client whose requests go straight into `service`, such as the API server's router: no socket, no TLS.
+/// Call it inside the runtime that the client lives in.
+pub fn in_process<S, B>(service: S) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    Client::new(service, "default")
+}
+
+fn client(config: Config) -> Result<Client, ConnectError> {
+    // Whoever was first has installed the same provider: no other is in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|source| ConnectError::Client { url, source })
+}
