@@ -1,0 +1,255 @@
+//! The objects that forwarding, names and routes are made from, as compact views: Services, EndpointSlices, Nodes.
+//!
+//! Owns the views (read straight from the JSON of one item), the indexes between them, and for each kind whether its first full
+//! list is complete. Readers: the planner, the node agent, DNS. What an object *means* for traffic is `stead-plan`'s; listing and
+//! watching are `stead-client`'s.
+//!
+//! Invariants: `slices_of(s)` holds exactly the slices whose label names `s`, in ascending order of their keys; every name in a
+//! slice's table is shared with all slices that use it; a kind, once synced, stays synced through later lists.
+
+mod node_view;
+mod service_view;
+mod shared_names;
+mod slice_view;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    mem,
+    sync::Arc,
+};
+
+use stead_model::{ObjectKey, Revision};
+
+use self::shared_names::SharedNames;
+pub use self::{
+    node_view::NodeView,
+    service_view::{ServicePortView, ServiceType, ServiceView, TrafficPolicy},
+    slice_view::{EndpointView, SlicePortView, SliceView},
+    wire::ViewProblem,
+};
+use crate::snapshot::Change;
+
+/// What the watch of one of the three kinds said.
+#[derive(Debug)]
+pub enum ServiceChange {
+    Service(Change<ServiceView>),
+    Slice(Change<SliceView>),
+    Node(Change<NodeView>),
+}
+
+/// Which objects a reader has to look at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Services that changed themselves or through a slice.
+    pub services: BTreeSet<Arc<ObjectKey>>,
+    /// Names of Nodes that changed.
+    pub nodes: BTreeSet<Arc<ObjectKey>>,
+    /// A kind has completed its first list.
+    pub synced: bool,
+}
+
+/// All Services, EndpointSlices and Nodes of a cluster, as far as they are known.
+#[derive(Debug, Default)]
+pub struct ServiceSnapshot {
+    services: BTreeMap<Arc<ObjectKey>, ServiceView>,
+    slices: HashMap<Arc<ObjectKey>, Arc<SliceView>>,
+    slices_by_service: BTreeMap<Arc<ObjectKey>, Vec<Arc<SliceView>>>,
+    nodes: BTreeMap<Arc<ObjectKey>, NodeView>,
+    names: SharedNames,
+    service_list: Listing,
+    slice_list: Listing,
+    node_list: Listing,
+}
+
+/// How far a kind's list is.
+#[derive(Debug, Default)]
+struct Listing {
+    /// What the list under way has named; `None` while there is none.
+    named: Option<HashSet<Arc<ObjectKey>>>,
+    is_synced: bool,
+}
+
+impl ServiceSnapshot {
+    /// Takes in one change and adds those it touches to `touched`. Objects that a finished list did not name are dropped, and
+    /// touched; one that is repeated at the revision known is not.
+    pub fn apply(&mut self, change: ServiceChange, touched: &mut Touched) {
+        match change {
+            ServiceChange::Service(change) => self.apply_service(change, touched),
+            ServiceChange::Slice(change) => self.apply_slice(change, touched),
+            ServiceChange::Node(change) => self.apply_node(change, touched),
+        }
+    }
+
+    /// Whether every kind has completed its first full list: only then may anything be programmed or removed.
+    pub fn is_synced(&self) -> bool {
+        self.service_list.is_synced && self.slice_list.is_synced && self.node_list.is_synced
+    }
+
+    pub fn service(&self, key: &ObjectKey) -> Option<&ServiceView> {
+        self.services.get(key)
+    }
+
+    /// In ascending order of the key.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceView> {
+        self.services.values()
+    }
+
+    /// The slices whose label names this Service, in ascending order of their keys.
+    pub fn slices_of(&self, service: &ObjectKey) -> &[Arc<SliceView>] {
+        self.slices_by_service.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn node(&self, name: &str) -> Option<&NodeView> {
+        self.nodes.get(&ObjectKey::cluster(name))
+    }
+
+    /// In ascending order of the name.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.values()
+    }
+
+    fn apply_service(&mut self, change: Change<ServiceView>, touched: &mut Touched) {
+        match change {
+            Change::Init => self.service_list.start(),
+            Change::InitApply(mut service) | Change::Apply(mut service) => {
+                self.service_list.name(&service.key);
+                let known = self.services.get(&service.key).map(|service| service.revision);
+                if is_repeated(known, service.revision) {
+                    return;
+                }
+                if known.is_none()
+                    && let Some((key, _)) = self.slices_by_service.get_key_value(&service.key)
+                {
+                    service.key = Arc::clone(key);
+                }
+                touched.services.insert(Arc::clone(&service.key));
+                self.services.insert(Arc::clone(&service.key), service);
+            }
+            Change::InitDone => {
+                let named = self.service_list.finish(touched);
+                touched.services.extend(drop_unnamed(&mut self.services, &named));
+            }
+            Change::Delete(service) => {
+                touched.services.extend(self.services.remove_entry(&service.key).map(|(key, _)| key));
+            }
+        }
+    }
+
+    fn apply_slice(&mut self, change: Change<SliceView>, touched: &mut Touched) {
+        match change {
+            Change::Init => self.slice_list.start(),
+            Change::InitApply(mut slice) | Change::Apply(mut slice) => {
+                self.slice_list.name(&slice.key);
+                if is_repeated(self.slices.get(&slice.key).map(|slice| slice.revision), slice.revision) {
+                    return;
+                }
+                slice.share_names(&mut self.names);
+                if let Some(service) = &mut slice.service
+                    && let Some((known, _)) = self.services.get_key_value(service)
+                {
+                    *service = Arc::clone(known);
+                }
+                self.remove_slice(&slice.key, touched);
+                self.insert_slice(slice, touched);
+            }
+            Change::InitDone => {
+                let named = self.slice_list.finish(touched);
+                let gone: Vec<_> = self.slices.keys().filter(|key| !named.contains(*key)).cloned().collect();
+                for key in gone {
+                    self.remove_slice(&key, touched);
+                }
+            }
+            Change::Delete(slice) => self.remove_slice(&slice.key, touched),
+        }
+    }
+
+    fn apply_node(&mut self, change: Change<NodeView>, touched: &mut Touched) {
+        match change {
+            Change::Init => self.node_list.start(),
+            Change::InitApply(node) | Change::Apply(node) => {
+                self.node_list.name(&node.key);
+                if is_repeated(self.nodes.get(&node.key).map(|node| node.revision), node.revision) {
+                    return;
+                }
+                touched.nodes.insert(Arc::clone(&node.key));
+                self.nodes.insert(Arc::clone(&node.key), node);
+            }
+            Change::InitDone => {
+                let named = self.node_list.finish(touched);
+                touched.nodes.extend(drop_unnamed(&mut self.nodes, &named));
+            }
+            Change::Delete(node) => touched.nodes.extend(self.nodes.remove_entry(&node.key).map(|(key, _)| key)),
+        }
+    }
+
+    fn insert_slice(&mut self, slice: SliceView, touched: &mut Touched) {
+        let slice = Arc::new(slice);
+        if let Some(service) = &slice.service {
+            // Nearly every Service has one slice; a vector grown from nothing would reserve four places.
+            let siblings = self.slices_by_service.entry(Arc::clone(service)).or_insert_with(|| Vec::with_capacity(1));
+            let place = siblings.partition_point(|sibling| sibling.key < slice.key);
+            siblings.insert(place, Arc::clone(&slice));
+            touched.services.insert(Arc::clone(service));
+        }
+        self.slices.insert(Arc::clone(&slice.key), slice);
+    }
+
+    fn remove_slice(&mut self, key: &ObjectKey, touched: &mut Touched) {
+        let Some(slice) = self.slices.remove(key) else { return };
+        let Some(service) = &slice.service else { return };
+        if let Some(siblings) = self.slices_by_service.get_mut(service) {
+            siblings.retain(|sibling| sibling.key != slice.key);
+            if siblings.is_empty() {
+                self.slices_by_service.remove(service);
+            }
+        }
+        touched.services.insert(Arc::clone(service));
+    }
+}
+
+impl Touched {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn merge(&mut self, mut other: Self) {
+        self.services.append(&mut other.services);
+        self.nodes.append(&mut other.nodes);
+        self.synced |= other.synced;
+    }
+}
+
+impl Listing {
+    fn start(&mut self) {
+        self.named = Some(HashSet::new());
+    }
+
+    fn name(&mut self, key: &Arc<ObjectKey>) {
+        if let Some(named) = &mut self.named {
+            named.insert(Arc::clone(key));
+        }
+    }
+
+    /// What the list has named; nothing for a list that was never started.
+    fn finish(&mut self, touched: &mut Touched) -> HashSet<Arc<ObjectKey>> {
+        touched.synced |= !mem::replace(&mut self.is_synced, true);
+        self.named.take().unwrap_or_default()
+    }
+}
+
+/// Objects without a revision are taken as they come.
+fn is_repeated(known: Option<Revision>, revision: Revision) -> bool {
+    revision != Revision::ZERO && known == Some(revision)
+}
+
+fn drop_unnamed<T>(objects: &mut BTreeMap<Arc<ObjectKey>, T>, named: &HashSet<Arc<ObjectKey>>) -> Vec<Arc<ObjectKey>> {
+    let gone: Vec<_> = objects.keys().filter(|key| !named.contains(*key)).cloned().collect();
+    for key in &gone {
+        objects.remove(key);
+    }
+    gone
+}

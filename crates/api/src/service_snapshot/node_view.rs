@@ -1,0 +1,130 @@
+//! A Node as its readers want it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use stead_model::{ObjectKey, Revision};
+
+use super::wire::{Metadata, Text, ViewProblem, parse_address, text_of};
+use crate::item::{FromItem, ItemError, parse_revision};
+
+/// What readers ask of a Node (v1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The name alone; Nodes live in no namespace.
+    pub key: Arc<ObjectKey>,
+    pub uid: Box<str>,
+    pub revision: Revision,
+    /// Addresses of type `InternalIP`, in the object's order.
+    pub internal_addresses: Box<[IpAddr]>,
+    /// `spec.podCIDRs`, without host bits.
+    pub pod_ranges: Box<[IpNet]>,
+    /// Whether the condition `Ready` is `True`.
+    pub is_ready: bool,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
+    /// What was left out.
+    pub problems: Box<[ViewProblem]>,
+}
+
+impl FromItem for NodeView {
+    fn from_item(json: &[u8]) -> Result<Self, ItemError> {
+        let WireNode { metadata, spec, status } = serde_json::from_slice(json)?;
+        let mut problems = Vec::new();
+        let conditions = status.conditions.unwrap_or_default();
+        Ok(Self {
+            key: metadata.key()?,
+            uid: text_of(&metadata.uid).into(),
+            revision: parse_revision(text_of(&metadata.resource_version)),
+            internal_addresses: read_addresses(status.addresses.as_deref().unwrap_or_default(), &mut problems),
+            pod_ranges: read_pod_ranges(&spec, &mut problems),
+            is_ready: conditions.iter().any(|each| text_of(&each.r#type) == "Ready" && text_of(&each.status) == "True"),
+            zone: metadata.labels.and_then(|labels| labels.zone).map(|zone| zone.as_str().into()),
+            problems: problems.into(),
+        })
+    }
+
+    fn key(&self) -> ObjectKey {
+        (*self.key).clone()
+    }
+
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+}
+
+#[derive(Deserialize)]
+struct WireNode<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: WireSpec<'a>,
+    #[serde(borrow, default)]
+    status: WireStatus<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireSpec<'a> {
+    #[serde(borrow, rename = "podCIDR")]
+    pod_cidr: Option<Text<'a>>,
+    #[serde(borrow, rename = "podCIDRs")]
+    pod_cidrs: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireStatus<'a> {
+    #[serde(borrow)]
+    addresses: Option<Vec<WireAddress<'a>>>,
+    #[serde(borrow)]
+    conditions: Option<Vec<WireCondition<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireAddress<'a> {
+    #[serde(borrow)]
+    r#type: Option<Text<'a>>,
+    #[serde(borrow)]
+    address: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireCondition<'a> {
+    #[serde(borrow)]
+    r#type: Option<Text<'a>>,
+    #[serde(borrow)]
+    status: Option<Text<'a>>,
+}
+
+fn read_addresses(wire: &[WireAddress<'_>], problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
+    let mut addresses = Vec::new();
+    for (index, wire) in wire.iter().enumerate().filter(|(_, wire)| text_of(&wire.r#type) == "InternalIP") {
+        let text = text_of(&wire.address);
+        match parse_address(text) {
+            Some(address) => addresses.push(address),
+            None => problems.push(ViewProblem::Address {
+                field: format!("status.addresses[{index}].address").into(),
+                value: text.into(),
+            }),
+        }
+    }
+    addresses.into()
+}
+
+/// `podCIDRs`, or `podCIDR` alone from servers that know no lists.
+fn read_pod_ranges(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpNet]> {
+    let primary = spec.pod_cidr.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let listed = spec.pod_cidrs.as_deref().filter(|list| !list.is_empty());
+    let mut ranges = Vec::new();
+    for (index, text) in listed.unwrap_or(primary).iter().map(Text::as_str).enumerate() {
+        match text.parse::<IpNet>() {
+            Ok(range) => ranges.push(range.trunc()),
+            Err(_) if text.is_empty() => {}
+            Err(_) => problems
+                .push(ViewProblem::Address { field: format!("spec.podCIDRs[{index}]").into(), value: text.into() }),
+        }
+    }
+    ranges.into()
+}

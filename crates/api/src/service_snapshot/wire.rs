@@ -1,0 +1,156 @@
+//! What the views share in reading JSON: borrowed texts, the few metadata they keep, addresses and ports with their problems.
+//!
+//! Reading is tolerant: `null` is absent, unknown fields are passed over, and a value that is wrong becomes a [`ViewProblem`]
+//! beside what is right. Only what is no JSON object of the kind at all is an `ItemError`.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, net::IpAddr, sync::Arc};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use stead_model::{Family, ObjectKey};
+
+use crate::item::ItemError;
+
+/// One value of an object that its view could not take, and left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum ViewProblem {
+    #[error("{field}: {value:?} is no address")]
+    Address { field: Box<str>, value: Box<str> },
+    #[error("{field}: {value:?} is no {family} address")]
+    Family { field: Box<str>, value: Box<str>, family: Family },
+    #[error("{field}: {value} is no port (1-65535)")]
+    Port { field: Box<str>, value: i64 },
+    #[error("{field}: {value} is not in the range 1-86400")]
+    Timeout { field: Box<str>, value: i64 },
+    #[error("{field}: {value:?} is not known")]
+    Unknown { field: Box<str>, value: Box<str> },
+    #[error("{field}: missing")]
+    Missing { field: Box<str> },
+    #[error("{field}: more than {limit} different names")]
+    TooManyNames { field: Box<str>, limit: usize },
+}
+
+/// A text that borrows from the input unless it holds escapes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Metadata<'a> {
+    #[serde(borrow)]
+    pub(super) name: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) namespace: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) uid: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) resource_version: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) labels: Option<Labels<'a>>,
+}
+
+/// The labels that a view looks at; all others are passed over.
+#[derive(Debug, Default)]
+pub(super) struct Labels<'a> {
+    /// `kubernetes.io/service-name`
+    pub(super) service_name: Option<Text<'a>>,
+    /// `service.kubernetes.io/service-proxy-name`, whatever its value.
+    pub(super) has_proxy_name: bool,
+    /// `service.kubernetes.io/headless`, whatever its value.
+    pub(super) is_headless: bool,
+    /// `topology.kubernetes.io/zone`
+    pub(super) zone: Option<Text<'a>>,
+}
+
+impl Text<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text, or "" where it is absent.
+pub(super) fn text_of<'t>(text: &'t Option<Text<'_>>) -> &'t str {
+    text.as_ref().map_or("", Text::as_str)
+}
+
+impl Metadata<'_> {
+    pub(super) fn key(&self) -> Result<Arc<ObjectKey>, ItemError> {
+        match text_of(&self.name) {
+            "" => Err(ItemError::Nameless),
+            name => Ok(Arc::new(ObjectKey::new(text_of(&self.namespace), name))),
+        }
+    }
+}
+
+/// An address in its canonical form. IPv4 within IPv6 is refused: it would be two names for one address.
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+    match text.parse().ok()? {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => None,
+        address => Some(address),
+    }
+}
+
+pub(super) fn parse_port(value: i64, field: impl FnOnce() -> Box<str>) -> Result<u16, ViewProblem> {
+    match u16::try_from(value) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(ViewProblem::Port { field: field(), value }),
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor(PhantomData))
+    }
+}
+
+struct TextVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
+    type Value = Text<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LabelsVisitor(PhantomData))
+    }
+}
+
+struct LabelsVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for LabelsVisitor<'a> {
+    type Value = Labels<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut labels = Labels::default();
+        while let Some(name) = map.next_key::<Text<'a>>()? {
+            match name.as_str() {
+                "kubernetes.io/service-name" => labels.service_name = map.next_value()?,
+                "topology.kubernetes.io/zone" => labels.zone = map.next_value()?,
+                other => {
+                    labels.has_proxy_name |= other == "service.kubernetes.io/service-proxy-name";
+                    labels.is_headless |= other == "service.kubernetes.io/headless";
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(labels)
+    }
+}
