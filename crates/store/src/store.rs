@@ -151,11 +151,13 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     async fn range(&self, request: RangeRequest) -> Result<Page, StoreError>;
 
-    /// Every event on keys in `start..end` with a revision of `from` or later, without gap or double.
-    /// Fails with `Compacted` where `from` lies before what is kept.
+    /// Every event on keys in `start..end` with a revision of `from` or later, without gap or double. Each batch reaches a later
+    /// revision than the one before, and every durable revision is reached promptly, if by a batch without events.
+    /// `from` may lie in the future. Fails with `Compacted` where events from `from` on have been forgotten.
     async fn watch(&self, start: Bytes, end: Bytes, from: Revision) -> Result<WatchStream, StoreError>;
 
-    /// Forgets what is not needed to read at `revision` or later.
+    /// Forgets what is not needed to read at `revision` or later; events up to and including `revision` are forgotten too.
+    /// Fails with `Compacted` where that has been done before, with `Future` behind the newest revision.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
     /// A new lease of `ttl_seconds` (≥ 1). Remaining time starts anew when the store is opened again.

@@ -1,0 +1,128 @@
+//! The tables on disk and how rows are spelled in them.
+//!
+//! Two append-only tables, keyed by position: what was written (`heads`: key, create revision, version, lease) and the value
+//! beside it. There is no table of current rows: the index in memory is that. Rows are only ever added at the end and removed
+//! by compaction. Which rows those are is the committer's business.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
+use stead_model::Revision;
+
+use super::index::{Index, Position, Write};
+use crate::{Lease, StoreError};
+
+type Key = (u64, u32);
+
+pub(super) const HEADS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("heads");
+pub(super) const VALUES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("values");
+/// Lease → its time to live in seconds.
+pub(super) const LEASES: TableDefinition<'_, u64, u32> = TableDefinition::new("leases");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+pub(super) const META_FORMAT: &str = "format";
+pub(super) const META_COMPACTED: &str = "compacted";
+pub(super) const META_LAST_LEASE: &str = "last-lease";
+
+/// Raised whenever older programs could not read what this one writes.
+pub(super) const FORMAT: u64 = 1;
+
+/// The engine's error at `step`.
+pub(super) fn failed<E: Display>(step: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |error| StoreError::Engine { step, cause: error.to_string() }
+}
+
+pub(super) const fn row(at: Position) -> Key {
+    (at.revision.0, at.order)
+}
+
+/// create revision, version, lease (0: none), each 8 bytes big-endian; then the key.
+pub(super) fn encode_head(key: &[u8], write: &Write) -> Vec<u8> {
+    let mut head = Vec::with_capacity(24 + key.len());
+    head.extend(write.create_revision.0.to_be_bytes());
+    head.extend(write.version.to_be_bytes());
+    head.extend(write.lease.map_or(0, |lease| lease.0).to_be_bytes());
+    head.extend(key);
+    head
+}
+
+/// `None` where the row is too short to be a head.
+pub(super) fn parse_head((revision, order): Key, head: &[u8]) -> Option<(Bytes, Write)> {
+    let (create_revision, head) = head.split_first_chunk()?;
+    let (version, head) = head.split_first_chunk()?;
+    let (lease, key) = head.split_first_chunk()?;
+    let write = Write {
+        at: Position { revision: Revision(revision), order },
+        create_revision: Revision(u64::from_be_bytes(*create_revision)),
+        version: u64::from_be_bytes(*version),
+        lease: Some(u64::from_be_bytes(*lease)).filter(|lease| *lease != 0).map(Lease),
+    };
+    Some((Bytes::copy_from_slice(key), write))
+}
+
+/// The value at a position that the index knows.
+pub(super) fn read_value(values: &impl ReadableTable<Key, &'static [u8]>, at: Position) -> Result<Bytes, StoreError> {
+    let value = values.get(row(at)).map_err(failed("reading a value"))?;
+    let value = value.ok_or("the row is missing").map_err(failed("reading a value"))?;
+    Ok(Bytes::copy_from_slice(value.value()))
+}
+
+/// Makes the tables of a new file.
+pub(super) fn initialize(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(HEADS)?;
+    transaction.open_table(VALUES)?;
+    transaction.open_table(LEASES)?;
+    transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The format a file was written in.
+pub(super) fn read_format(database: &Database) -> Result<u64, redb::Error> {
+    let meta = database.begin_read()?.open_table(META)?;
+    Ok(meta.get(META_FORMAT)?.map_or(0, |format| format.value()))
+}
+
+/// What stands on disk, as it is kept in memory.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) index: Index,
+    /// Rows that compaction has given up but not removed yet.
+    pub(super) dead: Vec<Position>,
+    /// Lease → seconds to live.
+    pub(super) leases: Vec<(Lease, u32)>,
+    pub(super) last_lease: u64,
+}
+
+/// Reads all but the values.
+pub(super) fn load(database: &Database) -> Result<Loaded, redb::Error> {
+    let transaction = database.begin_read()?;
+    let meta = transaction.open_table(META)?;
+    let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map_or(0, |number| number.value()));
+    let mut index = Index::default();
+    for entry in transaction.open_table(HEADS)?.iter()? {
+        let (position, head) = entry?;
+        let (key, write) = parse_head(position.value(), head.value())
+            .ok_or_else(|| redb::Error::Corrupted(format!("the head of row {:?} is cut short", position.value())))?;
+        index.apply(key, write);
+    }
+    let dead = index.compact(Revision(number(META_COMPACTED)?));
+    let mut leases = Vec::new();
+    for entry in transaction.open_table(LEASES)?.iter()? {
+        let (lease, ttl) = entry?;
+        leases.push((Lease(lease.value()), ttl.value()));
+    }
+    Ok(Loaded { index, dead, leases, last_lease: number(META_LAST_LEASE)? })
+}
+
+/// How many bytes of the file rows take.
+pub(super) fn used_bytes(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_read()?;
+    let used = |table| -> Result<u64, redb::Error> {
+        let stats = transaction.open_table::<Key, &[u8]>(table)?.stats()?;
+        Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
+    };
+    Ok(used(HEADS)? + used(VALUES)?)
+}

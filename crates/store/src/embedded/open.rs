@@ -1,0 +1,172 @@
+//! Opening: the lock, the file, its creation, the index, the committer.
+//!
+//! A power cut while a database file is being made can leave one that no one can open, so it is made under another name, synced
+//! and renamed: a file of the right name is whole.
+
+use std::{
+    collections::VecDeque,
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock, mpsc},
+    time::Instant,
+};
+
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+use stead_model::Revision;
+use tokio::sync::watch;
+
+use super::{
+    Embedded, Options, Shared,
+    committer::{Committer, CompactionClock},
+    disk::{self, Loaded},
+    leases::Leases,
+    window::Window,
+};
+
+const FILE: &str = "store.redb";
+const NEW_FILE: &str = "store.redb.new";
+const LOCK_FILE: &str = "lock";
+
+/// At start the file is made smaller where it is at least this large and mostly free.
+const SHRINK_FROM_BYTES: u64 = 64 << 20;
+
+/// Why a store did not open. Each names the directory or file.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot use {path} as a store's directory")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("the store in {path} is in use by another process; stop that one first or choose another directory")]
+    InUse { path: PathBuf },
+    #[error("cannot create {path}: {cause}")]
+    Create { path: PathBuf, cause: String },
+    #[error("{path} is damaged or no Stead store: {cause}; move it away to start empty, or restore a copy")]
+    NotAStore { path: PathBuf, cause: String },
+    #[error("{path} has store format {found}, this program reads {known}; use a newer program")]
+    Format { path: PathBuf, found: u64, known: u64 },
+    #[error("cannot start the store's thread")]
+    Thread { source: io::Error },
+}
+
+impl Embedded {
+    /// Opens the store in `directory`, making both where they do not exist. Blocks while it reads the index.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_with(directory, Options::default())
+    }
+
+    pub fn open_with(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Directory { path: directory.into(), source };
+        std::fs::create_dir_all(directory).map_err(unusable)?;
+        let lock = File::create(directory.join(LOCK_FILE)).map_err(unusable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse { path: directory.into() },
+            TryLockError::Error(source) => unusable(source),
+        })?;
+        let path = directory.join(FILE);
+        if !path.try_exists().map_err(unusable)? {
+            create(directory, &options)?;
+        }
+        let not_a_store = |error: redb::Error| match error {
+            redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path: directory.into() },
+            error => OpenError::NotAStore { path: path.clone(), cause: error.to_string() },
+        };
+        let mut database = builder(&options).open(&path).map_err(|error| not_a_store(error.into()))?;
+        check_format(&path, &database)?;
+        let loaded = disk::load(&database).map_err(not_a_store)?;
+        let bytes = path.metadata().map_err(unusable)?.len();
+        if bytes >= SHRINK_FROM_BYTES {
+            shrink(&mut database, bytes).map_err(not_a_store)?;
+        }
+        Self::start(database, loaded, Some(lock), options)
+    }
+
+    /// Opens the store on `backend`, which is either empty or held one before. For tests of what a disk can do to it:
+    /// it has neither the lock nor the safe creation that a directory gives.
+    pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
+        let path = PathBuf::from("the given backend");
+        let not_a_store = |error: redb::Error| OpenError::NotAStore { path: path.clone(), cause: error.to_string() };
+        let is_new = backend.len().map_err(|error| not_a_store(error.into()))? == 0;
+        let database = builder(&options).create_with_backend(backend).map_err(|error| not_a_store(error.into()))?;
+        if is_new {
+            disk::initialize(&database).map_err(not_a_store)?;
+        }
+        check_format(&path, &database)?;
+        let loaded = disk::load(&database).map_err(not_a_store)?;
+        Self::start(database, loaded, None, options)
+    }
+
+    fn start(database: Database, loaded: Loaded, lock: Option<File>, options: Options) -> Result<Self, OpenError> {
+        let Loaded { index, dead, leases: granted, last_lease } = loaded;
+        let now = Instant::now();
+        let mut leases = Leases::default();
+        for (lease, ttl_seconds) in granted {
+            leases.grant(lease, ttl_seconds, now);
+        }
+        for (key, write) in index.newest() {
+            leases.reattach(key, None, write.lease);
+        }
+        let newest = index.revision;
+        let window = Window::new(newest, options.window_events, options.window_bytes);
+        let shared = Arc::new(Shared { database, index: RwLock::new(index), window: RwLock::new(window), _lock: lock });
+        let (revision, newest_receiver) = watch::channel::<Revision>(newest);
+        let (requests, receiver) = mpsc::channel();
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            requests: receiver,
+            revision,
+            leases,
+            last_lease,
+            dead: VecDeque::from(dead),
+            clock: CompactionClock::new(now, options.compaction_interval, newest),
+            options,
+        };
+        let thread = std::thread::Builder::new().name("store-committer".into()).spawn(|| committer.run());
+        Ok(Self {
+            shared,
+            newest: newest_receiver,
+            requests: Some(requests),
+            committer: Some(thread.map_err(|source| OpenError::Thread { source })?),
+        })
+    }
+}
+
+fn builder(options: &Options) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache_bytes);
+    builder
+}
+
+fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
+    match disk::read_format(database) {
+        Ok(disk::FORMAT) => Ok(()),
+        Ok(found) => Err(OpenError::Format { path: path.into(), found, known: disk::FORMAT }),
+        Err(error) => Err(OpenError::NotAStore { path: path.into(), cause: error.to_string() }),
+    }
+}
+
+/// Makes the file of an empty store, whole or not at all. The directory must be locked.
+fn create(directory: &Path, options: &Options) -> Result<(), OpenError> {
+    let path = directory.join(NEW_FILE);
+    let failed = |cause: String| OpenError::Create { path: path.clone(), cause };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error.to_string())),
+        _ => {}
+    }
+    let database = builder(options).create(&path).map_err(|error: DatabaseError| failed(error.to_string()))?;
+    disk::initialize(&database).map_err(|error| failed(error.to_string()))?;
+    drop(database);
+    File::open(&path)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(&path, directory.join(FILE)))
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// Gives free space back where three quarters of the file are free.
+fn shrink(database: &mut Database, bytes: u64) -> Result<(), redb::Error> {
+    let used = disk::used_bytes(database)?;
+    if used.saturating_mul(4) < bytes {
+        database.compact()?;
+    }
+    Ok(())
+}
