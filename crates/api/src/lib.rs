@@ -3,12 +3,15 @@
 //!
 //! Pure: no socket, file, clock or randomness. HTTP and storage belong to `stead-apiserver`, list and watch to `stead-client`.
 
+pub mod decode;
 pub mod field;
 pub mod item;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod service_snapshot;
 pub mod snapshot;
 pub mod table;
