@@ -1,0 +1,99 @@
+//! Tables, chains and sets: as they are wanted, and as they were read.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::Shape;
+
+/// A table to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Shown by `nft list`; it cannot be changed while the table exists.
+    pub comment: Cow<'static, str>,
+}
+
+/// A chain to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    pub name: Cow<'static, str>,
+    pub base: Option<BaseChain>,
+}
+
+/// What makes a chain of type nat see packets; its policy is accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    pub hook: Hook,
+    pub priority: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting,
+    Output,
+    Postrouting,
+}
+
+impl Hook {
+    /// `NF_INET_*`
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::Prerouting => 0,
+            Self::Output => 3,
+            Self::Postrouting => 4,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Prerouting => "prerouting",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+        }
+    }
+}
+
+/// A set or map to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub name: &'static str,
+    pub shape: Shape,
+    /// The most elements it can hold. With it the kernel picks a table of fixed size, which fills faster.
+    pub size: Option<u32>,
+    /// Filled by rules, each element for this long unless the rule says otherwise.
+    pub dynamic: Option<Duration>,
+}
+
+/// A table as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInfo {
+    pub name: String,
+    pub comment: Option<String>,
+    /// `NFT_TABLE_F_*`; a dormant table is 1.
+    pub flags: u32,
+}
+
+/// A chain as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainInfo {
+    pub name: String,
+    /// Hook number and priority of a base chain.
+    pub base: Option<(u32, i32)>,
+}
+
+/// A rule as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    pub chain: String,
+    /// The digest that [`super::Change::AddRule`] left on it; rules of others have none.
+    pub digest: Option<u64>,
+}
+
+/// A set as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetInfo {
+    pub name: String,
+    pub key_size: u32,
+    pub data_size: u32,
+    pub size: Option<u32>,
+    /// The number of elements, from kernels that tell.
+    pub count: Option<u32>,
+}

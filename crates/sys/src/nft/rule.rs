@@ -1,0 +1,74 @@
+//! Rules: what a statement does, in nft's terms. Encoding is in `encode`, printing in `text`.
+
+use std::{borrow::Cow, time::Duration};
+
+use ipnet::IpNet;
+use stead_model::Protocol;
+
+/// What a rule reads from a packet or its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// `ip saddr`, `ip6 saddr`
+    SourceAddress,
+    /// `ip daddr`, `ip6 daddr`
+    DestinationAddress,
+    /// `meta l4proto`
+    Protocol,
+    /// `th dport`
+    DestinationPort,
+    /// `meta priority`
+    Priority,
+    /// `numgen random mod N`, N at least 1
+    Random(u32),
+    /// `ct original ip daddr`
+    OriginalDestinationAddress,
+    /// `ct original proto-dst`
+    OriginalDestinationPort,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    Accept,
+    Drop,
+    Return,
+    Jump(Cow<'static, str>),
+    Goto(Cow<'static, str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    Equal,
+    Different,
+}
+
+/// One statement of a rule; a statement that does not match ends the rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Statement {
+    /// `meta l4proto tcp`
+    Protocol(Protocol),
+    /// An address selector in, or not in, a range.
+    Range(Selector, Comparison, IpNet),
+    /// `ct status & dnat == 0`
+    NotTranslated,
+    /// `KEY @SET`
+    InSet(Vec<Selector>, &'static str),
+    /// `meta priority set KEY map @MAP`; a key that the map lacks ends the rule.
+    SetPriority(Vec<Selector>, &'static str),
+    /// `KEY vmap @MAP`
+    VerdictMap(Vec<Selector>, &'static str),
+    /// `dnat ip to KEY map @MAP`, the map giving an address and a port.
+    Dnat(Vec<Selector>, &'static str),
+    /// `masquerade fully-random`
+    Masquerade,
+    /// `reject with tcp reset`
+    RejectReset,
+    /// `reject` (ICMP port unreachable)
+    Reject,
+    /// `update @MAP { KEY timeout T : meta priority }`
+    Remember(Vec<Selector>, &'static str, Duration),
+    /// `delete @MAP { KEY : meta priority }`
+    Forget(Vec<Selector>, &'static str),
+    Verdict(Verdict),
+}
+
+pub type Rule = Vec<Statement>;
