@@ -77,6 +77,11 @@ impl<T> Objects<T> {
         self.revision
     }
 
+    /// Whether every change up to `revision` is taken in. False while a new list comes, which is in no order of revisions.
+    pub fn has_seen(&self, revision: Revision) -> bool {
+        self.unlisted.is_none() && self.revision >= revision
+    }
+
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
         self.by_key.get(key)
     }

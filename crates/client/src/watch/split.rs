@@ -79,17 +79,15 @@ impl ListSplitter {
         match byte {
             b'"' => self.in_string = true,
             b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => self.depth -= 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
     }
 
     fn between(&mut self, byte: u8, on_item: &mut impl FnMut(&[u8])) {
-        if byte == b',' || byte == b']' {
-            if !self.item.is_empty() {
-                on_item(&self.item);
-                self.item.clear();
-            }
+        if matches!(byte, b',' | b']') && !self.item.is_empty() {
+            on_item(&self.item);
+            self.item.clear();
         }
         if byte == b']' {
             self.depth = 1;
