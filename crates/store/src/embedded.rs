@@ -126,13 +126,12 @@ impl Store for Embedded {
     }
 
     async fn watch(&self, start: Bytes, end: Bytes, from: Revision) -> Result<WatchStream, StoreError> {
-        let next = from.max(Revision(1));
-        self.shared.check_history(next)?;
+        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).check_history(from)?;
         let watcher = Watcher {
             shared: Arc::downgrade(&self.shared),
             newest: self.newest.clone(),
             span: Span::new(start, end),
-            next,
+            next: from.max(Revision(1)),
             phase: Phase::CatchingUp,
         };
         Ok(watcher.into_stream())
@@ -196,11 +195,6 @@ impl Shared {
         // Taken while the index is held: rows that it points to are removed only in commits after this snapshot.
         let snapshot = self.database.begin_read().map_err(failed("beginning a read"))?;
         Ok(Found { revision: index.revision, writes, remaining, snapshot })
-    }
-
-    /// Fails where events from `next` on have been compacted.
-    fn check_history(&self, next: Revision) -> Result<(), StoreError> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).check_history(next)
     }
 
     /// The events of `span` from `next` on, out of about `limit`, from disk; and the revision up to which that is all.

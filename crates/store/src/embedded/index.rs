@@ -85,12 +85,13 @@ impl Index {
         self.keys.iter().filter_map(|(key, writes)| Some((key, newest(writes, self.revision)?)))
     }
 
-    /// Fails where events from `next` on have been compacted: those up to and including the compacted revision are gone.
-    pub(super) fn check_history(&self, next: Revision) -> Result<(), StoreError> {
-        if next > self.compacted {
+    /// Fails where events from `from` on have been compacted: those up to and including the compacted revision are gone.
+    pub(super) fn check_history(&self, from: Revision) -> Result<(), StoreError> {
+        // No event has revision zero.
+        if from.max(Revision(1)) > self.compacted {
             return Ok(());
         }
-        Err(StoreError::Compacted { requested: next, oldest: self.compacted.next() })
+        Err(StoreError::Compacted { requested: from, oldest: self.compacted.next() })
     }
 
     /// Adds a write; must lie behind all others.

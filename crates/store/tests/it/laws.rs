@@ -125,7 +125,8 @@ async fn ranges_are_cut_and_count_the_rest(s: Subject) {
     for key in ["a", "b", "b/1", "b/2", "b0", "c"] {
         s.put(key, "").await;
     }
-    let cases: [(&str, Bytes, Option<usize>, &[&str], usize); 8] = [
+    type Case<'a> = (&'a str, Bytes, Option<usize>, &'a [&'a str], usize);
+    let cases: [Case<'_>; 8] = [
         ("", Bytes::new(), None, &["a", "b", "b/1", "b/2", "b0", "c"], 0),
         ("", Bytes::new(), Some(2), &["a", "b"], 4),
         ("", Bytes::new(), Some(6), &["a", "b", "b/1", "b/2", "b0", "c"], 0),

@@ -1,5 +1,11 @@
-//! The store's tests: one suite of properties and transcripts that every engine passes, and what only a durable engine has.
+//! The store's tests: one suite of laws, properties and transcripts that every engine passes, and what only a durable engine has.
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+mod crash;
+mod disk;
+mod files;
 mod laws;
+mod properties;
+mod slow;
 mod subject;
+mod transcripts;

@@ -1,30 +1,26 @@
 //! The engines that the suite runs against, and the few verbs that its tests are written in.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use stead_model::Revision;
 use stead_store::{Embedded, Event, KeyValue, Model, Options, Page, RangeRequest, Store, StoreError, Txn, WatchStream};
+use tempfile::TempDir;
 
 /// Every wait of a test ends by then.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A fresh store. Revisions are counted from `base`, since an engine need not start at zero.
+/// A store under test. Revisions are counted from `base`, since an engine need not start at zero.
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) base: Revision,
-    _keep: Box<dyn Any>,
+    directory: Option<(TempDir, Options)>,
 }
 
 impl Subject {
-    async fn new(store: impl Store, keep: impl Any) -> Self {
-        let base = store.revision().await.unwrap();
-        Self { store: Arc::new(store), base, _keep: Box::new(keep) }
-    }
-
     pub(crate) async fn model() -> Self {
-        Self::new(Model::new(), ()).await
+        Self::new(Arc::new(Model::new()), None).await
     }
 
     pub(crate) async fn embedded() -> Self {
@@ -38,7 +34,21 @@ impl Subject {
 
     pub(crate) async fn embedded_with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self::new(Embedded::open_with(directory.path(), options).unwrap(), directory).await
+        let store = Embedded::open_with(directory.path(), options.clone()).unwrap();
+        Self::new(Arc::new(store), Some((directory, options))).await
+    }
+
+    async fn new(store: Arc<dyn Store>, directory: Option<(TempDir, Options)>) -> Self {
+        let base = store.revision().await.unwrap();
+        Self { store, base, directory }
+    }
+
+    /// Closes and opens an engine that is durable; does nothing to another.
+    pub(crate) fn reopen(&mut self) {
+        if let Some((directory, options)) = &self.directory {
+            self.store = Arc::new(Model::new());
+            self.store = Arc::new(Embedded::open_with(directory.path(), options.clone()).unwrap());
+        }
     }
 
     /// The `nth` revision of this test.
