@@ -12,6 +12,7 @@ pub mod names;
 pub mod quantity;
 pub mod resource;
 pub mod schema;
+pub mod selector;
 pub mod service_snapshot;
 pub mod snapshot;
 pub mod table;

@@ -20,7 +20,7 @@ const CONFIG_MAP_KEY_RULE: &str = "a valid config key must consist of alphanumer
 
 /// An RFC 1123 label, such as the name of a Namespace or a container.
 pub fn dns1123_label(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 63);
+    let mut problems = too_long(value, 63, "characters");
     if !is_label(value) {
         problems.push(if is_subdomain(value) {
             "must not contain dots".to_owned()
@@ -33,7 +33,7 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
 
 /// An RFC 1123 subdomain: the rule for most object names.
 pub fn dns1123_subdomain(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 253);
+    let mut problems = too_long(value, 253, "characters");
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_RULE, SUBDOMAIN_FORMAT, &["example.com"]));
     }
@@ -42,7 +42,7 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
 
 /// An RFC 1035 label: starts with a letter. The rule for names of Services.
 pub fn dns1035_label(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 63);
+    let mut problems = too_long(value, 63, "characters");
     if !(is_label(value) && value.starts_with(|c: char| c.is_ascii_lowercase())) {
         problems.push(mismatch(DNS1035_RULE, DNS1035_FORMAT, &["my-name", "abc-123"]));
     }
@@ -74,7 +74,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
     }
-    problems.extend(too_long(name, 63).into_iter().map(|p| format!("name part {p}")));
+    problems.extend(too_long(name, 63, "bytes").into_iter().map(|p| format!("name part {p}")));
     if !is_qualified(name) {
         problems.push(format!("name part {}", rule()));
     }
@@ -83,7 +83,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 
 /// A label's value: empty, or at most 63 bytes.
 pub fn label_value(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 63);
+    let mut problems = too_long(value, 63, "bytes");
     if !(value.is_empty() || is_qualified(value)) {
         problems.push(mismatch(LABEL_VALUE_RULE, LABEL_VALUE_FORMAT, &["MyValue", "my_value", "12345"]));
     }
@@ -92,7 +92,7 @@ pub fn label_value(value: &str) -> Vec<String> {
 
 /// A port name in the sense of IANA (RFC 6335), lower case, as in container ports and target ports.
 pub fn port_name(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 15);
+    let mut problems = too_long(value, 15, "characters");
     if value.is_empty() || !value.bytes().all(|b| is_lower_alphanumeric(b) || b == b'-') {
         problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
@@ -124,7 +124,7 @@ pub fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
 
 /// A key of a ConfigMap's data.
 pub fn config_map_key(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 253);
+    let mut problems = too_long(value, 253, "characters");
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
         problems.push(mismatch(CONFIG_MAP_KEY_RULE, CONFIG_MAP_KEY_FORMAT, &["key.name", "KEY_NAME", "key-name"]));
     }
@@ -146,8 +146,9 @@ pub fn path_segment(value: &str) -> Vec<String> {
     }
 }
 
-fn too_long(value: &str, limit: usize) -> Vec<String> {
-    if value.len() > limit { vec![format!("must be no more than {limit} bytes")] } else { Vec::new() }
+/// Upstream says `bytes` for labels and `characters` for names; both mean bytes.
+fn too_long(value: &str, limit: usize, unit: &str) -> Vec<String> {
+    if value.len() > limit { vec![format!("must be no more than {limit} {unit}")] } else { Vec::new() }
 }
 
 fn mismatch(rule: &str, format: &str, examples: &[&str]) -> String {
@@ -197,7 +198,7 @@ mod tests {
         check(dns1123_label, "", &["a lowercase RFC 1123 label"]);
         check(dns1123_label, "Ab", &["a lowercase RFC 1123 label"]);
         check(dns1123_label, "-a", &["a lowercase RFC 1123 label"]);
-        check(dns1123_label, &"a".repeat(64), &["must be no more than 63 bytes"]);
+        check(dns1123_label, &"a".repeat(64), &["must be no more than 63 characters"]);
         check(dns1035_label, "0a", &["a DNS-1035 label"]);
         check(dns1035_label, "a0", &[]);
     }
@@ -217,7 +218,7 @@ mod tests {
         check(dns1123_subdomain, "a.b-c.0", &[]);
         check(dns1123_subdomain, "a..b", &["a lowercase RFC 1123 subdomain"]);
         check(dns1123_subdomain, ".a", &["a lowercase RFC 1123 subdomain"]);
-        check(dns1123_subdomain, &"a".repeat(254), &["must be no more than 253 bytes"]);
+        check(dns1123_subdomain, &"a".repeat(254), &["must be no more than 253 characters"]);
     }
 
     #[test]

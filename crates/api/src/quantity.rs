@@ -1,6 +1,6 @@
 //! Quantities such as `500m`, `1.5Gi` and `1e3`: parsing, comparing, and the one canonical way to write each.
 //!
-//! Exact to 10⁻⁹; finer amounts are rounded away from zero. Amounts of more than 18 digits end at 2⁶³−1. No floating point.
+//! Exact to 10⁻⁹; finer amounts are rounded away from zero. Amounts end at ±(2⁶³−1). No floating point.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,8 +9,6 @@ use std::str::FromStr;
 /// The finest power of ten an amount keeps.
 const NANO: i32 = -9;
 const NANO_DIGITS: usize = 9;
-/// An amount of more digits ends at [`MAX`], one of fewer is kept as it is, however large its suffix.
-const UNBOUNDED_DIGITS: usize = 18;
 /// Digits that an `i128` surely holds; with a binary suffix multiplied in, 2⁶⁰ at most.
 const DIGITS: usize = 37;
 const BINARY_DIGITS: usize = 19;
@@ -79,8 +77,7 @@ impl Quantity {
             mantissa /= 10;
             exponent += 1;
         }
-        let limit = if exponential { i32::MAX } else { 18 };
-        while exponent % 3 != 0 || exponent > limit {
+        while exponent % 3 != 0 {
             mantissa *= 10;
             exponent -= 1;
         }
@@ -208,8 +205,7 @@ fn amount(whole: &str, fraction: &str, suffix: Suffix) -> Quantity {
         scale += 1;
     }
     let quantity = Quantity { mantissa, scale: scale.max(NANO), format };
-    let bounded = factor > 1 || whole.len() + fraction.len() > UNBOUNDED_DIGITS;
-    if bounded && quantity.nanos() / 1_000_000_000 > MAX {
+    if quantity.nanos() / 1_000_000_000 > MAX {
         return Quantity { mantissa: MAX, scale: 0, format };
     }
     let below_one = quantity.nanos() < 1_000_000_000;

@@ -45,8 +45,9 @@ fn canonical_forms() {
         ("1e-1", "100e-3"),
         ("1e+2", "100"),
         ("1E", "1E"),
-        ("10E", "10E"),
-        ("1000E", "1000E"),
+        ("9E", "9E"),
+        ("10E", "9223372036854775807"),
+        ("-10E", "-9223372036854775807"),
         ("1n", "1n"),
         ("0.1n", "1n"),
         ("-0.1n", "-1n"),
@@ -98,6 +99,8 @@ fn amounts_compare_whatever_the_format() {
     assert!(parse("1G") < parse("1Gi"));
     assert!(parse("-1").is_negative() && !parse("0").is_negative() && parse("0m").is_zero());
     assert!(parse("1e900") > parse("1E"));
+    assert_eq!(parse("-1e900").to_string(), "-9223372036854775807");
+    assert_eq!(parse("1e-900").to_string(), "1e-9");
 }
 
 proptest! {
