@@ -1,7 +1,16 @@
 //! From the snapshot to the forwarding table of one node, and the oracle that says what must happen to a packet.
 //!
-//! Pure: no kernel, no clock, no I/O. Data planes (`stead-dataplane`) carry a [`Plan`] out; `decide` is what they are tested against.
+//! Pure: no kernel, no clock, no I/O. Data planes (`stead-dataplane`) carry a [`Plan`] out; [`decide`] is what they are tested
+//! against. [`Planner`] keeps a plan up to date; [`plan_all`] makes one from nothing, by the same code.
 
+mod decide;
+mod desired;
+mod planner;
+mod problem;
 mod table;
 
+pub use decide::{Masquerade, Packet, Verdict, decide};
+pub use desired::{NodeContext, plan_service};
+pub use planner::{Outcome, Planner, plan_all};
+pub use problem::{Cause, Problem, Unhonoured};
 pub use table::{Backend, FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan, Settings};

@@ -115,7 +115,7 @@ fn read_addresses(wire: &[WireAddress<'_>], problems: &mut Vec<ViewProblem>) -> 
 
 /// `podCIDRs`, or `podCIDR` alone from servers that know no lists.
 fn read_pod_ranges(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpNet]> {
-    let primary = spec.pod_cidr.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let primary = spec.pod_cidr.as_slice();
     let listed = spec.pod_cidrs.as_deref().filter(|list| !list.is_empty());
     let mut ranges = Vec::new();
     for (index, text) in listed.unwrap_or(primary).iter().map(Text::as_str).enumerate() {

@@ -167,7 +167,7 @@ fn read_type(text: &str, problems: &mut Vec<ViewProblem>) -> ServiceType {
 
 /// `clusterIPs`, or `clusterIP` alone from servers that know no lists.
 fn read_cluster_ips(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
-    let primary = spec.cluster_ip.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let primary = spec.cluster_ip.as_slice();
     let listed = spec.cluster_ips.as_deref().filter(|list| !list.is_empty());
     let mut addresses = Vec::with_capacity(1);
     for (index, text) in listed.unwrap_or(primary).iter().map(Text::as_str).enumerate() {

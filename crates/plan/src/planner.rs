@@ -1,0 +1,182 @@
+//! Keeps one node's plan up to date with a snapshot, at a cost that depends on what changed alone.
+//!
+//! Owns the plan, who claims which frontend, and the problems of each Service. Full and incremental work are one path: a full
+//! one visits all keys.
+//!
+//! Invariants: a frontend is in the plan of exactly one Service, the lowest key of those that claim it; the plan equals
+//! [`plan_all`] of the same snapshot and context whenever every touched key was given to [`Planner::update`].
+
+mod claims;
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use stead_api::service_snapshot::ServiceSnapshot;
+use stead_model::{Frontend, ObjectKey};
+
+use self::claims::Claims;
+use crate::{
+    desired::{NodeContext, plan_service},
+    problem::{Cause, Problem},
+    table::{Plan, ServicePlan},
+};
+
+/// A plan, and what it takes to change it.
+#[derive(Debug)]
+pub struct Planner {
+    context: NodeContext,
+    plan: Plan,
+    claims: Claims,
+    /// What a Service claims and another has.
+    lost: BTreeMap<ObjectKey, Vec<Frontend>>,
+    problems: BTreeMap<ObjectKey, Vec<Problem>>,
+}
+
+/// What an update did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Services whose part of the plan is different now, added or gone.
+    pub changed: BTreeSet<ObjectKey>,
+    /// Problems that were not there before.
+    pub problems: Vec<Problem>,
+}
+
+/// The whole plan of a snapshot, and all its problems in order.
+pub fn plan_all(snapshot: &ServiceSnapshot, context: &NodeContext) -> (Plan, Vec<Problem>) {
+    let mut planner = Planner::new(context.clone());
+    let outcome = planner.update_all(snapshot);
+    (planner.plan, outcome.problems)
+}
+
+impl Planner {
+    /// An empty plan for a node.
+    pub fn new(context: NodeContext) -> Self {
+        let plan = Plan { settings: context.settings.clone(), ..Plan::default() };
+        Self { context, plan, claims: Claims::default(), lost: BTreeMap::new(), problems: BTreeMap::new() }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// All problems there are, in order of the Services.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.values().flatten()
+    }
+
+    /// Plans every Service again, and those that are gone.
+    pub fn update_all(&mut self, snapshot: &ServiceSnapshot) -> Outcome {
+        let mut keys: BTreeSet<_> = snapshot.services().map(|service| Arc::clone(&service.key)).collect();
+        for key in self.plan.services.keys().chain(self.lost.keys()).chain(self.problems.keys()) {
+            if !keys.contains(key) {
+                keys.insert(Arc::new(key.clone()));
+            }
+        }
+        self.update(snapshot, &keys)
+    }
+
+    /// Plans these Services again, and others as far as they claim the same frontends.
+    pub fn update(&mut self, snapshot: &ServiceSnapshot, keys: &BTreeSet<Arc<ObjectKey>>) -> Outcome {
+        let mut affected = BTreeSet::new();
+        let mut drafts = Vec::with_capacity(keys.len());
+        for key in keys {
+            let (draft, problems) = plan_service(snapshot, &self.context, key);
+            self.claim(key, &draft, &mut affected);
+            drafts.push((Arc::clone(key), draft, problems));
+        }
+        for key in affected.into_iter().filter(|key| !keys.contains(key)) {
+            let (draft, problems) = plan_service(snapshot, &self.context, &key);
+            drafts.push((key, draft, problems));
+        }
+        let mut outcome = Outcome::default();
+        for (key, draft, problems) in drafts {
+            self.settle(&key, draft, problems, &mut outcome);
+        }
+        outcome.problems.sort();
+        outcome
+    }
+
+    /// Takes other addresses for this node: every Service with node ports is planned again. The addresses are put in order.
+    pub fn set_node_addresses(&mut self, snapshot: &ServiceSnapshot, mut addresses: Vec<IpAddr>) -> Outcome {
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses == self.context.settings.node_addresses {
+            return Outcome::default();
+        }
+        self.context.settings.node_addresses.clone_from(&addresses);
+        self.plan.settings.node_addresses = addresses;
+        let with_node_ports = snapshot
+            .services()
+            .filter(|service| service.ports.iter().any(|port| port.node_port.is_some()))
+            .map(|service| Arc::clone(&service.key))
+            .collect();
+        self.update(snapshot, &with_node_ports)
+    }
+
+    /// Brings the claims of a Service up to date. Those who gain or lose a frontend by it go to `affected`.
+    fn claim(&mut self, key: &Arc<ObjectKey>, draft: &ServicePlan, affected: &mut BTreeSet<Arc<ObjectKey>>) {
+        let planned = self.plan.services.get(key).into_iter().flat_map(frontends);
+        let lost = self.lost.get(key).into_iter().flatten().copied();
+        let old: BTreeSet<_> = planned.chain(lost).collect();
+        let new: BTreeSet<_> = frontends(draft).collect();
+        for frontend in old.difference(&new) {
+            self.claims.release(frontend, key, affected);
+        }
+        for frontend in new.difference(&old) {
+            self.claims.acquire(frontend, key, affected);
+        }
+    }
+
+    /// Puts a draft into the plan, without the frontends that are another's.
+    fn settle(&mut self, key: &ObjectKey, mut draft: ServicePlan, mut problems: Vec<Problem>, outcome: &mut Outcome) {
+        let mut lost = Vec::new();
+        for port in &mut draft.ports {
+            port.frontends.retain(|rule| match self.claims.owner(&rule.frontend) {
+                Some(owner) if owner != key => {
+                    let cause = Cause::Taken { frontend: rule.frontend, owner: owner.clone() };
+                    problems.push(Problem { service: key.clone(), cause });
+                    lost.push(rule.frontend);
+                    false
+                }
+                _ => true,
+            });
+        }
+        draft.ports.retain(|port| !port.frontends.is_empty());
+        replace(&mut self.lost, key, lost, Vec::is_empty);
+        let old = replace(&mut self.problems, key, problems, Vec::is_empty).unwrap_or_default();
+        let new = self.problems.get(key).into_iter().flatten();
+        outcome.problems.extend(new.filter(|problem| !old.contains(problem)).cloned());
+        if self.plan.services.get(key).map_or(!draft.ports.is_empty(), |old| *old != draft) {
+            replace(&mut self.plan.services, key, draft, |plan| plan.ports.is_empty());
+            outcome.changed.insert(key.clone());
+        }
+    }
+}
+
+fn frontends(plan: &ServicePlan) -> impl Iterator<Item = Frontend> {
+    plan.ports.iter().flat_map(|port| &port.frontends).map(|rule| rule.frontend)
+}
+
+/// Sets the value of a key, or removes the key for a value that says nothing. Returns the old value.
+fn replace<T>(
+    map: &mut BTreeMap<ObjectKey, T>,
+    key: &ObjectKey,
+    value: T,
+    says_nothing: impl Fn(&T) -> bool,
+) -> Option<T> {
+    if says_nothing(&value) {
+        return map.remove(key);
+    }
+    match map.get_mut(key) {
+        Some(old) => Some(std::mem::replace(old, value)),
+        None => map.insert(key.clone(), value),
+    }
+}

@@ -1,0 +1,66 @@
+//! What a plan could not carry out, and for which Service.
+
+use std::{fmt, net::IpAddr};
+
+use stead_api::service_snapshot::ViewProblem;
+use stead_model::{Frontend, ObjectKey};
+
+/// One part of a Service that is not in the plan. Everything else of the Service, and all other Services, are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub service: ObjectKey,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Cause {
+    /// A value of the Service itself was left out.
+    #[error(transparent)]
+    Service(ViewProblem),
+    /// A value of one of its slices was left out.
+    #[error("EndpointSlice {slice}: {problem}")]
+    Slice { slice: ObjectKey, problem: ViewProblem },
+    #[error("cluster IP {address} is loopback, link-local, multicast or unspecified; give the Service another one")]
+    ClusterIp { address: IpAddr },
+    #[error(
+        "endpoint {address} in EndpointSlice {slice} is loopback, link-local, multicast or unspecified; it gets no traffic"
+    )]
+    Endpoint { slice: ObjectKey, address: IpAddr },
+    #[error("{frontend} belongs to Service {owner}; change one of the two")]
+    Taken { frontend: Frontend, owner: ObjectKey },
+    #[error("{frontend} stands twice in this Service; the first port has it")]
+    Repeated { frontend: Frontend },
+    #[error(transparent)]
+    NotHonoured(Unhonoured),
+}
+
+/// A wish that plans do not carry out yet. What its neglect would open stays closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Unhonoured {
+    #[error("internalTrafficPolicy Local is not supported yet; cluster IPs refuse connections")]
+    InternalPolicyLocal,
+    #[error("externalTrafficPolicy Local is not supported yet; node ports stay closed")]
+    ExternalPolicyLocal,
+    #[error("loadBalancerSourceRanges are not supported yet; node ports stay closed")]
+    SourceRanges,
+    #[error("externalIPs are not supported yet; they are not served")]
+    ExternalIps,
+}
+
+impl Problem {
+    /// The reason of the Kubernetes Event that tells of it.
+    pub const fn reason(&self) -> &'static str {
+        match self.cause {
+            Cause::Service(_) | Cause::ClusterIp { .. } | Cause::Repeated { .. } => "InvalidService",
+            Cause::Slice { .. } | Cause::Endpoint { .. } => "InvalidEndpoint",
+            Cause::Taken { .. } => "FrontendTaken",
+            Cause::NotHonoured(_) => "NotSupported",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Service {}: {}", self.service, self.cause)
+    }
+}
