@@ -101,7 +101,7 @@ impl fmt::Display for Problem {
 }
 
 impl Schema {
-    fn object_type(&'static self, definition: &str) -> Option<&'static Type> {
+    pub(crate) fn object_type(&'static self, definition: &str) -> Option<&'static Type> {
         self.roots.get(definition)
     }
 }
