@@ -8,6 +8,7 @@ mod connect;
 mod error;
 mod events;
 mod path;
+mod service_cache;
 mod watch;
 pub mod write;
 
@@ -15,5 +16,6 @@ pub use connect::{ConnectError, connect, in_cluster, in_process};
 pub use error::{CallError, Class};
 pub use events::{EventKind, Recorder, reference};
 pub use path::{collection, object};
+pub use service_cache::{Interest, ServiceCache, Subscription};
 pub use stead_api::{item::FromItem, snapshot::Change};
 pub use watch::{Backoff, Query, watch};
