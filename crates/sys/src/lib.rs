@@ -5,3 +5,4 @@ pub mod link;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod signal;

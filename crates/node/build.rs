@@ -1,0 +1,24 @@
+//! Compiles the built-in demo application to a static program, which `image::builtin` packs into an image.
+
+use std::{env, path::PathBuf, process::Command};
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=hello-app/main.rs");
+    let rustc = env::var_os("RUSTC").expect("cargo sets RUSTC");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("hello-app");
+    let target = env::var("TARGET").expect("cargo sets TARGET");
+    let status = Command::new(rustc)
+        .args(["--edition", "2024", "--crate-type", "bin", "--crate-name", "hello_app", "--target", &target])
+        .args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "-C", "opt-level=s"])
+        .args(["-C", "lto=fat", "-C", "codegen-units=1", "-C", "panic=abort", "-C", "strip=symbols"])
+        .arg("-o")
+        .arg(&out)
+        .arg("hello-app/main.rs")
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("rustc ended with {status} on hello-app/main.rs"),
+        Err(error) => panic!("cannot run rustc for hello-app/main.rs: {error}"),
+    }
+}

@@ -1,0 +1,257 @@
+//! Containers from image to exit code, and their life beyond the agent's.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use stead_node::{
+    container::{Container, Limits, Process},
+    image::Store,
+    runtime::{ContainerKey, ContainerRuntime, Found, OciRuntime, RuntimeError, ShimCommand, Stop},
+    shim::ExitCause,
+};
+use stead_sys::namespace::Namespace;
+
+pub(crate) const TESTS: &[super::Test] = &[
+    ("hello_app_answers_in_its_namespace_and_ends_when_asked", hello_app_answers_in_its_namespace_and_ends_when_asked),
+    ("containers_are_fenced", containers_are_fenced),
+    ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
+    ("what_cannot_run_says_why", what_cannot_run_says_why),
+    ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
+    ("a_program_with_too_much_memory_is_named_so", a_program_with_too_much_memory_is_named_so),
+];
+
+/// A machine's worth of directories, gone at the end.
+struct Node {
+    dir: tempfile::TempDir,
+    store: Store,
+    tokio: tokio::runtime::Runtime,
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("images")).unwrap();
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { dir, store, tokio }
+    }
+
+    /// As a newly started agent would open it.
+    fn runtime(&self) -> OciRuntime {
+        let shim = ShimCommand { program: std::env::current_exe().unwrap(), args: vec!["shim".into()] };
+        OciRuntime::open(self.dir.path().join("containers"), shim).unwrap()
+    }
+
+    fn container(&self, key: &ContainerKey, image: &str, args: &[&str]) -> Container {
+        let image = self.store.resolve(image).unwrap();
+        let mut all = image.config.entrypoint.clone();
+        all.extend(args.iter().map(|arg| (*arg).to_owned()));
+        let unique = self.dir.path().file_name().unwrap().to_str().unwrap().replace('.', "x");
+        Container {
+            id: format!("{unique}-{}-{}", key.container, key.attempt),
+            process: Process {
+                args: all,
+                env: vec!["PATH=/bin:/usr/bin:/sbin:/usr/sbin".to_owned()],
+                working_dir: "/made/for/it".to_owned(),
+                user: image.config.user.clone(),
+            },
+            hostname: "pod-1".to_owned(),
+            lower_dirs: image.lower_dirs,
+            mounts: Vec::new(),
+            network: None,
+            cgroup: PathBuf::from(format!("/stead-test/{unique}/{}-{}", key.container, key.attempt)),
+            limits: Limits::default(),
+            log: self.runtime().log(key),
+            stop_signal: 15,
+        }
+    }
+
+    fn shell(&self, key: &ContainerKey, script: &str) -> Container {
+        self.container(key, "stead.local/busybox", &["/bin/sh", "-c", script])
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tokio.block_on(async {
+            let runtime = self.runtime();
+            for (key, _) in runtime.list().await.unwrap_or_default() {
+                let _ = runtime.stop(&key, Stop::Kill).await;
+                let _ = runtime.wait(&key).await;
+            }
+        });
+        let unique = self.dir.path().file_name().unwrap().to_str().unwrap().replace('.', "x");
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            for left in [format!("stead-test/{unique}"), "stead-test".to_owned()] {
+                let _ = fs::remove_dir(hierarchy.path().join(left));
+            }
+        }
+    }
+}
+
+fn key(container: &str) -> ContainerKey {
+    ContainerKey { pod_uid: "pod".to_owned(), container: container.to_owned(), attempt: 0 }
+}
+
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn get(namespace: &Namespace) -> std::io::Result<String> {
+    namespace.run(|| {
+        let mut stream = TcpStream::connect(("127.0.0.1", 8080))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    })?
+}
+
+fn text_of(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect::<Vec<_>>().join("\n")
+}
+
+fn hello_app_answers_in_its_namespace_and_ends_when_asked() {
+    let node = Node::new();
+    let namespace = Namespace::create().unwrap();
+    let key = key("hello");
+    let mut container = node.container(&key, "stead.local/hello-app:1.0", &["1.0.0"]);
+    let held = node.dir.path().join("netns");
+    fs::write(&held, "").unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&namespace));
+    container.network = Some(PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id())));
+    node.tokio.block_on(async {
+        let begun = Instant::now();
+        node.runtime().start(&key, &container).await.unwrap();
+        println!("  started in {:?}", begun.elapsed());
+        eventually("an answer", || get(&namespace).is_ok());
+        let answer = get(&namespace).unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body, "Hello, world!\nVersion: 1.0.0\nHostname: pod-1\n");
+
+        // Another agent finds it, and does not start it again.
+        let other = node.runtime();
+        let found = other.list().await.unwrap();
+        assert!(matches!(found.as_slice(), [(k, Found::Running(_))] if *k == key), "{found:?}");
+        assert!(matches!(other.start(&key, &container).await, Err(RuntimeError::Exists(_))));
+        assert!(get(&namespace).is_ok());
+
+        let begun = Instant::now();
+        other.stop(&key, Stop::Ask).await.unwrap();
+        let exit = other.wait(&key).await.unwrap();
+        println!("  ended in {:?}", begun.elapsed());
+        assert_eq!((exit.code, exit.signal, exit.cause), (0, None, ExitCause::Own));
+        assert!(get(&namespace).is_err());
+        let found = node.runtime().list().await.unwrap();
+        assert!(matches!(found.as_slice(), [(_, Found::Exited(e))] if *e == exit), "{found:?}");
+        assert!(text_of(&other.log(&key)).contains("listening on port 8080"));
+        other.remove(&key).await.unwrap();
+        assert_eq!(fs::read_dir(node.dir.path().join("containers")).unwrap().count(), 0);
+    });
+}
+
+fn containers_are_fenced() {
+    let node = Node::new();
+    let key = key("fenced");
+    let script = "hostname; pwd; id -u; echo pid $$; ls /sys/firmware | wc -l; \
+        (echo x > /proc/sys/kernel/hostname) 2>/dev/null || echo no-sysctl; \
+        mknod /tmp/disk b 254 0 2>/dev/null || echo no-mknod; \
+        cat /proc/self/cgroup | head -1; grep -c . /proc/net/dev >/dev/null; grep CapBnd /proc/self/status; \
+        grep SigIgn /proc/self/status; ls /proc/self/fd | wc -l; echo $HOME";
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        runtime.start(&key, &node.shell(&key, script)).await.unwrap();
+        assert_eq!(runtime.wait(&key).await.unwrap().code, 0);
+    });
+    let log = text_of(&node.runtime().log(&key));
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(&lines[..4], ["pod-1", "/made/for/it", "0", "pid 1"], "{log}");
+    assert!(log.contains("no-sysctl") && log.contains("no-mknod"), "{log}");
+    // The last digits are signals 1 to 16, of which none is ignored; the descriptors are 0, 1, 2 and that of the listing.
+    let ignored = lines.iter().find(|line| line.starts_with("SigIgn")).unwrap();
+    assert!(ignored.ends_with("0000"), "{log}");
+    assert!(log.ends_with("\n4\n/root"), "{log}");
+}
+
+fn exit_codes_and_logs_are_kept() {
+    let node = Node::new();
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        let three = key("three");
+        runtime.start(&three, &node.shell(&three, "echo out; echo err >&2; exit 3")).await.unwrap();
+        let exit = runtime.wait(&three).await.unwrap();
+        assert_eq!((exit.code, exit.signal), (3, None));
+        let log = fs::read_to_string(runtime.log(&three)).unwrap();
+        assert!(log.contains(" stdout F out\n") && log.contains(" stderr F err\n"), "{log}");
+        // One that ignores the request is killed; output without end is read all the while.
+        let key = key("stubborn");
+        runtime.start(&key, &node.shell(&key, "trap 'echo no' TERM; while true; do echo y; done")).await.unwrap();
+        eventually("the loop", || text_of(&runtime.log(&key)).contains('y'));
+        runtime.stop(&key, Stop::Ask).await.unwrap();
+        eventually("the refusal", || text_of(&runtime.log(&key)).contains("no"));
+        assert!(matches!(runtime.list().await.unwrap().first(), Some((_, Found::Running(_)))));
+        runtime.stop(&key, Stop::Kill).await.unwrap();
+        let exit = runtime.wait(&key).await.unwrap();
+        assert_eq!((exit.code, exit.signal, exit.cause), (137, Some(9), ExitCause::Own));
+    });
+}
+
+fn what_cannot_run_says_why() {
+    let node = Node::new();
+    let key = key("absent");
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        let container = node.container(&key, "stead.local/busybox", &["/no/such/program"]);
+        let error = runtime.start(&key, &container).await.unwrap_err();
+        assert!(error.to_string().contains("/no/such/program"), "{error}");
+        let found = runtime.list().await.unwrap();
+        assert!(matches!(found.as_slice(), [(_, Found::Failed { .. })]), "{found:?}");
+        runtime.remove(&key).await.unwrap();
+        let mut container = node.container(&key, "stead.local/busybox", &["true"]);
+        container.process.user = "nobody-knows".to_owned();
+        let error = runtime.start(&key, &container).await.unwrap_err();
+        assert!(error.to_string().contains("nobody-knows"), "{error}");
+    });
+}
+
+fn a_killed_shim_takes_its_container_along() {
+    let node = Node::new();
+    let key = key("orphan");
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        let running = runtime.start(&key, &node.shell(&key, "sleep 1000")).await.unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", running.pid)).unwrap();
+        let shim: i32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let exit = runtime.wait(&key).await.unwrap();
+        assert_eq!((exit.code, exit.cause), (137, ExitCause::Unknown));
+        let gone = || match fs::read_to_string(format!("/proc/{}/stat", running.pid)) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        eventually("the container is gone", gone);
+    });
+}
+
+fn a_program_with_too_much_memory_is_named_so() {
+    let node = Node::new();
+    let key = key("hungry");
+    let mut container = node.shell(&key, "x=$(yes | head -c 100000000); echo unreachable");
+    container.limits.memory = Some(16 << 20);
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        runtime.start(&key, &container).await.unwrap();
+        let exit = runtime.wait(&key).await.unwrap();
+        assert_eq!((exit.code, exit.cause), (137, ExitCause::OutOfMemory));
+    });
+}
