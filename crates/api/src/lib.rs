@@ -16,4 +16,8 @@ pub mod schema;
 pub mod selector;
 pub mod service_snapshot;
 pub mod snapshot;
+pub mod status;
 pub mod table;
+
+#[cfg(test)]
+mod sample;
