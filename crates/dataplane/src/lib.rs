@@ -1,1 +1,16 @@
-//! Data planes: each lowers a plan, reads the kernel, diffs and applies. Knows no Kubernetes JSON.
+//! Data planes: each lowers a [`stead_plan::Plan`], reads the kernel, diffs and applies. Knows no Kubernetes JSON.
+//!
+//! [`DataPlane`] is the front of all of them; [`NfTables`] is the default and [`Fake`] keeps the plan in memory for the tests of others.
+//! Beside them: [`flows`] says which connections must be forgotten, [`egress`] masquerades what pods send out of the cluster, and
+//! [`probe`] tells what a kernel lacks before anything is changed.
+
+pub mod egress;
+mod fake;
+pub mod flows;
+mod nftables;
+mod plane;
+pub mod probe;
+
+pub use fake::Fake;
+pub use nftables::{NfTables, render};
+pub use plane::{Applied, Class, DataPlane, Departed, Error, Scope, Verified};

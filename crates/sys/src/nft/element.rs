@@ -203,6 +203,11 @@ impl Words {
         Self::default()
     }
 
+    /// `None` for more bytes than fit.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() <= Self::CAPACITY).then(|| Self::new().push(bytes))
+    }
+
     fn push(mut self, value: &[u8]) -> Self {
         let start = usize::from(self.length);
         let end = start + value.len();

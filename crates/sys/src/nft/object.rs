@@ -34,7 +34,7 @@ pub enum Hook {
 
 impl Hook {
     /// `NF_INET_*`
-    pub(crate) const fn number(self) -> u32 {
+    pub const fn number(self) -> u32 {
         match self {
             Self::Prerouting => 0,
             Self::Output => 3,

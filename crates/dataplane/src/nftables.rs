@@ -1,0 +1,330 @@
+//! The nftables data plane: layout U (see [`layout`]) in the tables `ip stead` and `ip6 stead`, by netlink.
+//!
+//! A plan's part is lowered into [`mirror`] state per Service; [`program`] has the elements and their difference, [`table`] turns that into
+//! changes, [`read`] gets back what an earlier process left. Here is only the order of it: what is read when, and committed how.
+//! Every apply is one transaction for both families. Nothing outside the two tables is touched, but conntrack entries of departed backends.
+
+mod id;
+mod layout;
+mod mirror;
+mod program;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use stead_model::{Family, Frontend, ObjectKey};
+use stead_plan::Plan;
+use stead_sys::{
+    conntrack::{self, Conntrack},
+    namespace::Namespace,
+    nft::{self, Change, Commit, Nftables, Transaction},
+};
+
+use self::{
+    layout::{name, sticky_timeout},
+    mirror::{Mirror, Nothing, Update, position},
+    program::Difference,
+    read::{Actual, Standing, read},
+    table::{Known, Rules, change},
+};
+use crate::{
+    flows::{self, Cleaning},
+    plane::{Applied, DataPlane, Error, Scope, Verified},
+};
+
+/// Reads and commits that may be repeated because another program commits in between.
+const ATTEMPTS: usize = 10;
+
+/// The nftables data plane of one network namespace.
+#[derive(Debug)]
+pub struct NfTables {
+    nft: Nftables,
+    conntrack: Conntrack,
+    /// `None`: what the kernel holds must be read first.
+    state: Option<State>,
+    /// Connections that still have to be looked at; kept until that has succeeded.
+    cleaning: Cleaning,
+    /// What was looked at since the last verification. A packet that was on its way while rules changed may be noted behind our back, so
+    /// the verification looks once more.
+    recent: Cleaning,
+}
+
+#[derive(Debug)]
+struct State {
+    mirror: Mirror,
+    known: [Known; 2],
+    /// The kernel's ruleset after our last commit, if nobody else committed.
+    generation: u32,
+    /// Somebody else committed since the tables were last read.
+    suspect: bool,
+}
+
+impl NfTables {
+    /// The tables of the calling thread's network namespace. Nothing is read or changed yet.
+    pub fn open() -> Result<Self, Error> {
+        let conntrack = Conntrack::open().map_err(Error::Flows)?;
+        Ok(Self::new(Nftables::open().map_err(Error::Open)?, conntrack))
+    }
+
+    /// The tables of another network namespace.
+    pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
+        let conntrack = Conntrack::open_in(namespace).map_err(Error::Flows)?;
+        Ok(Self::new(Nftables::open_in(namespace).map_err(Error::Open)?, conntrack))
+    }
+
+    fn new(nft: Nftables, conntrack: Conntrack) -> Self {
+        Self { nft, conntrack, state: None, cleaning: Cleaning::default(), recent: Cleaning::default() }
+    }
+
+    /// Applies to tables whose content is known.
+    fn change(&mut self, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
+        let mut rules = Rules::Unchanged;
+        let update = match scope {
+            Scope::Services(keys) if state.mirror.settings == plan.settings => {
+                state.mirror.update(plan, keys.iter().cloned(), &mut Nothing)
+            }
+            _ => {
+                if state.mirror.forget_idle_kinds() {
+                    rules = Rules::Maybe;
+                }
+                let keys: BTreeSet<ObjectKey> = state.mirror.keys().chain(plan.services.keys()).cloned().collect();
+                state.mirror.update(plan, keys, &mut Nothing)
+            }
+        };
+        let update = match update {
+            Ok(update) => update,
+            Err(error) => {
+                self.state = Some(state);
+                return Err(error);
+            }
+        };
+        if update.skeleton {
+            rules = Rules::Maybe;
+        }
+        let (transaction, known) = changes(&state.mirror, state.known, &update.differences, rules);
+        state.known = known;
+        let commit = match self.nft.commit(&transaction, Some(state.generation)) {
+            Ok(commit) => {
+                state.generation = after(state.generation, &transaction);
+                commit
+            }
+            Err(nft::Error::Stale) => {
+                // Somebody else's commit may have nothing to do with us; if it has, ours is refused or the next verification sees it.
+                let generation = self.nft.generation().map_err(Error::Read)?;
+                let commit = self.nft.commit(&transaction, None).map_err(Error::Write)?;
+                state.generation = after(generation, &transaction);
+                state.suspect = true;
+                commit
+            }
+            Err(error) => return Err(Error::Write(error)),
+        };
+        self.cleaning.merge(match scope {
+            Scope::All => Cleaning::everything(),
+            Scope::Services(_) => narrow(&update),
+        });
+        for departed in update.departed.values() {
+            self.cleaning.departed.extend(&departed.frontends);
+        }
+        self.state = Some(state);
+        Ok(applied(&transaction, commit, update))
+    }
+
+    /// Reads the kernel, keeps what of it the plan wants and makes good the rest.
+    fn adopt(&mut self, plan: &Plan) -> Result<Applied, Error> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let generation = self.nft.generation().map_err(Error::Read)?;
+            let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
+            let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
+            let (mirror, mut update, standing) = lower(plan, &actuals)?;
+            let (transaction, known) = reconcile(&mirror, actuals);
+            match self.nft.commit(&transaction, Some(generation)) {
+                Ok(commit) => {
+                    let generation = after(generation, &transaction);
+                    let wanted: BTreeSet<Frontend> = all_frontends(plan).collect();
+                    self.cleaning.merge(Cleaning::everything());
+                    self.cleaning.departed.extend(standing.frontends().filter(|frontend| !wanted.contains(frontend)));
+                    self.state = Some(State { mirror, known, generation, suspect: false });
+                    update.departed.clear();
+                    return Ok(applied(&transaction, commit, update));
+                }
+                Err(nft::Error::Stale) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(Error::Write(error)),
+            }
+        }
+    }
+
+    /// Deletes the connections that [`NfTables::cleaning`] is about.
+    fn clean(&mut self) -> Result<usize, Error> {
+        if self.cleaning.is_empty() {
+            return Ok(0);
+        }
+        let Some(state) = &self.state else { return Ok(0) };
+        let index = index(&state.mirror, &self.cleaning);
+        let stale = stale(&mut self.conntrack, &index).map_err(Error::Flows)?;
+        let deleted = self.conntrack.delete(&stale).map_err(Error::Flows)?;
+        self.recent.merge(std::mem::take(&mut self.cleaning));
+        Ok(deleted)
+    }
+}
+
+impl DataPlane for NfTables {
+    fn apply(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
+        let mut applied = match self.state.take() {
+            None => self.adopt(plan)?,
+            Some(state) => match self.change(state, plan, scope) {
+                // The kernel is not as the mirror has it.
+                Err(Error::Write(_)) => self.adopt(plan)?,
+                result => result?,
+            },
+        };
+        applied.flows = self.clean()?;
+        Ok(applied)
+    }
+
+    fn verify(&mut self) -> Result<Verified, Error> {
+        let recent = std::mem::take(&mut self.recent);
+        self.cleaning.merge(recent);
+        let cleaned = self.clean();
+        self.recent = Cleaning::default();
+        cleaned?;
+
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let generation = self.nft.generation().map_err(Error::Read)?;
+            let Some(state) = &self.state else { return Ok(Verified::Intact) };
+            if generation == state.generation && !state.suspect {
+                return Ok(Verified::Intact);
+            }
+            let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
+            let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
+            let (transaction, known) = reconcile(&state.mirror, actuals);
+            match self.nft.commit(&transaction, Some(generation)) {
+                Ok(_) => {
+                    let generation = after(generation, &transaction);
+                    if let Some(state) = &mut self.state {
+                        (state.known, state.generation, state.suspect) = (known, generation, false);
+                    }
+                    if transaction.is_empty() {
+                        return Ok(Verified::Intact);
+                    }
+                    // While the rules were not ours, connections may have gone anywhere.
+                    self.cleaning.merge(Cleaning::everything());
+                    self.clean()?;
+                    return Ok(Verified::Healed { operations: transaction.operations() });
+                }
+                Err(nft::Error::Stale) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(Error::Write(error)),
+            }
+        }
+    }
+
+    fn remove(&mut self) -> Result<(), Error> {
+        self.state = None;
+        for family in Family::ALL {
+            let tables = self.nft.tables(family).map_err(Error::Read)?;
+            if tables.iter().any(|table| table.name == layout::TABLE) {
+                let transaction = Transaction { changes: vec![Change::DeleteTable(name(family))] };
+                self.nft.commit(&transaction, None).map_err(Error::Write)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text that `nft -f` takes to make a plan's tables on a machine that has none.
+pub fn render(plan: &Plan) -> Result<String, Error> {
+    let (mirror, _, _) = lower(plan, &[])?;
+    let [v4, v6] =
+        Family::ALL.map(|family| change(family, Known::Absent, &mirror, &Difference::default(), Rules::Maybe).0);
+    Ok(Transaction { changes: v4.into_iter().chain(v6).collect() }.to_string())
+}
+
+/// A commit of nothing does not happen, so it raises nothing.
+fn after(generation: u32, transaction: &Transaction) -> u32 {
+    if transaction.is_empty() { generation } else { generation.wrapping_add(1).max(1) }
+}
+
+fn applied(transaction: &Transaction, commit: Commit, update: Update) -> Applied {
+    Applied { operations: transaction.operations(), bytes: commit.bytes, departed: update.departed, flows: 0 }
+}
+
+/// A mirror for the whole plan that keeps lists, endpoints and kinds which stand in the kernel.
+fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Update, Standing), Error> {
+    let mut standing = Standing::of(actuals.iter().flat_map(|actual| &actual.entries).copied());
+    let mut mirror = Mirror::new(plan.settings.clone(), standing.reserved, standing.last_list);
+    for (family, actual) in Family::ALL.into_iter().zip(actuals) {
+        let Known::Ours(state) = &actual.known else { continue };
+        for (key, chain) in &state.outline.verdicts {
+            if let (Some(kind), Some(chain)) = (id::Kind::from_number(*key), chain) {
+                mirror.keep_kind(family, kind, sticky_timeout(chain));
+            }
+        }
+    }
+    let update = mirror.update(plan, plan.services.keys().cloned(), &mut standing)?;
+    Ok((mirror, update, standing))
+}
+
+/// What leads from the kernel's state to the mirror's.
+fn reconcile(mirror: &Mirror, actuals: [Actual; 2]) -> (Transaction, [Known; 2]) {
+    let mut known = Vec::with_capacity(actuals.len());
+    let mut differences = [Difference::default(), Difference::default()];
+    for ((family, actual), difference) in Family::ALL.into_iter().zip(actuals).zip(&mut differences) {
+        difference.extend(actual.entries, mirror.entries(family));
+        actual.foreign.into_iter().for_each(|(set, key)| difference.remove_foreign(set, key));
+        known.push(actual.known);
+    }
+    let [v4, v6] = <[Known; 2]>::try_from(known).unwrap_or_default();
+    changes(mirror, [v4, v6], &differences, Rules::Maybe)
+}
+
+fn changes(
+    mirror: &Mirror,
+    [v4, v6]: [Known; 2],
+    differences: &[Difference; 2],
+    rules: Rules,
+) -> (Transaction, [Known; 2]) {
+    let (mut all, v4) = change(Family::V4, v4, mirror, &differences[position(Family::V4)], rules);
+    let (changes, v6) = change(Family::V6, v6, mirror, &differences[position(Family::V6)], rules);
+    all.extend(changes);
+    (Transaction { changes: all }, [v4, v6])
+}
+
+/// The cleaning that a change of some Services asks for.
+fn narrow(update: &Update) -> Cleaning {
+    let services = update.departed.keys().chain(&update.arrived).cloned().collect();
+    Cleaning { services, ..Cleaning::default() }
+}
+
+fn all_frontends(plan: &Plan) -> impl Iterator<Item = Frontend> {
+    let ports = plan.services.values().flat_map(|service| &service.ports);
+    ports.flat_map(|port| &port.frontends).map(|rule| rule.frontend)
+}
+
+fn index(mirror: &Mirror, cleaning: &Cleaning) -> flows::Index {
+    let mut index = flows::Index::default();
+    for frontend in &cleaning.departed {
+        index.insert(*frontend, Vec::new());
+    }
+    let mut insert = |key: &ObjectKey| mirror.each_frontend(key, |frontend, backends| index.insert(frontend, backends));
+    if cleaning.everything {
+        mirror.keys().for_each(&mut insert);
+        index.ranges.clone_from(&mirror.settings.service_ranges);
+    } else {
+        cleaning.services.iter().for_each(&mut insert);
+    }
+    index
+}
+
+fn stale(conntrack: &mut Conntrack, index: &flows::Index) -> Result<Vec<conntrack::Entry>, conntrack::Error> {
+    let mut stale = Vec::new();
+    for family in Family::ALL.into_iter().filter(|family| index.concerns(*family)) {
+        conntrack.read(conntrack::Filter { family }, |entry| stale.extend(index.is_stale(&entry).then_some(entry)))?;
+    }
+    Ok(stale)
+}

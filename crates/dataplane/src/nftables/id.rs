@@ -1,0 +1,164 @@
+//! Numbers that stand for lists and endpoints in the kernel's maps, and for what is to be done with a list.
+//!
+//! The ranges do not meet, so that a priority that means one thing never finds an entry of a map that means another.
+
+use std::collections::HashSet;
+
+/// Stands for the backends of one service port: 8000:1 – 9fff:ffff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ListId(pub(crate) u32);
+
+/// Stands for one backend of one list: c000:1 – ffff:fffe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EndpointId(pub(crate) u32);
+
+pub(crate) const LISTS: Range = Range { first: 0x8000_0001, last: 0x9fff_ffff };
+pub(crate) const ENDPOINTS: Range = Range { first: 0xc000_0001, last: 0xffff_fffe };
+
+/// Numbers from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+impl Range {
+    pub(crate) fn contains(self, id: u32) -> bool {
+        (self.first..=self.last).contains(&id)
+    }
+}
+
+/// Gives numbers away in ascending order and begins anew behind the last, so that a number that was given up comes back as late as can be:
+/// an affinity entry that still names it must have expired by then.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    range: Range,
+    next: u32,
+    /// Numbers in use when the cursor last began anew.
+    taken: HashSet<u32>,
+}
+
+impl Cursor {
+    pub(crate) fn new(range: Range) -> Self {
+        Self { range, next: range.first, taken: HashSet::new() }
+    }
+
+    /// Goes on behind `id`, and at `id` itself nothing is given away.
+    pub(crate) fn skip_past(&mut self, id: u32) {
+        if self.range.contains(id) && id >= self.next {
+            self.next = if id == self.range.last { self.range.first } else { id + 1 };
+        }
+    }
+
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Must be called before [`Cursor::allocate`] is called `count` times; `in_use` is asked only when numbers begin anew.
+    pub(crate) fn prepare(&mut self, count: usize, in_use: impl FnOnce() -> HashSet<u32>) {
+        // Numbers in use have to be skipped, and there can be as many of them as are wanted.
+        let skips = self.taken.len();
+        if ((self.range.last - self.next) as usize) < count + skips {
+            self.taken = in_use();
+            self.next = self.range.first;
+        }
+    }
+
+    pub(crate) fn allocate(&mut self) -> u32 {
+        while self.taken.contains(&self.next) {
+            self.next += 1;
+        }
+        let id = self.next;
+        self.next += 1;
+        id
+    }
+}
+
+/// What is done with a connection to a list, as the map `lists` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// a000:0
+    Reject,
+    /// a000:N, N slots to choose from
+    Spread { slots: u16 },
+    /// aCCC:N, CCC the class of the affinity's timeout
+    Sticky { class: Class, slots: u16 },
+}
+
+/// A number for an affinity timeout in use: 1 – 255.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Class(pub(crate) u8);
+
+impl Kind {
+    pub(crate) fn number(self) -> u32 {
+        const BASE: u32 = 0xa000_0000;
+        match self {
+            Self::Reject => BASE,
+            Self::Spread { slots } => BASE | u32::from(slots),
+            Self::Sticky { class, slots } => BASE | u32::from(class.0) << 16 | u32::from(slots),
+        }
+    }
+
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        let (high, slots) = (number >> 16, (number & 0xffff) as u16);
+        let class = u8::try_from(high.checked_sub(0xa000)?).ok()?;
+        Some(match (class, slots) {
+            (0, 0) => Self::Reject,
+            (_, 0) => return None,
+            (0, slots) => Self::Spread { slots },
+            (class, slots) => Self::Sticky { class: Class(class), slots },
+        })
+    }
+}
+
+/// The most backends of one list.
+pub(crate) const BACKENDS_MAX: usize = 65_000;
+
+/// The slots that `backends` are spread over: as many, up to 128; beyond, the next of a ladder of steps so that few counts are in use.
+///
+/// Slots beyond the number of backends repeat backends, each at most once; the result is at most 1/64 more than `backends`.
+pub(crate) fn slots(backends: usize) -> u16 {
+    let step = match backends {
+        0..=128 => 1,
+        more => 1 << (more.ilog2() - 6),
+    };
+    backends.next_multiple_of(step).min(usize::from(u16::MAX) - 1) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_go_round() {
+        let class = Class(7);
+        for kind in [Kind::Reject, Kind::Spread { slots: 3 }, Kind::Sticky { class, slots: 65_000 }] {
+            assert_eq!(Kind::from_number(kind.number()), Some(kind));
+        }
+        for number in [0, 0xa100_0001, 0xa007_0000, 0x8000_0001, 0xc000_0001] {
+            assert_eq!(Kind::from_number(number), None);
+        }
+        assert_eq!(Kind::Sticky { class, slots: 3 }.number(), 0xa007_0003);
+    }
+
+    #[test]
+    fn slots_are_exact_then_few() {
+        let counts = (0..=BACKENDS_MAX).map(slots).collect::<HashSet<_>>();
+        assert!(counts.len() < 129 + 64 * 10, "{}", counts.len());
+        for backends in 0..=BACKENDS_MAX {
+            let slots = usize::from(slots(backends));
+            assert!(slots >= backends && slots - backends <= backends / 64, "{backends} on {slots}");
+            assert!(backends > 128 || slots == backends);
+        }
+    }
+
+    #[test]
+    fn numbers_come_back_late_and_never_twice() {
+        let mut cursor = Cursor::new(Range { first: 1, last: 10 });
+        cursor.prepare(4, || unreachable!("plenty left"));
+        assert_eq!([(); 4].map(|()| cursor.allocate()), [1, 2, 3, 4]);
+        cursor.skip_past(6);
+        cursor.prepare(4, || HashSet::from([1, 3, 6]));
+        assert_eq!([(); 4].map(|()| cursor.allocate()), [2, 4, 5, 7]);
+    }
+}

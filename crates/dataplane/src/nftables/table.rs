@@ -1,0 +1,200 @@
+//! One family's table: what is known of it, and the changes that lead from there to what is wanted.
+
+use std::collections::BTreeMap;
+
+use stead_model::Family;
+use stead_sys::nft::{Chain, Change, Set, Table, Verdict, digest};
+
+use super::{
+    layout::{
+        AFFINITY, AFFINITY_SIZE, AFFINITY_TIMEOUT, BALANCE, BALANCE_SHAPE, COMMENT, Skeleton, affinity_shape, name,
+        skeleton,
+    },
+    mirror::Mirror,
+    program::{Difference, SetId},
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    #[default]
+    Absent,
+    /// A table of our name that is not of our layout.
+    Foreign,
+    Ours(TableState),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableState {
+    pub(crate) outline: Outline,
+    pub(crate) counts: BTreeMap<SetId, u32>,
+    pub(crate) sizes: BTreeMap<SetId, u32>,
+}
+
+/// A skeleton as far as it can be read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// Hook and priority of a base chain, and the digest that each rule carries.
+    pub(crate) chains: BTreeMap<String, (Option<(u32, i32)>, Vec<Option<u64>>)>,
+    pub(crate) verdicts: BTreeMap<u32, Option<String>>,
+}
+
+impl Outline {
+    fn of(skeleton: &Skeleton) -> Self {
+        let chains = skeleton.chains.iter().map(|(chain, (base, rules))| {
+            let base = base.map(|base| (base.hook.number(), base.priority));
+            (chain.to_string(), (base, rules.iter().map(|rule| Some(digest(rule))).collect()))
+        });
+        let verdicts = skeleton.verdicts.iter().map(|(kind, chain)| (*kind, Some(chain.to_string())));
+        Self { chains: chains.collect(), verdicts: verdicts.collect() }
+    }
+}
+
+/// Whether chains and rules have to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    Unchanged,
+    Maybe,
+}
+
+/// The changes that lead from `known` to what `mirror` wants, and what is known after them. `difference` is that of the elements.
+pub(crate) fn change(
+    family: Family,
+    known: Known,
+    mirror: &Mirror,
+    difference: &Difference,
+    rules: Rules,
+) -> (Vec<Change>, Known) {
+    match (known, mirror.wants(family)) {
+        (Known::Absent, false) => (Vec::new(), Known::Absent),
+        (Known::Absent, true) => fresh(family, mirror),
+        (_, false) => (vec![Change::DeleteTable(name(family))], Known::Absent),
+        (Known::Foreign, true) => replace(family, mirror),
+        (Known::Ours(mut state), true) => {
+            for (set, growth) in difference.growth() {
+                let count = state.counts.entry(set).or_insert(0);
+                *count = u32::try_from(i64::from(*count) + growth).unwrap_or(0);
+            }
+            let full = state.counts.iter().any(|(set, count)| state.sizes.get(set).is_some_and(|size| count > size));
+            if full {
+                return replace(family, mirror);
+            }
+            let mut steps = Steps::default();
+            if rules == Rules::Maybe {
+                let wanted = wanted(family, mirror);
+                let outline = Outline::of(&wanted);
+                if outline != state.outline {
+                    let Some(new) = steps_between(family, &state.outline, &wanted, &outline) else {
+                        return replace(family, mirror);
+                    };
+                    steps = new;
+                    state.outline = outline;
+                }
+            }
+            let mut changes = steps.before;
+            changes.extend(difference.removals(family));
+            changes.extend(steps.between);
+            changes.extend(difference.additions(family));
+            changes.extend(steps.after);
+            (changes, Known::Ours(state))
+        }
+    }
+}
+
+fn wanted(family: Family, mirror: &Mirror) -> Skeleton {
+    skeleton(family, &mirror.settings, mirror.kinds(family), |class| mirror.timeout(class))
+}
+
+fn replace(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
+    let (mut changes, known) = fresh(family, mirror);
+    changes.insert(0, Change::DeleteTable(name(family)));
+    (changes, known)
+}
+
+/// A whole new table.
+fn fresh(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
+    let mut difference = Difference::default();
+    difference.extend(Vec::new(), mirror.entries(family));
+    let counts: BTreeMap<SetId, u32> = difference.growth().map(|(set, count)| (set, count.max(0) as u32)).collect();
+    let sizes: BTreeMap<SetId, u32> =
+        SetId::ALL.iter().map(|set| (*set, size(*set, counts.get(set).copied().unwrap_or(0)))).collect();
+    let wanted = wanted(family, mirror);
+    let outline = Outline::of(&wanted);
+    let steps = steps_between(family, &Outline::default(), &wanted, &outline).unwrap_or_default();
+
+    let mut changes = vec![Change::AddTable(name(family), Table { comment: COMMENT.into() })];
+    changes.extend(sets(family, &sizes).into_iter().map(|set| Change::AddSet(name(family), set)));
+    changes.extend(steps.before);
+    changes.extend(steps.between);
+    changes.extend(difference.additions(family));
+    (changes, Known::Ours(TableState { outline, counts, sizes }))
+}
+
+fn sets(family: Family, sizes: &BTreeMap<SetId, u32>) -> Vec<Set> {
+    let mut sets: Vec<Set> = SetId::ALL
+        .iter()
+        .map(|set| Set { name: set.name(), shape: set.shape(family), size: sizes.get(set).copied(), dynamic: None })
+        .collect();
+    sets.push(Set {
+        name: AFFINITY,
+        shape: affinity_shape(family),
+        size: Some(AFFINITY_SIZE),
+        dynamic: Some(AFFINITY_TIMEOUT),
+    });
+    sets.push(Set { name: BALANCE, shape: BALANCE_SHAPE, size: None, dynamic: None });
+    sets
+}
+
+/// Room in a new table for what there is and as much again, so that tables are seldom replaced; the kernel's hash table fills faster when
+/// its size is given.
+fn size(set: SetId, count: u32) -> u32 {
+    let least = match set {
+        SetId::Slots | SetId::Backends => 16_384,
+        SetId::Frontends | SetId::Lists => 8_192,
+        SetId::Reserved => 16,
+        _ => 1_024,
+    };
+    count.saturating_mul(2).checked_next_power_of_two().unwrap_or(u32::MAX).max(least)
+}
+
+#[derive(Debug, Default)]
+struct Steps {
+    /// New chains, and rules.
+    before: Vec<Change>,
+    /// Verdicts, after elements were removed and before others are added.
+    between: Vec<Change>,
+    /// Chains that nothing leads to any more.
+    after: Vec<Change>,
+}
+
+/// `None` where a base chain would have to move, which a table cannot do.
+fn steps_between(family: Family, old: &Outline, wanted: &Skeleton, outline: &Outline) -> Option<Steps> {
+    let table = name(family);
+    let mut steps = Steps::default();
+    let mut rules = Vec::new();
+    for (chain, (base, chain_rules)) in &wanted.chains {
+        let read = old.chains.get(chain.as_ref());
+        let (new_base, digests) = &outline.chains[chain.as_ref()];
+        match read {
+            None => steps.before.push(Change::AddChain(table, Chain { name: chain.clone(), base: *base })),
+            Some((old_base, _)) if old_base != new_base => return None,
+            Some((_, old_digests)) if old_digests == digests => continue,
+            Some(_) => rules.push(Change::FlushChain(table, chain.clone())),
+        }
+        rules.extend(chain_rules.iter().map(|rule| Change::AddRule(table, chain.clone(), rule.clone())));
+    }
+    steps.before.extend(rules);
+    for (key, chain) in &old.verdicts {
+        if outline.verdicts.get(key) != Some(chain) {
+            steps.between.push(Change::DeleteVerdict(table, BALANCE, *key));
+        }
+    }
+    for (key, chain) in &wanted.verdicts {
+        if old.verdicts.get(key) != Some(&Some(chain.to_string())) {
+            steps.between.push(Change::AddVerdict(table, BALANCE, *key, Verdict::Goto(chain.clone())));
+        }
+    }
+    let gone = || old.chains.keys().filter(|chain| !outline.chains.contains_key(*chain)).cloned();
+    steps.after.extend(gone().map(|chain| Change::FlushChain(table, chain.into())));
+    steps.after.extend(gone().map(|chain| Change::DeleteChain(table, chain.into())));
+    Some(steps)
+}

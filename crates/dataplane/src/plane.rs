@@ -1,0 +1,117 @@
+//! What every data plane can do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use stead_model::{Frontend, ObjectKey, Protocol};
+use stead_plan::Plan;
+use stead_sys::{conntrack, nft};
+
+/// Carries plans out in the kernel of one node.
+///
+/// Calls block for as long as the kernel takes (microseconds for one Service, a second for 100,000): call from a thread that may.
+pub trait DataPlane: Send {
+    /// Makes the kernel do what `plan` says about the Services in `scope`; all of it comes into effect at once, or nothing does.
+    ///
+    /// The first call of a plane must have [`Scope::All`] and a plan made of complete lists, since it adopts what an earlier process left
+    /// and removes what the plan lacks. Later calls cost as much as the Services in scope; a change of the plan's settings costs as
+    /// much as [`Scope::All`] whatever the scope says. Afterwards no connection known to the kernel goes to a backend that its
+    /// frontend no longer has; others are left alone.
+    ///
+    /// # Errors
+    /// After an error the plane may be called again with the same or a later plan: it reads the kernel first and makes good what is
+    /// missing.
+    fn apply(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error>;
+
+    /// Looks whether somebody else changed what this plane put into the kernel, and puts it right. Cheap where nobody did.
+    fn verify(&mut self) -> Result<Verified, Error>;
+
+    /// Removes everything that the plane put into the kernel, also what an earlier process left. Connections that stand go on.
+    fn remove(&mut self) -> Result<(), Error>;
+}
+
+/// Which Services an [`DataPlane::apply`] is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    All,
+    /// These, whether they are in the plan still or not.
+    Services(&'a BTreeSet<ObjectKey>),
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Objects and elements added to or removed from the kernel.
+    pub operations: usize,
+    /// Size of the messages that carried them.
+    pub bytes: usize,
+    /// What each changed Service no longer has.
+    pub departed: BTreeMap<ObjectKey, Departed>,
+    /// Connections that were deleted for it.
+    pub flows: usize,
+}
+
+/// What left a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Departed {
+    pub frontends: BTreeSet<Frontend>,
+    pub backends: BTreeSet<(Protocol, SocketAddr)>,
+}
+
+/// What a verification found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    Intact,
+    /// Somebody had changed our tables; this many operations put them right.
+    Healed {
+        operations: usize,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("write Services to nf_tables")]
+    Write(#[source] nft::Error),
+    #[error("read Services from nf_tables")]
+    Read(#[source] nft::Error),
+    #[error("clean connections of departed backends")]
+    Flows(#[source] conntrack::Error),
+    #[error("{service} has {count} backends on one port; at most 65000 are possible")]
+    TooManyBackends { service: ObjectKey, count: usize },
+    #[error("open netlink for the Service tables")]
+    Open(#[source] nft::Error),
+}
+
+/// What a loop can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// May pass by itself: try again after a while.
+    Transient,
+    /// The kernel is not as it was thought to be: try again at once, it is read first.
+    Conflict,
+    /// Stays until a person or another plan changes something.
+    Permanent,
+}
+
+impl Error {
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Write(nft::Error::Refused { refusal, .. }) => match refusal.errno {
+                libc_errno::EOPNOTSUPP | libc_errno::EPERM | libc_errno::EINVAL => Class::Permanent,
+                _ => Class::Conflict,
+            },
+            Self::Write(nft::Error::Stale) => Class::Conflict,
+            Self::Write(_) | Self::Read(_) | Self::Flows(_) => Class::Transient,
+            Self::TooManyBackends { .. } | Self::Open(_) => Class::Permanent,
+        }
+    }
+}
+
+/// The few numbers of errno.h that decide a class; the same on every architecture of Linux that Rust has, but for EOPNOTSUPP.
+mod libc_errno {
+    pub(super) const EPERM: i32 = 1;
+    pub(super) const EINVAL: i32 = 22;
+    pub(super) const EOPNOTSUPP: i32 = 95;
+}

@@ -1,0 +1,158 @@
+//! Whether a kernel can do what a data plane needs, found out before anything is changed.
+
+use std::time::Duration;
+
+use stead_model::{Family, Protocol};
+use stead_sys::{
+    namespace::Namespace,
+    nft::{
+        BaseChain, Chain, Change, Data, Error, Field, Hook, Name, Nftables, Rule, Selector, Set, Shape, Statement,
+        Table, Transaction, Verdict,
+    },
+};
+
+/// What was found; a value, so that a test can say what is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    pub missing: Vec<Missing>,
+}
+
+/// A feature that the kernel lacks. The text says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Missing {
+    #[error("root rights are missing (CAP_NET_ADMIN and CAP_SYS_ADMIN); run as root")]
+    Rights,
+    #[error("kernel lacks nf_tables; load module nf_tables or build CONFIG_NF_TABLES")]
+    NfTables,
+    #[error("kernel lacks nf_tables NAT (nft_chain_nat); load module nft_chain_nat or build CONFIG_NFT_NAT")]
+    NatChains,
+    #[error("kernel lacks nf_tables NAT (nft_nat); load module nft_nat or build CONFIG_NFT_NAT")]
+    Nat,
+    #[error("kernel lacks nf_tables masquerading (nft_masq); load module nft_masq or build CONFIG_NFT_MASQ")]
+    Masquerade,
+    #[error("kernel lacks nf_tables random numbers (nft_numgen); load module nft_numgen or build CONFIG_NFT_NUMGEN")]
+    Random,
+    #[error("kernel lacks nf_tables rejecting (nft_reject); load module nft_reject or build CONFIG_NFT_REJECT")]
+    Reject,
+    #[error("kernel lacks nf_tables conntrack matching (nft_ct); load module nft_ct or build CONFIG_NFT_CT")]
+    Conntrack,
+    #[error("kernel lacks maps that rules can delete from; Linux 5.9 or newer is needed")]
+    DynamicMaps,
+    #[error("kernel lacks conntrack over netlink; load module nf_conntrack_netlink or build CONFIG_NF_CT_NETLINK")]
+    ConntrackNetlink,
+}
+
+impl Capabilities {
+    /// What is missing in one line; `None` where the data plane can run.
+    pub fn problem(&self) -> Option<String> {
+        let texts = self.missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+}
+
+/// Tries what the nftables data plane needs, in a network namespace that is gone afterwards.
+pub fn probe() -> Capabilities {
+    let Ok(namespace) = Namespace::create() else { return Capabilities { missing: vec![Missing::Rights] } };
+    let missing = match Nftables::open_in(&namespace) {
+        Ok(mut nft) => missing(|transaction| nft.commit(transaction, None).map(drop), &namespace),
+        Err(_) => vec![Missing::NfTables],
+    };
+    Capabilities { missing }
+}
+
+const NAME: Name = Name { family: Family::V4, table: "stead-probe" };
+const MAP: &str = "map";
+const CHAIN: &str = "chain";
+
+fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace: &Namespace) -> Vec<Missing> {
+    let mut try_all = |changes: Vec<Change>| commit(&Transaction { changes }).is_ok();
+    if !try_all(vec![Change::AddTable(NAME, Table { comment: "".into() })]) {
+        return vec![Missing::NfTables];
+    }
+    let mut missing = Vec::new();
+    let base = Some(BaseChain { hook: Hook::Prerouting, priority: -100 });
+    let nat_chain = Change::AddChain(NAME, Chain { name: CHAIN.into(), base });
+    if !try_all(vec![nat_chain]) {
+        // Without such a chain nothing else can be tried where it is needed.
+        return vec![Missing::NatChains];
+    }
+    let shape = Shape { key: &[Field::Classid], data: Data::Fields(&[Field::Classid]) };
+    let dynamic = Set { name: MAP, shape, size: Some(16), dynamic: Some(Duration::from_secs(1)) };
+    let to = Shape { key: &[Field::Classid], data: Data::Fields(&[Field::Ipv4Addr, Field::InetService]) };
+    let addresses = Set { name: "to", shape: to, size: Some(16), dynamic: None };
+    let post = Chain { name: "post".into(), base: Some(BaseChain { hook: Hook::Postrouting, priority: 100 }) };
+    let key = vec![Selector::Priority];
+    let rule = |chain: &'static str, rule: Rule| Change::AddRule(NAME, chain.into(), rule);
+    let accept = Statement::Verdict(Verdict::Accept);
+    let trials = [
+        (Missing::Masquerade, vec![Change::AddChain(NAME, post), rule("post", vec![Statement::Masquerade])]),
+        (
+            Missing::Nat,
+            vec![
+                Change::AddSet(NAME, addresses),
+                rule(CHAIN, vec![Statement::Protocol(Protocol::Tcp), Statement::Dnat(key.clone(), "to")]),
+            ],
+        ),
+        (
+            Missing::DynamicMaps,
+            vec![
+                Change::AddSet(NAME, dynamic),
+                rule(CHAIN, vec![Statement::Remember(key.clone(), MAP, Duration::from_secs(1))]),
+                rule(CHAIN, vec![Statement::Forget(key, MAP)]),
+            ],
+        ),
+        (
+            Missing::Random,
+            vec![
+                Change::AddSet(NAME, Set { name: "numbers", shape, size: None, dynamic: None }),
+                rule(CHAIN, vec![Statement::SetPriority(vec![Selector::Random(2)], "numbers")]),
+            ],
+        ),
+        (Missing::Reject, vec![rule(CHAIN, vec![Statement::Protocol(Protocol::Tcp), Statement::RejectReset])]),
+        (Missing::Conntrack, vec![rule(CHAIN, vec![Statement::NotTranslated, accept])]),
+    ];
+    missing.extend(trials.into_iter().filter_map(|(feature, changes)| (!try_all(changes)).then_some(feature)));
+    let entries = stead_sys::conntrack::Conntrack::open_in(namespace);
+    let filter = stead_sys::conntrack::Filter { family: Family::V4 };
+    if entries.and_then(|mut entries| entries.read(filter, |_| {})).is_err() {
+        missing.push(Missing::ConntrackNetlink);
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_all() {
+        assert_eq!(probe().problem(), None);
+    }
+
+    #[test]
+    fn what_fails_is_named_with_what_to_do() {
+        let namespace = Namespace::create().unwrap();
+        let mut nft = Nftables::open_in(&namespace).unwrap();
+        let refusal = || Nftables::open().unwrap().commit(&missing_table(), None).unwrap_err();
+        let mut lacking = |lacks: &dyn Fn(&Statement) -> bool| {
+            let commit = |transaction: &Transaction| {
+                let lacks = transaction.changes.iter().any(|change| match change {
+                    Change::AddRule(_, _, rule) => rule.iter().any(lacks),
+                    _ => false,
+                });
+                if lacks { Err(refusal()) } else { nft.commit(transaction, None).map(drop) }
+            };
+            let missing = missing(commit, &namespace);
+            nft.commit(&Transaction { changes: vec![Change::DeleteTable(NAME)] }, None).unwrap();
+            Capabilities { missing }.problem()
+        };
+        let nat = "kernel lacks nf_tables NAT (nft_nat); load module nft_nat or build CONFIG_NFT_NAT";
+        assert_eq!(lacking(&|statement| matches!(statement, Statement::Dnat(..))).as_deref(), Some(nat));
+        assert_eq!(lacking(&|_| false), None);
+    }
+
+    /// A transaction that every kernel refuses and that changes nothing.
+    fn missing_table() -> Transaction {
+        Transaction { changes: vec![Change::DeleteTable(Name { family: Family::V4, table: "stead-probe-absent" })] }
+    }
+}
