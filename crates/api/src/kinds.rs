@@ -5,12 +5,14 @@
 
 use crate::resource::Resource;
 
+mod address;
 mod cell;
 mod column;
 pub mod config_map;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
+mod errors;
 pub mod event;
 mod generation;
 pub mod lease;
@@ -20,6 +22,7 @@ pub mod pod;
 pub mod replica_set;
 pub mod service;
 pub mod service_account;
+mod unhonoured;
 mod value;
 
 /// Every kind at every version it is served at, core first.

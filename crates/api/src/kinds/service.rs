@@ -1,7 +1,8 @@
 //! Service: a steady virtual address before the pods that a selector finds.
 //!
 //! Addresses and node ports are claimed by the API server in the transaction that stores the Service; what has to be claimed
-//! and released is decided here, in `allocation`.
+//! and released is decided here. A write goes `default` → `prepare_*` → [`families::resolve`] → `validate_*` →
+//! [`allocation::plan`], then the claims, and only then the store.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,11 +11,24 @@ use super::{
     ALL_VERBS, cell,
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
+    unhonoured,
     value::{count, keep, list, set, text, texts},
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_label,
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
 
+pub mod allocation;
 mod default;
+pub mod families;
+mod spec;
+mod transition;
+mod validate;
+
+pub use spec::{HEADLESS, has_selector, is_headless};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -44,9 +58,6 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
-/// The clusterIP of a headless Service.
-pub const HEADLESS: &str = "None";
-
 #[derive(Debug)]
 struct Rules;
 
@@ -57,10 +68,34 @@ impl Strategy for Rules {
 
     fn prepare_create(&self, object: &mut Value) {
         set(object, "status", json!({"loadBalancer": {}}));
+        transition::normalise_created(object);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "status");
+        transition::carry_over(new, old);
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_label);
+        errors.extend(validate::validate(object));
+        errors.extend(unhonoured::refusals(unhonoured::SERVICE, object, ""));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate::validate_change(new, old));
+        errors.extend(validate::validate(new));
+        errors.extend(validate::validate_status(new));
+        errors.extend(unhonoured::refusals(unhonoured::SERVICE, new, ""));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        let mut warnings = unhonoured::warnings(unhonoured::SERVICE, new, "");
+        warnings.extend(validate::warnings(new));
+        warnings
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

@@ -1,10 +1,13 @@
 //! Defaults of a Service that need nothing but the Service.
 //!
-//! Addresses, node ports, families and their policy depend on the cluster and are `allocation`'s and `families`'.
+//! Addresses, node ports, families and their policy depend on the cluster; `families` and `allocation` know them.
 
 use serde_json::{Value, json};
 
-use super::super::value::{child, fill, is_set, items_mut, list, remove, set, text};
+use super::{
+    super::value::{child, fill, is_set, items_mut, remove, set, text},
+    spec::{is_externally_reachable, kind},
+};
 
 pub(super) fn default(service: &mut Value) {
     let spec = child(service, "spec");
@@ -15,29 +18,23 @@ pub(super) fn default(service: &mut Value) {
         _ => {}
     }
     fill(spec, "type", "ClusterIP");
+    if spec.get("selector").and_then(Value::as_object).is_some_and(|selector| selector.is_empty()) {
+        remove(spec, "selector");
+    }
     for port in items_mut(spec, "ports") {
         default_port(port);
     }
-    if is_externally_reachable(spec) {
-        fill(spec, "externalTrafficPolicy", "Cluster");
+    if is_externally_reachable(service) {
+        fill(child(service, "spec"), "externalTrafficPolicy", "Cluster");
     }
-    if matches!(text(spec, "/type"), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        fill(spec, "internalTrafficPolicy", "Cluster");
+    if matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") {
+        fill(child(service, "spec"), "internalTrafficPolicy", "Cluster");
     }
-    if text(spec, "/type") == "LoadBalancer" {
-        if !is_set(spec, "/allocateLoadBalancerNodePorts") {
-            set(spec, "allocateLoadBalancerNodePorts", true);
+    if kind(service) == "LoadBalancer" {
+        if !is_set(service, "/spec/allocateLoadBalancerNodePorts") {
+            set(child(service, "spec"), "allocateLoadBalancerNodePorts", true);
         }
         default_ip_mode(service);
-    }
-}
-
-/// Whether anything but cluster addresses leads to the Service with this spec.
-pub(crate) fn is_externally_reachable(spec: &Value) -> bool {
-    match text(spec, "/type") {
-        "NodePort" | "LoadBalancer" => true,
-        "ClusterIP" => !list(spec, "/externalIPs").is_empty(),
-        _ => false,
     }
 }
 

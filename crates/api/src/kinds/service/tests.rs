@@ -3,6 +3,29 @@ use serde_json::{Value, json};
 
 use super::RESOURCE;
 
+mod allocation;
+mod families;
+mod validate;
+
+/// A Service as it comes out of defaults and `prepare_create`.
+fn create(spec: Value) -> Value {
+    let mut service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"}, "spec": spec,
+    });
+    RESOURCE.strategy.default(&mut service);
+    RESOURCE.strategy.prepare_create(&mut service);
+    service
+}
+
+/// `old` with another spec, as it comes out of defaults and `prepare_update`.
+fn update(old: &Value, spec: Value) -> Value {
+    let mut service = old.clone();
+    service["spec"] = spec;
+    RESOURCE.strategy.default(&mut service);
+    RESOURCE.strategy.prepare_update(&mut service, old);
+    service
+}
+
 fn cells(mut service: Value) -> Vec<String> {
     RESOURCE.strategy.default(&mut service);
     let cells = RESOURCE.strategy.cells(&service, Timestamp::UNIX_EPOCH);

@@ -1,0 +1,156 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn refused(table: &[Unhonoured], object: Value) -> Vec<String> {
+    refusals(table, &object, "").iter().map(ToString::to_string).collect()
+}
+
+fn warned(table: &[Unhonoured], object: Value) -> Vec<String> {
+    warnings(table, &object, "")
+}
+
+#[test]
+fn what_would_mislead_is_refused_by_name() {
+    for (spec, expect) in [
+        (
+            json!({"externalIPs": ["192.0.2.1"]}),
+            "spec.externalIPs: Forbidden: externalIPs are not served by this version of Stead: ",
+        ),
+        (
+            json!({"type": "ExternalName"}),
+            "spec.type: Forbidden: type ExternalName is not served by this version of Stead: ",
+        ),
+        (
+            json!({"externalTrafficPolicy": "Local"}),
+            "spec.externalTrafficPolicy: Forbidden: externalTrafficPolicy Local is not served by this version of Stead: ",
+        ),
+        (
+            json!({"ports": [{"protocol": "TCP"}, {"protocol": "SCTP"}]}),
+            "spec.ports[1].protocol: Forbidden: protocol SCTP is not served by this version of Stead: ",
+        ),
+    ] {
+        let refused = refused(SERVICE, json!({"spec": spec}));
+        assert!(matches!(refused.as_slice(), [only] if only.starts_with(expect)), "{refused:?}");
+    }
+}
+
+#[test]
+fn what_does_no_harm_is_stored_with_a_warning() {
+    assert_eq!(
+        warned(SERVICE, json!({"spec": {"loadBalancerClass": "example.com/lb"}})),
+        ["spec.loadBalancerClass: not acted on by this version of Stead: there is no load balancer of any class"]
+    );
+    let annotations = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}}});
+    assert!(warned(SERVICE, annotations)[0].starts_with("metadata.annotations[service.kubernetes.io/topology-mode]: "));
+}
+
+#[test]
+fn values_without_effect_are_served() {
+    let spec = json!({
+        "hostNetwork": false,
+        "securityContext": {"runAsNonRoot": false},
+        "volumes": [],
+        "dnsPolicy": "ClusterFirst",
+        "serviceAccountName": "default",
+        "containers": [{
+            "securityContext": {"privileged": false, "allowPrivilegeEscalation": true, "capabilities": {}},
+            "resources": {},
+            "ports": [{"containerPort": 80}],
+            "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+            "terminationMessagePath": "/dev/termination-log",
+        }],
+    });
+    assert_eq!(refused(POD_SPEC, spec.clone()), [] as [&str; 0]);
+    assert_eq!(warned(POD_SPEC, spec), [] as [&str; 0]);
+}
+
+#[test]
+fn fields_inside_lists_are_named_with_their_place() {
+    let spec =
+        json!({"containers": [{}, {"env": [{}, {"valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}]}]});
+    let errors = refusals(POD_SPEC, &spec, "spec.template.spec");
+    assert_eq!(errors[0].field, "spec.template.spec.containers[1].env[1].valueFrom.fieldRef.fieldPath");
+}
+
+/// What is honoured, or describes what needs no acting on. Together with the tables this is every field there is.
+const HONOURED: &[(&str, &[&str])] = &[
+    (
+        "ServiceSpec",
+        &[
+            "allocateLoadBalancerNodePorts",
+            "clusterIP",
+            "clusterIPs",
+            "externalName",
+            "healthCheckNodePort",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "ports",
+            "publishNotReadyAddresses",
+            "selector",
+            "sessionAffinity",
+            "sessionAffinityConfig",
+        ],
+    ),
+    (
+        "PodSpec",
+        &[
+            "containers",
+            "enableServiceLinks",
+            "hostAliases",
+            "hostname",
+            "nodeName",
+            "nodeSelector",
+            "restartPolicy",
+            "serviceAccount",
+            "terminationGracePeriodSeconds",
+        ],
+    ),
+    (
+        "Container",
+        &["args", "command", "env", "image", "imagePullPolicy", "name", "ports", "readinessProbe", "workingDir"],
+    ),
+    ("PodSecurityContext", &["fsGroupChangePolicy", "seLinuxChangePolicy", "supplementalGroupsPolicy"]),
+    ("SecurityContext", &[]),
+    ("EnvVarSource", &["fieldRef"]),
+];
+
+/// Fields that are not looked at because a field beside them is refused whenever they matter.
+const MOOT: &[&str] = &["stdinOnce", "restartPolicy"];
+
+#[test]
+fn every_field_is_honoured_or_in_a_table() {
+    use k8s_openapi::api::core::v1::{
+        Container, EnvVarSource, PodSecurityContext, PodSpec, SecurityContext, ServiceSpec,
+    };
+    use schemars::schema_for;
+
+    for (schema, table, prefix) in [
+        (schema_for!(ServiceSpec), SERVICE, &["spec"] as &[&str]),
+        (schema_for!(PodSpec), POD_SPEC, &[]),
+        (schema_for!(Container), POD_SPEC, &["containers", "*"]),
+        (schema_for!(PodSecurityContext), POD_SPEC, &["securityContext"]),
+        (schema_for!(SecurityContext), POD_SPEC, &["containers", "*", "securityContext"]),
+        (schema_for!(EnvVarSource), POD_SPEC, &["containers", "*", "env", "*", "valueFrom"]),
+    ] {
+        let schema = schema.to_value();
+        let properties = schema["properties"].as_object().unwrap();
+        let honoured = HONOURED
+            .iter()
+            .filter(|(title, _)| schema["title"].as_str().is_some_and(|full| full.rsplit('.').next() == Some(title)))
+            .flat_map(|(_, fields)| *fields)
+            .collect::<Vec<_>>();
+        for field in properties.keys() {
+            let is_in_table = table
+                .iter()
+                .any(|rule| rule.path.strip_prefix(prefix).and_then(|rest| rest.first()) == Some(&field.as_str()));
+            let is_known = is_in_table || honoured.contains(&&field.as_str()) || MOOT.contains(&field.as_str());
+            assert!(is_known, "{}.{field}: decide whether it is honoured", schema["title"]);
+        }
+        for rule in table {
+            let known = rule.path.strip_prefix(prefix).and_then(|rest| rest.first()).filter(|name| **name != "*");
+            let is_here = !prefix.is_empty() || rule.path[0] != "metadata";
+            assert!(known.is_none_or(|name| !is_here || properties.contains_key(*name)), "no field {:?}", rule.path);
+        }
+    }
+}
