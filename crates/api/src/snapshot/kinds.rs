@@ -104,11 +104,7 @@ macro_rules! kinds {
             }
 
             /// Keys and metadata of all objects of a kind in a namespace.
-            pub fn metadata_in_namespace<'a>(
-                &'a self,
-                kind: Kind,
-                namespace: &'a str,
-            ) -> Vec<(&'a ObjectKey, &'a ObjectMeta)> {
+            pub fn metadata_in_namespace(&self, kind: Kind, namespace: &str) -> Vec<(&ObjectKey, &ObjectMeta)> {
                 match kind {
                     $(Kind::$kind => metadata_of(self.$field.in_namespace(namespace)),)*
                 }

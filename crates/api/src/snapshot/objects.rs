@@ -107,11 +107,15 @@ impl<T> Objects<T> {
     }
 
     /// All objects of a namespace, by name.
-    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> {
-        let first = ObjectKey::new(namespace, "");
+    pub fn in_namespace<'a>(
+        &'a self,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<T>)> + use<'a, T> {
+        let namespace: Box<str> = namespace.into();
+        let first = ObjectKey::new(namespace.clone(), "");
         self.by_key
             .range((Bound::Included(first), Bound::Unbounded))
-            .take_while(move |(key, _)| &*key.namespace == namespace)
+            .take_while(move |(key, _)| key.namespace == namespace)
     }
 
     /// All objects that have this index term, by key.

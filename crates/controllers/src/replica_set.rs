@@ -1,0 +1,199 @@
+//! ReplicaSets: as many active pods as `spec.replicas` says, made from the template, and a status that counts them.
+//!
+//! Which pod goes first when there are too many is [`rank`]'s. Rollouts are the deployment controller's, placing pods is the
+//! scheduler's.
+
+mod rank;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use stead_api::snapshot::{Kind, Snapshot, term};
+use stead_client::EventKind;
+use stead_model::ObjectKey;
+
+use crate::{
+    namespaces,
+    outcome::{Note, Outcome, Source, Verb, Write, json},
+    pods,
+    selector::{Adoption, Claim, claim, matches, owner_reference},
+};
+
+/// Pods made or deleted in one look; the next look does the rest.
+const BURST: usize = 500;
+
+pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
+    let Some(set) = snapshot.replica_sets.get(key) else { return outcome };
+    let Some(spec) = &set.spec else { return outcome };
+    let pods = claimed(snapshot, set, spec, &mut outcome);
+    let active: Vec<&Pod> = pods.into_iter().filter(|pod| pods::is_active(pod)).collect();
+    if set.metadata.deletion_timestamp.is_none() && !namespaces::is_ending(snapshot, &key.namespace) {
+        scale(snapshot, set, spec, &active, now, &mut outcome);
+    }
+    let status = count(set, spec, &active, now);
+    if set.status.as_ref() != Some(&status) {
+        let status = counts_only(&status);
+        outcome.writes.push(Write::new(Kind::ReplicaSet, key.clone(), Verb::PatchStatus { status, revision: None }));
+    }
+    let min_ready = spec.min_ready_seconds.unwrap_or_default();
+    let becoming = active.iter().filter_map(|pod| pods::available_at(pod, min_ready)).filter(|at| *at > now).min();
+    if let Some(at) = becoming {
+        outcome.look_again(at);
+    }
+    outcome
+}
+
+/// The pods that are the set's, with writes for those that become or cease to be.
+fn claimed<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpec, outcome: &mut Outcome) -> Vec<&'a Pod> {
+    let owner = owner_reference(Kind::ReplicaSet, &set.metadata);
+    let adoption = Adoption::of(&set.metadata);
+    let mut owned = Vec::new();
+    for pod in candidates(snapshot, set, spec) {
+        // An ended pod is let go or kept, but never taken in.
+        if pods::controller(&pod.metadata).is_none() && !pods::is_active(pod) {
+            continue;
+        }
+        match claim(Kind::Pod, &pod.metadata, &spec.selector, &owner, adoption) {
+            Claim::Owned => owned.push(pod),
+            Claim::Changed(write) => outcome.writes.push(*write),
+            Claim::Foreign => {}
+        }
+    }
+    owned
+}
+
+/// Pods that the set owns or that its selector may choose: those with the rarest of the selector's labels.
+fn candidates<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpec) -> Vec<&'a Pod> {
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    let rarest = spec
+        .selector
+        .match_labels
+        .iter()
+        .flatten()
+        .map(|(key, value)| term::label(namespace, key, value))
+        .min_by_key(|term| snapshot.pods.count_with_term(term));
+    let mut found: Vec<_> = snapshot.pods.with_term(&term::owner(uid)).collect();
+    match rarest {
+        Some(term) => found.extend(snapshot.pods.with_term(&term)),
+        None => found.extend(snapshot.pods.in_namespace(namespace)),
+    }
+    found.sort_by_key(|(key, _)| *key);
+    found.dedup_by_key(|(key, _)| *key);
+    found.into_iter().map(|(_, pod)| &**pod).collect()
+}
+
+fn scale(
+    snapshot: &Snapshot,
+    set: &ReplicaSet,
+    spec: &ReplicaSetSpec,
+    active: &[&Pod],
+    now: Timestamp,
+    outcome: &mut Outcome,
+) {
+    let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
+    // A pod that is being taken in or let go counts once the snapshot has it so.
+    let adopting = outcome.writes.len();
+    if adopting > 0 {
+        return;
+    }
+    let missing = wanted.saturating_sub(active.len()).min(BURST);
+    outcome.writes.extend((0..missing).map(|_| create(set, spec)));
+    let surplus = active.len().saturating_sub(wanted).min(BURST);
+    if surplus > 0 {
+        let ranked = rank::deletion_order(active, &related(snapshot, set), now);
+        outcome.writes.extend(ranked.into_iter().take(surplus).map(|pod| delete(set, pod)));
+    }
+}
+
+fn create(set: &ReplicaSet, spec: &ReplicaSetSpec) -> Write {
+    let template = spec.template.clone().unwrap_or_default();
+    let metadata = template.metadata.unwrap_or_default();
+    let pod = Pod {
+        metadata: ObjectMeta {
+            namespace: set.metadata.namespace.clone(),
+            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            finalizers: metadata.finalizers,
+            owner_references: Some(vec![owner_reference(Kind::ReplicaSet, &set.metadata)]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec,
+        status: None,
+    };
+    let note = |kind, reason, message| Some(Note::new(Source::ReplicaSet, set, kind, reason, message));
+    Write {
+        on_success: note(EventKind::Normal, "SuccessfulCreate", "Created pod: {name}"),
+        on_failure: note(EventKind::Warning, "FailedCreate", "Error creating: {error}"),
+        ..Write::create(Kind::Pod, &pod)
+    }
+}
+
+fn delete(set: &ReplicaSet, pod: &Pod) -> Write {
+    let note = |kind, reason, message| Some(Note::new(Source::ReplicaSet, set, kind, reason, message));
+    Write {
+        on_success: note(EventKind::Normal, "SuccessfulDelete", "Deleted pod: {name}"),
+        on_failure: note(EventKind::Warning, "FailedDelete", "Error deleting: {error}"),
+        ..Write::delete(Kind::Pod, &pod.metadata)
+    }
+}
+
+/// Active pods of all ReplicaSets that have the same controller: a rollout's old and new pods crowd nodes together.
+fn related<'a>(snapshot: &'a Snapshot, set: &ReplicaSet) -> Vec<&'a Pod> {
+    let own = set.metadata.uid.as_deref().unwrap_or_default();
+    let siblings: Vec<&str> = match pods::controller(&set.metadata) {
+        Some(owner) => {
+            let siblings = snapshot.replica_sets.with_term(&term::owner(&owner.uid));
+            siblings.filter_map(|(_, sibling)| sibling.metadata.uid.as_deref()).collect()
+        }
+        None => vec![own],
+    };
+    let pods = siblings.iter().flat_map(|uid| snapshot.pods.with_term(&term::owner(uid)));
+    pods.map(|(_, pod)| &**pod).filter(|pod| pods::is_active(pod)).collect()
+}
+
+fn count(set: &ReplicaSet, spec: &ReplicaSetSpec, active: &[&Pod], now: Timestamp) -> ReplicaSetStatus {
+    let total = |holds: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
+    };
+    let labels = spec.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.clone());
+    let labels = labels.unwrap_or_default();
+    let min_ready = spec.min_ready_seconds.unwrap_or_default();
+    let before = set.status.clone().unwrap_or_default();
+    let nonzero = |value: i32| (value != 0).then_some(value);
+    ReplicaSetStatus {
+        replicas: total(&|_| true),
+        fully_labeled_replicas: nonzero(total(&|pod| pods::has_pairs(&pod.metadata.labels, &labels))),
+        ready_replicas: nonzero(total(&pods::is_ready)),
+        available_replicas: nonzero(total(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now))),
+        observed_generation: set.metadata.generation,
+        conditions: before.conditions,
+        terminating_replicas: before.terminating_replicas,
+    }
+}
+
+/// The counts as a merge patch; one that is zero is taken out.
+fn counts_only(status: &ReplicaSetStatus) -> serde_json::Value {
+    let mut patch = serde_json::json!({
+        "fullyLabeledReplicas": null, "readyReplicas": null, "availableReplicas": null,
+    });
+    if let (Some(patch), serde_json::Value::Object(status)) = (patch.as_object_mut(), json(status)) {
+        patch.extend(status.into_iter().filter(|(field, _)| field != "conditions"));
+    }
+    patch
+}
+
+/// The ReplicaSets without a controller's tie to the pod whose selector chooses it.
+pub(crate) fn sets_choosing<'a>(snapshot: &'a Snapshot, pod: &'a Pod) -> impl Iterator<Item = &'a ObjectKey> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let sets = snapshot.replica_sets.in_namespace(namespace);
+    sets.filter(|(_, set)| set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &pod.metadata.labels)))
+        .map(|(key, _)| key)
+}

@@ -1,0 +1,195 @@
+//! What there is to look at: a controller and a key, which changes lead to it, and what it needs to know before.
+//!
+//! A change leads to too many keys rather than too few: looking is cheap, and a look that finds nothing to do writes nothing.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use stead_api::snapshot::{Delta, Kind, KindDelta, Snapshot, term};
+use stead_model::ObjectKey;
+
+use crate::{
+    Outcome, deployment, endpoint_slices, endpoints, garbage, namespaces, nodes, pods, replica_set, scheduler,
+    service_pods,
+};
+
+/// One key of one controller.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Work {
+    EndpointSlices(ObjectKey),
+    Endpoints(ObjectKey),
+    ReplicaSet(ObjectKey),
+    Deployment(ObjectKey),
+    /// All pods that wait for a node.
+    Schedule,
+    Node(ObjectKey),
+    Namespace(ObjectKey),
+    Garbage(Kind, ObjectKey),
+}
+
+/// What controllers know besides the snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// The cluster's CA certificates in PEM.
+    pub ca: String,
+    /// Since when the cluster is watched.
+    pub since: Timestamp,
+}
+
+impl Work {
+    /// The kinds whose first list must be complete: what is absent from them is taken as not existing.
+    pub(crate) fn needs(&self) -> &'static [Kind] {
+        match self {
+            Self::EndpointSlices(_) => &[Kind::Service, Kind::Pod, Kind::Node, Kind::EndpointSlice, Kind::Namespace],
+            Self::Endpoints(_) => &[Kind::Service, Kind::Pod, Kind::Endpoints, Kind::Namespace],
+            Self::ReplicaSet(_) => &[Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
+            Self::Deployment(_) => &[Kind::Deployment, Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
+            Self::Schedule => &[Kind::Pod, Kind::Node],
+            Self::Node(_) => &[Kind::Node, Kind::Pod, Kind::Lease],
+            Self::Namespace(_) | Self::Garbage(..) => Kind::ALL,
+        }
+    }
+
+    /// Asks the controller. Pure: the same snapshot and time give the same outcome.
+    pub(crate) fn look(&self, snapshot: &Snapshot, now: Timestamp, known: &Known) -> Outcome {
+        match self {
+            Self::EndpointSlices(key) => endpoint_slices::reconcile(snapshot, key),
+            Self::Endpoints(key) => endpoints::reconcile(snapshot, key),
+            Self::ReplicaSet(key) => replica_set::reconcile(snapshot, key, now),
+            Self::Deployment(key) => deployment::reconcile(snapshot, key, now),
+            Self::Schedule => scheduler::reconcile(snapshot, now),
+            Self::Node(key) => nodes::reconcile(snapshot, key, now, known.since),
+            Self::Namespace(key) => namespaces::reconcile(snapshot, key, &known.ca),
+            Self::Garbage(kind, key) => garbage::reconcile(snapshot, *kind, key),
+        }
+    }
+}
+
+/// The keys that a change leads to; `snapshot` has the change already. The order is that of urgency, keys may repeat.
+pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
+    let mut work = Vec::new();
+    let key = delta.key().clone();
+    match delta {
+        KindDelta::Pod(delta) => of_pod(snapshot, delta, &mut work),
+        KindDelta::Service(_) => work.extend([Work::EndpointSlices(key.clone()), Work::Endpoints(key.clone())]),
+        KindDelta::EndpointSlice(delta) => {
+            let owners = [&delta.old, &delta.new].into_iter().flatten();
+            let labels = owners.filter_map(|slice| slice.metadata.labels.as_ref()?.get(endpoint_slices::SERVICE_NAME));
+            work.extend(labels.map(|name| Work::EndpointSlices(ObjectKey::new(&*key.namespace, name.as_str()))));
+        }
+        // Endpoints may be made before their Service; only at the start is the Service's absence a leftover.
+        KindDelta::Endpoints(_) => {
+            if snapshot.services.get(&key).is_some() || !snapshot.services.synced() {
+                work.push(Work::Endpoints(key.clone()));
+            }
+        }
+        KindDelta::Node(delta) => of_node(snapshot, delta, &mut work),
+        KindDelta::Lease(_) if &*key.namespace == nodes::LEASE_NAMESPACE => {
+            work.push(Work::Node(ObjectKey::cluster(&*key.name)));
+        }
+        KindDelta::ReplicaSet(_) => {
+            work.push(Work::ReplicaSet(key.clone()));
+            work.extend(deployments_of(snapshot, delta));
+        }
+        KindDelta::Deployment(_) => work.push(Work::Deployment(key.clone())),
+        KindDelta::Namespace(_) => {
+            work.push(Work::Namespace(key.clone()));
+        }
+        KindDelta::ServiceAccount(_) if &*key.name == namespaces::SERVICE_ACCOUNT => work.push(namespace_of(&key)),
+        KindDelta::ConfigMap(_) if &*key.name == namespaces::ROOT_CA => work.push(namespace_of(&key)),
+        KindDelta::Lease(_) | KindDelta::ServiceAccount(_) | KindDelta::ConfigMap(_) => {}
+    }
+    if namespaces::is_ending(snapshot, &key.namespace) {
+        work.push(namespace_of(&key));
+    }
+    garbage(snapshot, delta, &mut work);
+    work
+}
+
+fn namespace_of(key: &ObjectKey) -> Work {
+    Work::Namespace(ObjectKey::cluster(&*key.namespace))
+}
+
+fn of_pod(snapshot: &Snapshot, delta: &Delta<Pod>, work: &mut Vec<Work>) {
+    let both = || [delta.old.as_deref(), delta.new.as_deref()].into_iter().flatten();
+    for service in both().flat_map(|pod| service_pods::services_choosing(snapshot, pod)) {
+        work.extend([Work::EndpointSlices(service.clone()), Work::Endpoints(service.clone())]);
+    }
+    work.push(Work::Schedule);
+    for pod in both() {
+        match pods::controller(&pod.metadata) {
+            Some(owner) => {
+                let set = ObjectKey::new(&*delta.key.namespace, owner.name.as_str());
+                work.extend(recreating_owner(snapshot, &set));
+                work.push(Work::ReplicaSet(set));
+            }
+            None => work.extend(replica_set::sets_choosing(snapshot, pod).cloned().map(Work::ReplicaSet)),
+        }
+    }
+    work.extend(both().filter_map(pods::node).map(|node| Work::Node(ObjectKey::cluster(node))));
+}
+
+/// A Deployment that recreates waits for pods to end; others learn all from their ReplicaSets.
+fn recreating_owner(snapshot: &Snapshot, set: &ObjectKey) -> Option<Work> {
+    let owner = pods::controller(&snapshot.replica_sets.get(set)?.metadata)?;
+    let key = ObjectKey::new(&*set.namespace, owner.name.as_str());
+    let spec = snapshot.deployments.get(&key)?.spec.as_ref()?;
+    deployment::is_recreate(spec).then_some(Work::Deployment(key))
+}
+
+fn of_node(snapshot: &Snapshot, delta: &Delta<Node>, work: &mut Vec<Work>) {
+    work.extend([Work::Schedule, Work::Node(delta.key.clone())]);
+    let labels = |node: &Option<std::sync::Arc<Node>>| node.as_ref().map(|node| node.metadata.labels.clone());
+    if labels(&delta.old) == labels(&delta.new) {
+        return;
+    }
+    // Endpoints carry the node's zone, and wait for the node to be known.
+    for (_, pod) in snapshot.pods.with_term(&term::node(&delta.key.name)) {
+        let services = service_pods::services_choosing(snapshot, pod);
+        work.extend(services.into_iter().cloned().map(Work::EndpointSlices));
+    }
+}
+
+/// The Deployment that owns a ReplicaSet, or all whose selector may choose it.
+fn deployments_of(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
+    let (old, new) = delta.metadata();
+    let namespace = &delta.key().namespace;
+    let mut owners = Vec::new();
+    for metadata in [old, new].into_iter().flatten() {
+        match pods::controller(metadata) {
+            Some(owner) => owners.push(Work::Deployment(ObjectKey::new(&**namespace, owner.name.as_str()))),
+            None => {
+                let all = snapshot.deployments.in_namespace(namespace);
+                let chosen = all.filter(|(_, deployment)| deployment::chooses(deployment, &metadata.labels));
+                owners.extend(chosen.map(|(key, _)| Work::Deployment(key.clone())));
+            }
+        }
+    }
+    owners
+}
+
+/// Ownership matters when an object appears with owners, is being deleted, or is gone.
+fn garbage(snapshot: &Snapshot, delta: &KindDelta, work: &mut Vec<Work>) {
+    let (old, new) = delta.metadata();
+    if let Some(new) = new
+        && (new.deletion_timestamp.is_some() || new.owner_references.as_ref().is_some_and(|owners| !owners.is_empty()))
+    {
+        work.push(Work::Garbage(delta.kind(), delta.key().clone()));
+    }
+    let is_ending = new.is_none_or(|new| new.deletion_timestamp.is_some());
+    let uid = old.or(new).and_then(|metadata| metadata.uid.as_deref());
+    let uid_changed = matches!((old, new), (Some(old), Some(new)) if old.uid != new.uid);
+    if let Some(uid) = uid.filter(|_| is_ending || uid_changed) {
+        work.extend(garbage::dependent_keys(snapshot, uid).map(|(kind, key)| Work::Garbage(kind, key)));
+    }
+    // An owner in the foreground waits for the last of its dependents.
+    let owners = old.into_iter().flat_map(|metadata| metadata.owner_references.iter().flatten());
+    for owner in owners {
+        if let Some(kind) = Kind::from_reference(&owner.api_version, &owner.kind) {
+            let namespace = if kind.namespaced() { &*delta.key().namespace } else { "" };
+            let key = ObjectKey::new(namespace, owner.name.as_str());
+            if snapshot.metadata(kind, &key).is_some_and(|owner| owner.deletion_timestamp.is_some()) {
+                work.push(Work::Garbage(kind, key));
+            }
+        }
+    }
+}
