@@ -48,7 +48,7 @@ type Counts = BTreeMap<Seen, u64>;
 /// A running count. Dropping it ends it.
 #[derive(Debug)]
 pub struct Capture {
-    counts: Arc<Mutex<Counts>>,
+    tap: Arc<Tap>,
     /// Closing it wakes the thread, which then ends. `None` only while dropping.
     wake: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -56,20 +56,19 @@ pub struct Capture {
 
 impl Capture {
     pub(crate) fn start(host: &Host) -> anyhow::Result<Self> {
-        let context = || format!("opening a packet socket on {}", host.name());
-        let raw = host.run(open)?.with_context(context)?;
+        let raw = host.run(open)?.with_context(|| format!("opening a packet socket on {}", host.name()))?;
         let (wake, woken) = UnixStream::pair()?;
-        let counts = Arc::new(Mutex::new(Counts::new()));
-        let shared = Arc::clone(&counts);
+        let tap = Arc::new(Tap { raw, counts: Mutex::default() });
+        let tapped = Arc::clone(&tap);
         let thread = std::thread::Builder::new()
             .name(format!("capture {}", host.name()))
-            .spawn(move || while count(&raw, &woken, &shared) {})?;
-        Ok(Self { counts, wake: Some(wake), thread: Some(thread) })
+            .spawn(move || while tapped.wait(&woken) {})?;
+        Ok(Self { tap, wake: Some(wake), thread: Some(thread) })
     }
 
-    /// How many packets that `matches` have been seen up to now. A packet may be counted a moment after it has passed.
+    /// How many packets that `matches` have passed up to now.
     pub fn count(&self, matches: impl Fn(&Seen) -> bool) -> u64 {
-        lock(&self.counts).iter().filter(|(seen, _)| matches(seen)).map(|(_, count)| count).sum()
+        self.tap.read().iter().filter(|(seen, _)| matches(seen)).map(|(_, count)| count).sum()
     }
 
     /// Packets to an address and port.
@@ -88,8 +87,40 @@ impl Drop for Capture {
     }
 }
 
-fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
+/// The socket and what was read from it.
+#[derive(Debug)]
+struct Tap {
+    raw: OwnedFd,
+    counts: Mutex<Counts>,
+}
+
+impl Tap {
+    /// Waits for packets and counts them, so that the socket's buffer does not overflow; false: to end.
+    fn wait(&self, woken: &UnixStream) -> bool {
+        let mut waiting =
+            [PollFd::new(woken.as_fd(), PollFlags::POLLIN), PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) if !waiting[0].any().unwrap_or(true) => {}
+            Err(Errno::EINTR) => return true,
+            _ => return false,
+        }
+        drop(self.read());
+        true
+    }
+
+    /// Counts everything that has passed.
+    fn read(&self) -> MutexGuard<'_, Counts> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frame = [0; 128];
+        while let Ok((length, link)) = recvfrom::<LinkAddr>(self.raw.as_raw_fd(), &mut frame) {
+            if let Some(seen) = link.and_then(|link| parse(link, &frame[..length.min(frame.len())]))
+                && (counts.len() < DIFFERENT || counts.contains_key(&seen))
+            {
+                *counts.entry(seen).or_default() += 1;
+            }
+        }
+        counts
+    }
 }
 
 fn open() -> nix::Result<OwnedFd> {
@@ -97,27 +128,6 @@ fn open() -> nix::Result<OwnedFd> {
     let raw = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
     setsockopt(&raw, sockopt::RcvBufForce, &(8 << 20))?;
     Ok(raw)
-}
-
-/// Waits for packets and counts them; false: to end.
-fn count(raw: &OwnedFd, woken: &UnixStream, counts: &Mutex<Counts>) -> bool {
-    let mut waiting = [PollFd::new(woken.as_fd(), PollFlags::POLLIN), PollFd::new(raw.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut waiting, PollTimeout::NONE) {
-        Ok(_) if !waiting[0].any().unwrap_or(true) => {}
-        Err(Errno::EINTR) => return true,
-        _ => return false,
-    }
-    let mut frame = [0; 128];
-    while let Ok((length, link)) = recvfrom::<LinkAddr>(raw.as_raw_fd(), &mut frame) {
-        let seen = link.and_then(|link| parse(link, &frame[..length.min(frame.len())]));
-        let mut counts = lock(counts);
-        if let Some(seen) = seen
-            && (counts.len() < DIFFERENT || counts.contains_key(&seen))
-        {
-            *counts.entry(seen).or_default() += 1;
-        }
-    }
-    true
 }
 
 fn parse(link: LinkAddr, frame: &[u8]) -> Option<Seen> {

@@ -30,8 +30,8 @@ impl Host {
         // IPv6 addresses work at once, so that the first packet of a test is not lost.
         host.set_sysctl("ipv6.conf.default.accept_dad", "0")?;
         // A test that counts refusals gets one for each datagram.
-        host.set_sysctl("ipv4.icmp_ratelimit", "0")?;
-        host.set_sysctl("ipv6.icmp.ratelimit", "0")?;
+        host.set_sysctl("ipv4.icmp_ratemask", "0")?;
+        host.set_sysctl("ipv6.icmp.ratemask", "0")?;
         Ok(host)
     }
 
