@@ -1,6 +1,7 @@
 //! Kernel interfaces as bytes and descriptors: netlink, nftables messages, conntrack, namespaces, links. No policy. The only home of `unsafe`.
 
 pub mod conntrack;
+pub mod inherit;
 pub mod link;
 pub mod namespace;
 pub mod netlink;
