@@ -4,6 +4,7 @@
 //! Pure: no socket, file, clock or randomness. HTTP and storage belong to `stead-apiserver`, list and watch to `stead-client`.
 
 pub mod decode;
+pub mod discovery;
 pub mod field;
 pub mod item;
 pub mod kinds;
