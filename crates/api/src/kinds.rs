@@ -24,6 +24,7 @@ pub mod service;
 pub mod service_account;
 mod unhonoured;
 mod value;
+pub mod workload;
 
 /// Every kind at every version it is served at, core first.
 pub static ALL: &[&Resource] = &[

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::value::{list, pairs, text, texts};
-use crate::table;
+use super::value::{list, pairs, text};
+use crate::{selector::parse_label_selector, table};
 
 pub(crate) const NONE: &str = "<none>";
 pub(crate) const UNKNOWN: &str = "<unknown>";
@@ -43,26 +43,12 @@ pub(crate) fn labels(object: &Value, pointer: &str) -> String {
     or(&joined, NONE).to_owned()
 }
 
-/// A LabelSelector as a label selector's text: requirements sorted by key, empty when it selects everything.
-pub(crate) fn selector(selector: &Value) -> String {
-    let mut requirements: Vec<(&str, String)> =
-        pairs(selector, "/matchLabels").into_iter().map(|(key, value)| (key, format!("{key}={value}"))).collect();
-    for expression in list(selector, "/matchExpressions") {
-        let key = text(expression, "/key");
-        let mut values = texts(expression, "/values");
-        values.sort_unstable();
-        let values = values.join(",");
-        let requirement = match text(expression, "/operator") {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_owned(),
-            "DoesNotExist" => format!("!{key}"),
-            _ => continue,
-        };
-        requirements.push((key, requirement));
+/// A LabelSelector as a label selector's text, empty when it selects everything.
+pub(crate) fn selector(label_selector: &Value) -> String {
+    match parse_label_selector(Some(label_selector)) {
+        Ok(selector) => selector.map(|selector| selector.to_string()).unwrap_or_default(),
+        Err(_) => "<invalid>".to_owned(),
     }
-    requirements.sort_by(|a, b| a.0.cmp(b.0));
-    requirements.into_iter().map(|(_, requirement)| requirement).collect::<Vec<_>>().join(",")
 }
 
 /// [`selector`], `<none>` when it selects everything.

@@ -6,10 +6,19 @@ use serde_json::{Value, json};
 use super::{
     ALL_VERBS, cell,
     column::{AGE, CONTAINERS, IMAGES, NAME, shown, wide},
+    errors::Errors,
     generation, pod,
     value::{at, child, count, fill, is_set, keep, number, set, text},
+    workload,
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
+
+mod rollout;
 
 pub static RESOURCE: Resource = Resource {
     group: "apps",
@@ -73,6 +82,23 @@ impl Strategy for Rules {
         });
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate(new));
+        errors.extend(workload::validate_change(new, old));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        workload::warnings(new)
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let (containers, images) = cell::containers(at(object, "/spec/template"));
         let desired = number(object, "/spec/replicas").unwrap_or(1);
@@ -88,3 +114,20 @@ impl Strategy for Rules {
         ]
     }
 }
+
+fn validate(deployment: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.extend(workload::validate(deployment));
+    errors.extend(rollout::validate(at(deployment, "/spec/strategy")));
+    errors.non_negative(deployment, "/spec/revisionHistoryLimit", "spec.revisionHistoryLimit");
+    let deadline = "/spec/progressDeadlineSeconds";
+    errors.non_negative(deployment, deadline, "spec.progressDeadlineSeconds");
+    if number(deployment, deadline).is_some_and(|seconds| seconds <= count(deployment, "/spec/minReadySeconds")) {
+        let detail = "must be greater than minReadySeconds";
+        errors.invalid("spec.progressDeadlineSeconds", at(deployment, deadline), detail);
+    }
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests;

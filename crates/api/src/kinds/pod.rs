@@ -10,14 +10,26 @@ use super::{
     ALL_VERBS, cell,
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
-    value::{is_true, keep, list, set, text},
+    unhonoured,
+    value::{at, child, fill, is_true, keep, list, set, text},
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
 
+mod change;
+mod container;
 mod default;
+mod quality;
 mod status;
+mod validate;
 
+pub use change::{BindError, bind};
 pub(crate) use default::default_template;
+pub(crate) use validate::validate_spec;
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -70,11 +82,31 @@ impl Strategy for Rules {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        set(object, "status", json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        fill(child(object, "spec"), "serviceAccountName", "default");
+        fill(child(object, "spec"), "serviceAccount", "default");
+        set(object, "status", json!({"phase": "Pending", "qosClass": quality::class(object)}));
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "status");
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate::validate_pod(object));
+        errors.extend(unhonoured::refusals(unhonoured::POD_SPEC, at(object, "/spec"), "spec"));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(change::validate_change(new, old));
+        errors.extend(validate::validate_pod(new));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::POD_SPEC, at(new, "/spec"), "spec")
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

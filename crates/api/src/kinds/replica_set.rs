@@ -8,8 +8,14 @@ use super::{
     column::{AGE, CONTAINERS, IMAGES, NAME, shown, wide},
     generation, pod,
     value::{at, child, count, is_set, keep, number, set},
+    workload,
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "apps",
@@ -60,6 +66,23 @@ impl Strategy for Rules {
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "status");
         generation::follow_spec(new, old);
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(workload::validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(workload::validate(new));
+        errors.extend(workload::validate_change(new, old));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        workload::warnings(new)
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

@@ -1,0 +1,165 @@
+//! What is wrong with a container: name, image, ports, variables, probes.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::{
+    errors::Errors,
+    value::{at, count, is_set, list, text},
+};
+use crate::{
+    field::FieldError,
+    names::{config_map_key, dns1123_label, dns1123_subdomain, port_name},
+};
+
+/// `container` stands at `root`, such as `spec.containers[0]`.
+pub(super) fn validate(container: &Value, root: &str) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.named(&format!("{root}.name"), text(container, "/name"), dns1123_label);
+    if text(container, "/image").is_empty() {
+        errors.required(format!("{root}.image"));
+    }
+    let policies = &["File", "FallbackToLogsOnError"];
+    let policy = text(container, "/terminationMessagePolicy");
+    errors.one_of(format!("{root}.terminationMessagePolicy"), policy, policies);
+    validate_ports(container, root, &mut errors);
+    for (index, variable) in list(container, "/env").iter().enumerate() {
+        validate_variable(variable, &format!("{root}.env[{index}]"), &mut errors);
+    }
+    let policies = &["Always", "IfNotPresent", "Never"];
+    errors.one_of(format!("{root}.imagePullPolicy"), text(container, "/imagePullPolicy"), policies);
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(value) = container.get(probe).filter(|value| value.is_object()) {
+            validate_probe(value, probe, &format!("{root}.{probe}"), &mut errors);
+        }
+    }
+    if is_set(container, "/restartPolicy") {
+        errors.forbidden(format!("{root}.restartPolicy"), "may not be set for non-init containers");
+    }
+    errors.into_vec()
+}
+
+fn validate_ports(container: &Value, root: &str, errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    for (index, port) in list(container, "/ports").iter().enumerate() {
+        let field = |name: &str| format!("{root}.ports[{index}].{name}");
+        let name = text(port, "/name");
+        errors.maybe_named(&field("name"), name, port_name);
+        if !name.is_empty() && !names.insert(name) {
+            errors.duplicate(field("name"), &name.into());
+        }
+        if count(port, "/containerPort") == 0 {
+            errors.required(field("containerPort"));
+        } else {
+            errors.port(port, "/containerPort", &field("containerPort"));
+        }
+        if count(port, "/hostPort") != 0 {
+            errors.port(port, "/hostPort", &field("hostPort"));
+        }
+        errors.one_of(field("protocol"), text(port, "/protocol"), &["SCTP", "TCP", "UDP"]);
+    }
+}
+
+fn validate_variable(variable: &Value, root: &str, errors: &mut Errors) {
+    errors.named(&format!("{root}.name"), text(variable, "/name"), variable_name);
+    let Some(source) = variable.get("valueFrom").filter(|source| !source.is_null()) else { return };
+    let field = format!("{root}.valueFrom");
+    let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
+    let named = sources.iter().filter(|name| is_set(source, &format!("/{name}"))).count();
+    let nothing = &Value::from("");
+    if named == 0 {
+        let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
+        errors.invalid(&field, nothing, detail);
+    } else if !text(variable, "/value").is_empty() {
+        errors.invalid(&field, nothing, "may not be specified when `value` is not empty");
+    } else if named > 1 {
+        errors.invalid(&field, nothing, "may not have more than one field specified at a time");
+    }
+    if is_set(source, "/fieldRef") && text(source, "/fieldRef/fieldPath").is_empty() {
+        errors.required(format!("{field}.fieldRef.fieldPath"));
+    }
+    for reference in ["configMapKeyRef", "secretKeyRef"] {
+        if let Some(value) = source.get(reference).filter(|value| value.is_object()) {
+            let name = text(value, "/name");
+            errors.invalid_text(&format!("{field}.{reference}.name"), name, dns1123_subdomain(name));
+            errors.named(&format!("{field}.{reference}.key"), text(value, "/key"), config_map_key);
+        }
+    }
+}
+
+fn validate_probe(probe: &Value, kind: &str, root: &str, errors: &mut Errors) {
+    let handlers: Vec<&str> = ["exec", "httpGet", "tcpSocket", "grpc"]
+        .into_iter()
+        .filter(|handler| is_set(probe, &format!("/{handler}")))
+        .collect();
+    match handlers.as_slice() {
+        [] => errors.push(FieldError::required(root, "must specify a handler type")),
+        [_, others @ ..] => {
+            for other in others {
+                errors.forbidden(format!("{root}.{other}"), "may not specify more than 1 handler type");
+            }
+        }
+    }
+    match handlers.first() {
+        Some(&"exec") if list(probe, "/exec/command").is_empty() => errors.required(format!("{root}.exec.command")),
+        Some(&"httpGet") => validate_http_get(at(probe, "/httpGet"), &format!("{root}.httpGet"), errors),
+        Some(&"tcpSocket") => errors.port_or_name(probe, "/tcpSocket/port", &format!("{root}.tcpSocket.port")),
+        Some(&"grpc") => errors.port(probe, "/grpc/port", &format!("{root}.grpc.port")),
+        _ => {}
+    }
+    for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+        errors.non_negative(probe, &format!("/{key}"), format!("{root}.{key}"));
+    }
+    let grace = at(probe, "/terminationGracePeriodSeconds");
+    let grace_field = format!("{root}.terminationGracePeriodSeconds");
+    if grace.as_i64().is_some_and(|seconds| seconds <= 0) {
+        errors.invalid(&grace_field, grace, "must be greater than 0");
+    }
+    if kind == "readinessProbe" {
+        if !grace.is_null() {
+            errors.invalid(grace_field, grace, "must not be set for readinessProbes");
+        }
+    } else if count(probe, "/successThreshold") != 1 {
+        errors.invalid(format!("{root}.successThreshold"), at(probe, "/successThreshold"), "must be 1");
+    }
+}
+
+fn validate_http_get(action: &Value, root: &str, errors: &mut Errors) {
+    if text(action, "/path").is_empty() {
+        errors.required(format!("{root}.path"));
+    }
+    errors.port_or_name(action, "/port", &format!("{root}.port"));
+    let scheme = text(action, "/scheme");
+    if !["HTTP", "HTTPS"].contains(&scheme) {
+        errors.push(FieldError::not_supported(format!("{root}.scheme"), scheme, &["HTTP", "HTTPS"]));
+    }
+    for header in list(action, "/httpHeaders") {
+        let name = text(header, "/name");
+        errors.invalid_text(&format!("{root}.httpHeaders"), name, header_name(name));
+    }
+}
+
+/// What an environment knows as a name: all printable ASCII but `=`.
+fn variable_name(name: &str) -> Vec<String> {
+    if name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
+        Vec::new()
+    } else {
+        vec![
+            "a valid environment variable name must consist only of printable ASCII characters other than '='"
+                .to_owned(),
+        ]
+    }
+}
+
+fn header_name(name: &str) -> Vec<String> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        Vec::new()
+    } else {
+        vec![
+            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
+             validation is '[-A-Za-z0-9]+')"
+                .to_owned(),
+        ]
+    }
+}

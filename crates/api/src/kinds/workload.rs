@@ -1,0 +1,118 @@
+//! What Deployments and ReplicaSets have in common: a selector, a template of pods, and a number of them that a Scale can set.
+
+use serde_json::{Value, json};
+
+use super::{
+    errors::Errors,
+    pod, unhonoured,
+    value::{at, child, count, is_set, list, map, number, set, text},
+};
+use crate::{
+    field::FieldError,
+    meta,
+    names::dns1123_subdomain,
+    resource::Warnings,
+    selector::{parse_label_selector, validate_label_selector},
+};
+
+/// Selector and template, and whether they fit together.
+pub(crate) fn validate(object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.non_negative(object, "/spec/replicas", "spec.replicas");
+    errors.non_negative(object, "/spec/minReadySeconds", "spec.minReadySeconds");
+    validate_selector(object, &mut errors);
+    let template = at(object, "/spec/template");
+    errors.extend(meta::validate_labels(map(template, "/metadata/labels"), "spec.template.labels"));
+    errors.extend(pod::validate_spec(at(template, "/spec"), "spec.template.spec"));
+    let policy = text(template, "/spec/restartPolicy");
+    if !["", "Always"].contains(&policy) {
+        errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
+    }
+    if is_set(template, "/spec/activeDeadlineSeconds") {
+        let field = "spec.template.spec.activeDeadlineSeconds";
+        errors.forbidden(field, "activeDeadlineSeconds in ReplicaSet is not Supported");
+    } else {
+        errors.extend(refusals(template));
+    }
+    errors.into_vec()
+}
+
+/// Refusals of what nothing acts on in the pods to be.
+fn refusals(template: &Value) -> Vec<FieldError> {
+    unhonoured::refusals(unhonoured::POD_SPEC, at(template, "/spec"), "spec.template.spec")
+}
+
+/// Warnings about what nothing acts on in the pods to be.
+pub(crate) fn warnings(object: &Value) -> Warnings {
+    unhonoured::warnings(unhonoured::POD_SPEC, at(object, "/spec/template/spec"), "spec.template.spec")
+}
+
+/// The selector decides whose pods these are: it never changes.
+pub(crate) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.immutable(new, old, "/spec/selector", "spec.selector");
+    errors.into_vec()
+}
+
+/// The `autoscaling/v1` Scale of a Deployment or ReplicaSet.
+pub fn scale_of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if is_set(object, &format!("/metadata/{key}")) {
+            set(&mut metadata, key, at(object, &format!("/metadata/{key}")).clone());
+        }
+    }
+    let mut status = json!({"replicas": count(object, "/status/replicas")});
+    let selector = super::cell::selector(at(object, "/spec/selector"));
+    if !selector.is_empty() {
+        set(&mut status, "selector", selector);
+    }
+    let replicas = number(object, "/spec/replicas").unwrap_or(1);
+    let mut spec = json!({});
+    if replicas != 0 {
+        set(&mut spec, "replicas", replicas);
+    }
+    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// What is wrong with a Scale that a client sends for `object`. Its name must be the object's.
+pub fn validate_scale(scale: &Value, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let name = text(scale, "/metadata/name");
+    if name.is_empty() {
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    } else {
+        errors.invalid_text("metadata.name", name, dns1123_subdomain(name));
+        errors.immutable(scale, object, "/metadata/name", "metadata.name");
+    }
+    errors.non_negative(scale, "/spec/replicas", "spec.replicas");
+    errors.into_vec()
+}
+
+/// Sets `spec.replicas` to what a valid Scale says; all else of it is ignored but `metadata.resourceVersion` and `uid`, which
+/// the API server compares.
+pub fn apply_scale(object: &mut Value, scale: &Value) {
+    set(child(object, "spec"), "replicas", count(scale, "/spec/replicas"));
+}
+
+fn validate_selector(object: &Value, errors: &mut Errors) {
+    let selector = at(object, "/spec/selector");
+    if selector.is_null() {
+        return errors.required("spec.selector");
+    }
+    errors.extend(validate_label_selector(selector, "spec.selector"));
+    let is_empty = map(selector, "/matchLabels").is_none_or(|labels| labels.is_empty())
+        && list(selector, "/matchExpressions").is_empty();
+    if is_empty {
+        return errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
+    }
+    match parse_label_selector(Some(selector)) {
+        Ok(Some(parsed)) if parsed.matches(map(object, "/spec/template/metadata/labels")) => {}
+        Ok(_) => errors.invalid(
+            "spec.template.metadata.labels",
+            at(object, "/spec/template/metadata/labels"),
+            "`selector` does not match template `labels`",
+        ),
+        Err(_) => errors.invalid("spec.selector", selector, "invalid label selector"),
+    }
+}
