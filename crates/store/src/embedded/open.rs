@@ -40,12 +40,26 @@ pub enum OpenError {
     InUse { path: PathBuf },
     #[error("cannot create {path}: {cause}")]
     Create { path: PathBuf, cause: String },
+    #[error("cannot open {path}")]
+    File { path: PathBuf, source: io::Error },
     #[error("{path} is damaged or no Stead store: {cause}; move it away to start empty, or restore a copy")]
     NotAStore { path: PathBuf, cause: String },
     #[error("{path} has store format {found}, this program reads {known}; use a newer program")]
     Format { path: PathBuf, found: u64, known: u64 },
     #[error("cannot start the store's thread")]
     Thread { source: io::Error },
+}
+
+impl OpenError {
+    fn refused(path: &Path, error: redb::Error) -> Self {
+        let path = path.into();
+        match error {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse { path },
+            // The system's own errors; redb also dresses what it finds in the file as one.
+            redb::Error::Io(source) if source.raw_os_error().is_some() => Self::File { path, source },
+            error => Self::NotAStore { path, cause: error.to_string() },
+        }
+    }
 }
 
 impl Embedded {
@@ -66,16 +80,13 @@ impl Embedded {
         if !path.try_exists().map_err(unusable)? {
             create(directory, &options)?;
         }
-        let not_a_store = |error: redb::Error| match error {
-            redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path: directory.into() },
-            error => OpenError::NotAStore { path: path.clone(), cause: error.to_string() },
-        };
-        let mut database = builder(&options).open(&path).map_err(|error| not_a_store(error.into()))?;
+        let refused = |error| OpenError::refused(&path, error);
+        let mut database = builder(&options).open(&path).map_err(|error| refused(error.into()))?;
         check_format(&path, &database)?;
-        let loaded = disk::load(&database).map_err(not_a_store)?;
+        let loaded = disk::load(&database).map_err(refused)?;
         let bytes = path.metadata().map_err(unusable)?.len();
         if bytes >= SHRINK_FROM_BYTES {
-            shrink(&mut database, bytes).map_err(not_a_store)?;
+            shrink(&mut database, bytes).map_err(refused)?;
         }
         Self::start(database, loaded, Some(lock), options)
     }
@@ -84,14 +95,14 @@ impl Embedded {
     /// it has neither the lock nor the safe creation that a directory gives.
     pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
         let path = PathBuf::from("the given backend");
-        let not_a_store = |error: redb::Error| OpenError::NotAStore { path: path.clone(), cause: error.to_string() };
-        let is_new = backend.len().map_err(|error| not_a_store(error.into()))? == 0;
-        let database = builder(&options).create_with_backend(backend).map_err(|error| not_a_store(error.into()))?;
+        let refused = |error| OpenError::refused(&path, error);
+        let is_new = backend.len().map_err(|error| refused(error.into()))? == 0;
+        let database = builder(&options).create_with_backend(backend).map_err(|error| refused(error.into()))?;
         if is_new {
-            disk::initialize(&database).map_err(not_a_store)?;
+            disk::initialize(&database).map_err(refused)?;
         }
         check_format(&path, &database)?;
-        let loaded = disk::load(&database).map_err(not_a_store)?;
+        let loaded = disk::load(&database).map_err(refused)?;
         Self::start(database, loaded, None, options)
     }
 
@@ -140,7 +151,7 @@ fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
     match disk::read_format(database) {
         Ok(disk::FORMAT) => Ok(()),
         Ok(found) => Err(OpenError::Format { path: path.into(), found, known: disk::FORMAT }),
-        Err(error) => Err(OpenError::NotAStore { path: path.into(), cause: error.to_string() }),
+        Err(error) => Err(OpenError::refused(path, error)),
     }
 }
 

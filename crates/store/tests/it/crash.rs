@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use stead_model::Revision;
 use stead_store::{
@@ -35,6 +36,22 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
 fn a_disk_whose_sync_does_nothing_is_found_out() {
     let violation = cut(Sync::Lying, 300).expect_err("losses are seen");
     assert!(violation.contains("cut "), "{violation}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_told_to_everybody() {
+    let disk = Disk::new(Sync::Honest);
+    disk.power_on(u64::MAX);
+    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    store.txn(Txn::put("a", "1")).await.unwrap();
+    let mut watch = store.watch(Bytes::new(), Bytes::new(), Revision(2)).await.unwrap();
+    disk.power_on(0);
+    for _ in 0..3 {
+        let refused = store.txn(Txn::put("a", "2")).await;
+        assert!(matches!(&refused, Err(StoreError::Engine { .. })), "{refused:?}");
+    }
+    assert_eq!(watch.next().await.unwrap(), Err(StoreError::Closed));
+    assert_eq!(store.revision().await, Ok(Revision(1)));
 }
 
 /// Goes through so many cuts; returns how many transactions were acknowledged, or the first violation.

@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use stead_store::{Embedded, OpenError, Store as _, Txn};
+use bytes::Bytes;
+use stead_model::Revision;
+use stead_store::{Embedded, Lease, Op, OpenError, RangeRequest, Store as _, Txn};
+
+use crate::subject::read_watch;
 
 const FILE: &str = "store.redb";
 
@@ -88,9 +92,48 @@ async fn what_a_cut_creation_leaves_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_made_is_named() {
+async fn what_cannot_be_made_or_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
     fs::write(&path, b"").unwrap();
     assert!(refusal(&path.join("store")).contains("file/store"));
+    fs::create_dir(directory.path().join(FILE)).unwrap();
+    let refusal = refusal(directory.path());
+    assert!(refusal.starts_with("cannot open") && refusal.contains(FILE), "{refusal}");
+}
+
+#[tokio::test]
+async fn space_of_dead_revisions_is_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Embedded::open(directory.path()).unwrap();
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        for _ in 0..20 {
+            let success = (0..50).map(|key| Op::put(format!("{key}"), vec![0; 2000])).collect();
+            store.txn(Txn { success, ..Txn::default() }).await.unwrap();
+        }
+        store.compact(store.revision().await.unwrap()).await.unwrap();
+        sizes.push(fs::metadata(directory.path().join(FILE)).unwrap().len());
+    }
+    assert!(sizes[5] <= 2 * sizes[1], "the file grows without end: {sizes:?}");
+}
+
+#[tokio::test]
+async fn a_lease_starts_anew_when_the_store_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Embedded::open(directory.path()).unwrap();
+    let lease = store.grant_lease(2).await.unwrap();
+    let op = Op::Put { key: "a".into(), value: "1".into(), lease: Some(lease) };
+    store.txn(Txn { success: vec![op], ..Txn::default() }).await.unwrap();
+    drop(store);
+    let store = Embedded::open(directory.path()).unwrap();
+    assert_eq!(store.grant_lease(3600).await.unwrap(), Lease(lease.0 + 1), "no lease's number is given twice");
+    store.keep_lease_alive(lease).await.unwrap();
+    let mut watch = store.watch(Bytes::new(), Bytes::new(), Revision(2)).await.unwrap();
+    let events = read_watch(&mut watch, Revision(2), Revision(2)).await.unwrap();
+    assert_eq!(&events[0].key_value.key[..], b"a");
+    drop(store);
+    let store = Embedded::open(directory.path()).unwrap();
+    let all = RangeRequest { start: Bytes::new(), end: Bytes::new(), revision: None, limit: None };
+    assert_eq!(store.range(all).await.unwrap().items, []);
 }

@@ -296,7 +296,7 @@ async fn keys_of_a_lease_go_with_it(s: Subject) {
 
 async fn a_lease_runs_out_in_one_transaction(s: Subject) {
     let mut watch = s.watch_all(s.at(3)).await.unwrap();
-    let lease = s.store.grant_lease(1).await.unwrap();
+    let lease = s.store.grant_lease(2).await.unwrap();
     s.store.txn(put_with("a", lease)).await.unwrap();
     s.store.txn(put_with("b", lease)).await.unwrap();
     let events = read_watch(&mut watch, s.at(3), s.at(3)).await.unwrap();
@@ -305,17 +305,17 @@ async fn a_lease_runs_out_in_one_transaction(s: Subject) {
 }
 
 async fn a_lease_kept_alive_stays(s: Subject) {
-    let short = s.store.grant_lease(1).await.unwrap();
-    let kept = s.store.grant_lease(2).await.unwrap();
+    let short = s.store.grant_lease(2).await.unwrap();
+    let kept = s.store.grant_lease(4).await.unwrap();
     s.store.txn(put_with("kept", kept)).await.unwrap();
     s.store.txn(put_with("short", short)).await.unwrap();
     let mut watch = s.watch_all(s.at(3)).await.unwrap();
     read_watch(&mut watch, s.at(3), s.at(3)).await.unwrap();
     s.store.keep_lease_alive(kept).await.unwrap();
-    let again = s.store.grant_lease(1).await.unwrap();
+    let again = s.store.grant_lease(2).await.unwrap();
     s.store.txn(put_with("again", again)).await.unwrap();
     read_watch(&mut watch, s.at(4), s.at(5)).await.unwrap();
-    assert!(s.get("kept").await.is_some(), "kept from about 1 s to about 3 s, and looked at after about 2 s");
+    assert!(s.get("kept").await.is_some(), "kept from about 2 s to about 6 s, and looked at after about 4 s");
     let events = read_watch(&mut watch, s.at(6), s.at(6)).await.unwrap();
     assert_eq!(describe(&events), ["delete kept= was x"]);
 }
