@@ -16,6 +16,8 @@ mod replica_set;
 mod scheduler;
 mod selector;
 mod service_pods;
+mod shell;
 mod work;
 
 pub use outcome::{First, Note, Outcome, Source, Verb, Write};
+pub use shell::{Config, run};

@@ -78,7 +78,7 @@ pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
         }
         // Endpoints may be made before their Service; only at the start is the Service's absence a leftover.
         KindDelta::Endpoints(_) => {
-            if snapshot.services.get(&key).is_some() || !snapshot.services.synced() {
+            if snapshot.services.get(&key).is_some() || !snapshot.endpoints.synced() {
                 work.push(Work::Endpoints(key.clone()));
             }
         }
