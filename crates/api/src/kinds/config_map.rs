@@ -6,9 +6,15 @@ use serde_json::Value;
 use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
-    value::map,
+    errors::Errors,
+    value::{at, is_true, map},
 };
-use crate::resource::{Resource, Strategy};
+use crate::{
+    field::{FieldError, Reason},
+    meta::{self, Scope},
+    names::{config_map_key, dns1123_subdomain},
+    resource::{Resource, Strategy},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -30,12 +36,114 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
+/// Keys apart, all texts and bytes of a map together.
+const MAX_SIZE: usize = 1024 * 1024;
+
 #[derive(Debug)]
 struct Rules;
 
 impl Strategy for Rules {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate_change(new, old));
+        errors.extend(validate(new));
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let keys = |pointer: &str| map(object, pointer).map_or(0, |keys| keys.len());
         vec![cell::name(object), (keys("/data") + keys("/binaryData")).into(), cell::age(object, now)]
+    }
+}
+
+fn validate(object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let mut size = 0;
+    for (name, other) in [("data", "binaryData"), ("binaryData", "data")] {
+        let others = map(object, &format!("/{other}"));
+        for (key, value) in map(object, &format!("/{name}")).into_iter().flatten() {
+            let field = format!("{name}[{key}]");
+            errors.invalid_text(&field, key, config_map_key(key));
+            if others.is_some_and(|others| others.contains_key(key)) {
+                errors.invalid(field, &key.as_str().into(), format!("duplicate of key present in {other}"));
+            }
+            let text = value.as_str().unwrap_or_default();
+            size += if name == "data" { text.len() } else { decoded_length(text) };
+        }
+    }
+    if size > MAX_SIZE {
+        let message = format!("Too long: may not be more than {MAX_SIZE} bytes");
+        errors.push(FieldError::new(Reason::FieldValueTooLong, "", message));
+    }
+    errors.into_vec()
+}
+
+/// How many bytes a base64 text stands for.
+fn decoded_length(text: &str) -> usize {
+    text.trim_end_matches('=').len() * 3 / 4
+}
+
+/// An immutable map stays as it is, and stays immutable.
+fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let detail = "field is immutable when `immutable` is set";
+    if is_true(old, "/immutable") {
+        if !is_true(new, "/immutable") {
+            errors.forbidden("immutable", detail);
+        }
+        for name in ["data", "binaryData"] {
+            let pointer = format!("/{name}");
+            if at(new, &pointer) != at(old, &pointer) {
+                errors.forbidden(name, detail);
+            }
+        }
+    }
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map(fields: Value) -> Value {
+        let mut object = json!({"metadata": {"name": "c", "namespace": "default"}});
+        object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        object
+    }
+
+    fn check(fields: Value, expect: &[&str]) {
+        let errors = RESOURCE.strategy.validate_create(&config_map(fields));
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn keys_are_file_names() {
+        check(json!({"data": {"ca.crt": "x"}, "binaryData": {"b": "AAA="}}), &[]);
+        check(json!({"data": {"..": "x"}}), &["data[..]: Invalid value: \"..\": must not be '..'"]);
+        check(
+            json!({"data": {"a": "x"}, "binaryData": {"a": "AAA="}}),
+            &[
+                "data[a]: Invalid value: \"a\": duplicate of key present in binaryData",
+                "binaryData[a]: Invalid value: \"a\": duplicate of key present in data",
+            ],
+        );
+        check(json!({"data": {"a": "x".repeat(MAX_SIZE + 1)}}), &[": Too long: may not be more than 1048576 bytes"]);
+    }
+
+    #[test]
+    fn immutable_maps_stay() {
+        let old = config_map(json!({"data": {"a": "x"}, "immutable": true}));
+        let new = config_map(json!({"data": {"a": "y"}}));
+        let errors = RESOURCE.strategy.validate_update(&new, &old);
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["immutable", "data"]);
     }
 }

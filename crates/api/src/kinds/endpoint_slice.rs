@@ -7,9 +7,16 @@ use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
     generation,
-    value::{at, fill, is_set, items_mut, list, number, set, text, texts},
+    value::{at, fill, is_set, items_mut, list, number, remove, set, text, texts},
 };
-use crate::resource::{Resource, Strategy};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Warnings},
+};
+
+mod validate;
 
 pub static RESOURCE: Resource = Resource {
     group: "discovery.k8s.io",
@@ -54,12 +61,38 @@ impl Strategy for Rules {
     }
 
     fn prepare_create(&self, object: &mut Value) {
+        drop_old_topology(object);
         generation::begin(object);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
+        drop_old_topology(new);
         let content = ["/addressType", "/endpoints", "/ports", "/metadata/labels"];
         generation::follow(new, old, |new, old| content.iter().any(|pointer| at(new, pointer) != at(old, pointer)));
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate::validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate::validate(new));
+        errors.extend(validate::validate_change(new, old));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        if text(new, "/addressType") == "FQDN" {
+            vec![
+                "addressType: not acted on by this version of Stead: traffic goes to IPv4 and IPv6 addresses"
+                    .to_owned(),
+            ]
+        } else {
+            Warnings::new()
+        }
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
@@ -79,6 +112,13 @@ impl Strategy for Rules {
     }
 }
 
+/// `deprecatedTopology` is of `v1beta1`; at `v1`, `nodeName` and `zone` are in its place.
+fn drop_old_topology(slice: &mut Value) {
+    for endpoint in items_mut(slice, "endpoints") {
+        remove(endpoint, "deprecatedTopology");
+    }
+}
+
 fn port_cell(port: &Value) -> String {
     match (number(port, "/port"), text(port, "/name")) {
         (Some(number), _) => number.to_string(),
@@ -86,3 +126,6 @@ fn port_cell(port: &Value) -> String {
         (None, name) => name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

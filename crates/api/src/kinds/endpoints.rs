@@ -4,11 +4,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    ALL_VERBS, cell,
+    ALL_VERBS, address, cell,
     column::{AGE, NAME, shown},
-    value::{count, fill, items_mut, list, text},
+    errors::Errors,
+    value::{at, count, fill, is_set, items_mut, list, text},
 };
-use crate::resource::{Resource, Strategy};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::{dns1123_label, dns1123_subdomain, qualified_name},
+    resource::{Resource, Strategy},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -42,6 +48,21 @@ impl Strategy for Rules {
         }
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    /// Subsets that were stored before a rule was made stay valid until they change.
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        if at(new, "/subsets") != at(old, "/subsets") {
+            errors.extend(validate(new));
+        }
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![cell::name(object), cell::first_three(&ready(object), cell::NONE).into(), cell::age(object, now)]
     }
@@ -64,4 +85,113 @@ fn ready(endpoints: &Value) -> Vec<String> {
 
 fn host_port(address: &str, port: i64) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+fn validate(endpoints: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    for (index, subset) in list(endpoints, "/subsets").iter().enumerate() {
+        let root = format!("subsets[{index}]");
+        let kinds = ["addresses", "notReadyAddresses"];
+        if kinds.iter().all(|kind| list(subset, &format!("/{kind}")).is_empty()) {
+            errors.push(FieldError::required(&root, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for kind in kinds {
+            for (index, address) in list(subset, &format!("/{kind}")).iter().enumerate() {
+                validate_address(address, &format!("{root}.{kind}[{index}]"), &mut errors);
+            }
+        }
+        let ports = list(subset, "/ports");
+        for (index, port) in ports.iter().enumerate() {
+            let root = format!("{root}.ports[{index}]");
+            if ports.len() > 1 && text(port, "/name").is_empty() {
+                errors.required(format!("{root}.name"));
+            }
+            validate_port(port, &root, &mut errors);
+        }
+    }
+    errors.into_vec()
+}
+
+fn validate_address(endpoint: &Value, root: &str, errors: &mut Errors) {
+    let (ip, field) = (text(endpoint, "/ip"), format!("{root}.ip"));
+    let problems = address::ip(ip);
+    let problems = if problems.is_empty() { address::destination(ip) } else { problems };
+    errors.invalid_text(&field, ip, problems);
+    errors.maybe_named(&format!("{root}.hostname"), text(endpoint, "/hostname"), dns1123_label);
+    errors.maybe_named(&format!("{root}.nodeName"), text(endpoint, "/nodeName"), dns1123_subdomain);
+}
+
+fn validate_port(port: &Value, root: &str, errors: &mut Errors) {
+    errors.maybe_named(&format!("{root}.name"), text(port, "/name"), dns1123_label);
+    errors.port(port, "/port", &format!("{root}.port"));
+    errors.one_of(format!("{root}.protocol"), text(port, "/protocol"), &["SCTP", "TCP", "UDP"]);
+    if is_set(port, "/appProtocol") {
+        let protocol = text(port, "/appProtocol");
+        errors.invalid_text(&format!("{root}.appProtocol"), protocol, qualified_name(protocol));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn endpoints(subsets: Value) -> Value {
+        let mut endpoints = json!({"metadata": {"name": "web", "namespace": "default"}, "subsets": subsets});
+        RESOURCE.strategy.default(&mut endpoints);
+        endpoints
+    }
+
+    #[test]
+    fn three_addresses_are_shown() {
+        let check = |subsets: Value, expect: &str| {
+            assert_eq!(RESOURCE.strategy.cells(&endpoints(subsets), Timestamp::UNIX_EPOCH)[1], expect);
+        };
+        check(json!([]), "<none>");
+        check(json!([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]), "<none>");
+        check(json!([{"addresses": [{"ip": "10.0.0.1"}]}]), "10.0.0.1");
+        check(json!([{"addresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}]), "[fd00::1]:80");
+        check(
+            json!([
+                {"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]},
+                {"addresses": [{"ip": "10.0.0.3"}], "ports": [{"name": "a", "port": 82}]},
+            ]),
+            "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 2 more...",
+        );
+    }
+
+    #[test]
+    fn subsets_lead_somewhere_else_than_to_the_node_itself() {
+        let check = |subsets: Value, expect: &[&str]| {
+            let errors = RESOURCE.strategy.validate_create(&endpoints(subsets));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+        };
+        check(
+            json!([{"addresses": [{"ip": "10.0.0.1", "hostname": "a", "nodeName": "node1"}], "ports": [{"port": 80}]}]),
+            &[],
+        );
+        check(json!([{}]), &["subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"]);
+        check(
+            json!([{"addresses": [{"ip": "127.0.0.1"}]}]),
+            &[
+                "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            ],
+        );
+        check(
+            json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 0}, {"name": "b", "port": 1}]}]),
+            &[
+                "subsets[0].ports[0].name: Required value",
+                "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_was_stored_stays_valid() {
+        let old = endpoints(json!([{}]));
+        let mut new = old.clone();
+        new["metadata"]["labels"] = json!({"a": "b"});
+        assert_eq!(RESOURCE.strategy.validate_update(&new, &old), []);
+    }
 }

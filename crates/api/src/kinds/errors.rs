@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::value::{at, is_set, number, text};
+use super::value::{at, number, text};
 use crate::field::FieldError;
 
 const NON_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -107,13 +107,6 @@ impl Errors {
     pub(crate) fn immutable(&mut self, new: &Value, old: &Value, pointer: &str, field: impl Into<String>) {
         if at(new, pointer) != at(old, pointer) {
             self.invalid(field, at(new, pointer), "field is immutable");
-        }
-    }
-
-    /// `pointer` is set.
-    pub(crate) fn present(&mut self, object: &Value, pointer: &str, field: impl Into<String>) {
-        if !is_set(object, pointer) {
-            self.required(field);
         }
     }
 }

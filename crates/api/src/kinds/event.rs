@@ -9,8 +9,14 @@ use super::{
     column::{shown, wide},
     value::{count, is_set, text},
 };
-use crate::resource::{Column, Resource, Strategy};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::{dns1123_subdomain, path_segment},
+    resource::{Column, Resource, Strategy},
+};
 
+mod validate;
 pub mod view;
 
 pub static RESOURCE: Resource = Resource {
@@ -100,6 +106,31 @@ impl Strategy for Rules {
         }
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        match self {
+            Self::Core => {
+                let mut errors = meta::validate_meta(object, Scope::Namespaced, path_segment);
+                errors.extend(validate::validate(object));
+                errors
+            }
+            Self::EventsV1 => {
+                let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+                errors.extend(validate::validate(object));
+                errors.extend(validate::validate_new_style(object));
+                errors
+            }
+        }
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate::validate(new));
+        if let Self::EventsV1 = self {
+            errors.extend(validate::validate_change(new, old));
+        }
+        errors
+    }
+
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
         let value = match path {
             "source" => or(text(object, "/source/component"), text(object, "/reportingComponent")),
@@ -150,3 +181,6 @@ fn source(event: &Value) -> String {
         instance => format!("{component}, {instance}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,15 @@ use serde_json::Value;
 use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
-    value::text,
+    errors::Errors,
+    value::{at, is_set, number, text},
 };
-use crate::resource::{Resource, Strategy};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "coordination.k8s.io",
@@ -34,7 +40,58 @@ pub static RESOURCE: Resource = Resource {
 struct Rules;
 
 impl Strategy for Rules {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate(new));
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![cell::name(object), text(object, "/spec/holderIdentity").into(), cell::age(object, now)]
+    }
+}
+
+fn validate(lease: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let duration = "/spec/leaseDurationSeconds";
+    if number(lease, duration).is_some_and(|seconds| seconds <= 0) {
+        errors.invalid("spec.leaseDurationSeconds", at(lease, duration), "must be greater than 0");
+    }
+    errors.non_negative(lease, "/spec/leaseTransitions", "spec.leaseTransitions");
+    if is_set(lease, "/spec/preferredHolder") && !is_set(lease, "/spec/strategy") {
+        errors.forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined");
+    }
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts() {
+        let lease = |spec: Value| json!({"metadata": {"name": "node1", "namespace": "kube-node-lease"}, "spec": spec});
+        let check = |spec: Value, expect: &[&str]| {
+            let errors = RESOURCE.strategy.validate_create(&lease(spec));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+        };
+        check(json!({"leaseDurationSeconds": 40, "holderIdentity": "node1"}), &[]);
+        check(
+            json!({"leaseDurationSeconds": 0, "leaseTransitions": -1}),
+            &[
+                "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+                "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
+            ],
+        );
+        let cells = RESOURCE.strategy.cells(&lease(json!({"holderIdentity": "node1"})), Timestamp::UNIX_EPOCH);
+        assert_eq!(cells, ["node1", "node1", "<unknown>"]);
     }
 }

@@ -7,9 +7,15 @@ use serde_json::{Value, json};
 use super::{
     cell,
     column::{AGE, NAME, shown},
+    errors::Errors,
     value::{child, keep, list, set, text},
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::{dns1123_label, qualified_name},
+    resource::{Resource, Strategy, Subresource},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -85,6 +91,18 @@ impl Strategy for Rules {
         keep(new, old, "spec");
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Cluster, dns1123_label);
+        errors.extend(validate_finalizers(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate_finalizers(new));
+        errors
+    }
+
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
         match path {
             "name" => Some(text(object, "/metadata/name").to_owned()),
@@ -99,5 +117,77 @@ impl Strategy for Rules {
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![cell::name(object), text(object, "/status/phase").into(), cell::age(object, now)]
+    }
+}
+
+fn validate_finalizers(namespace: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    for (index, finalizer) in list(namespace, "/spec/finalizers").iter().enumerate() {
+        let finalizer = finalizer.as_str().unwrap_or_default();
+        let field = format!("spec.finalizers[{index}]");
+        errors.invalid_text(&field, finalizer, qualified_name(finalizer));
+        if finalizer != FINALIZER && !finalizer.contains('/') {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(field, &finalizer.into(), detail);
+        }
+    }
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created() -> Value {
+        let mut namespace = json!({"metadata": {"name": "a"}});
+        RESOURCE.strategy.default(&mut namespace);
+        RESOURCE.strategy.prepare_create(&mut namespace);
+        namespace
+    }
+
+    #[test]
+    fn a_namespace_is_labelled_active_and_held() {
+        let namespace = created();
+        assert_eq!(
+            namespace,
+            json!({
+                "metadata": {"name": "a", "labels": {NAME_LABEL: "a"}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            })
+        );
+        assert_eq!(RESOURCE.strategy.validate_create(&namespace), []);
+    }
+
+    #[test]
+    fn it_goes_when_its_finalizer_has_gone() {
+        let mut namespace = created();
+        become_terminating(&mut namespace, Timestamp::UNIX_EPOCH);
+        assert_eq!(namespace["metadata"]["deletionTimestamp"], "1970-01-01T00:00:00Z");
+        assert_eq!(namespace["status"]["phase"], "Terminating");
+        assert!(!is_finalized(&namespace));
+        let mut update = namespace.clone();
+        update["spec"] = json!({});
+        RESOURCE.strategy.prepare_update(&mut update, &namespace);
+        assert!(!is_finalized(&update), "only /finalize takes finalizers away");
+        update["spec"] = json!({});
+        prepare_finalize(&mut update, &namespace);
+        assert!(is_finalized(&update));
+    }
+
+    #[test]
+    fn names_and_finalizers_are_checked() {
+        let mut namespace = created();
+        namespace["metadata"]["name"] = "a.b".into();
+        namespace["spec"]["finalizers"] = json!(["web"]);
+        let errors = RESOURCE.strategy.validate_create(&namespace);
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            errors,
+            [
+                "metadata.name: Invalid value: \"a.b\": must not contain dots",
+                "spec.finalizers[0]: Invalid value: \"web\": name is neither a standard finalizer name nor is it fully qualified",
+            ]
+        );
     }
 }

@@ -6,12 +6,19 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    ALL_VERBS, cell,
+    ALL_VERBS, address as ip, cell,
     cell::{NONE, UNKNOWN, or},
     column::{AGE, NAME, shown, wide},
-    value::{is_true, keep, list, pairs, text},
+    errors::Errors,
+    unhonoured,
+    value::{at, child, is_set, is_true, keep, list, pairs, set, text, texts},
 };
-use crate::resource::{Resource, Strategy, Subresource};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::{dns1123_subdomain, label_value, qualified_name},
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -48,8 +55,33 @@ pub static RESOURCE: Resource = Resource {
 struct Rules;
 
 impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        default_pod_ranges(object);
+        if !is_set(object, "/status/allocatable") && is_set(object, "/status/capacity") {
+            let capacity = at(object, "/status/capacity").clone();
+            set(child(object, "status"), "allocatable", capacity);
+        }
+    }
+
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "status");
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Cluster, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate(new));
+        errors.extend(validate_change(new, old));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::NODE, new, "")
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
@@ -102,4 +134,140 @@ fn roles(node: &Value) -> String {
 fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
     let address = list(node, "/status/addresses").iter().find(|address| text(address, "/type") == kind);
     address.map_or(NONE, |address| text(address, "/address"))
+}
+
+/// `podCIDR` is the first of `podCIDRs`; either can be given.
+fn default_pod_ranges(node: &mut Value) {
+    let (first, all) = (text(node, "/spec/podCIDR").to_owned(), list(node, "/spec/podCIDRs"));
+    if let ("", Some(range)) = (first.as_str(), all.first()) {
+        let range = range.clone();
+        set(child(node, "spec"), "podCIDR", range);
+    } else if !first.is_empty() && all.is_empty() {
+        set(child(node, "spec"), "podCIDRs", vec![first]);
+    }
+}
+
+fn validate(node: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let ranges = texts(node, "/spec/podCIDRs");
+    for (index, range) in ranges.iter().enumerate() {
+        errors.invalid_text(&format!("spec.podCIDRs[{index}]"), range, ip::cidr(range));
+    }
+    let addresses: Vec<&str> = ranges.iter().filter_map(|range| range.split('/').next()).collect();
+    if ranges.len() > 1 && !ip::are_dual_stack(&addresses) {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.invalid("spec.podCIDRs", at(node, "/spec/podCIDRs"), detail);
+    }
+    let mut seen = BTreeSet::new();
+    for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
+        let field = |name: &str| format!("spec.taints[{index}].{name}");
+        let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
+        errors.invalid_text(&field("key"), key, qualified_name(key));
+        errors.maybe_named(&field("value"), value, label_value);
+        errors.one_of(field("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+        if !seen.insert((key, effect)) {
+            errors.duplicate(format!("spec.taints[{index}]"), taint);
+        }
+    }
+    errors.into_vec()
+}
+
+/// Pods have addresses of the node's ranges: these are given once.
+fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let (was, is) = (list(old, "/spec/podCIDRs"), list(new, "/spec/podCIDRs"));
+    if !was.is_empty() && was != is {
+        errors.forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let provider = "/spec/providerID";
+    if !text(old, provider).is_empty() && text(old, provider) != text(new, provider) {
+        errors.forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid");
+    }
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(spec: Value, status: Value) -> Value {
+        let mut node = json!({"metadata": {"name": "node1"}, "spec": spec, "status": status});
+        RESOURCE.strategy.default(&mut node);
+        node
+    }
+
+    #[test]
+    fn cells_read_as_kubectl_prints_them() {
+        let mut ready = node(
+            json!({}),
+            json!({
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "192.168.56.101"}],
+                "nodeInfo": {
+                    "kubeletVersion": "v1.36.2", "osImage": "Debian", "kernelVersion": "6.1",
+                    "containerRuntimeVersion": "stead://0.1.0",
+                },
+            }),
+        );
+        ready["metadata"]["labels"] = json!({"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/edge": ""});
+        let cells = RESOURCE.strategy.cells(&ready, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            cells,
+            [
+                "node1",
+                "Ready",
+                "edge,worker",
+                "<unknown>",
+                "v1.36.2",
+                "192.168.56.101",
+                "<none>",
+                "Debian",
+                "6.1",
+                "stead://0.1.0",
+            ]
+        );
+        for (spec, conditions, expect) in [
+            (json!({}), json!([]), "Unknown"),
+            (json!({}), json!([{"type": "Ready", "status": "Unknown"}]), "NotReady"),
+            (json!({"unschedulable": true}), json!([{"type": "Ready", "status": "True"}]), "Ready,SchedulingDisabled"),
+        ] {
+            let node = node(spec, json!({"conditions": conditions}));
+            assert_eq!(RESOURCE.strategy.cells(&node, Timestamp::UNIX_EPOCH)[1], expect);
+        }
+    }
+
+    #[test]
+    fn pod_ranges_are_given_once() {
+        let old = node(json!({"podCIDR": "10.244.1.0/24"}), json!({}));
+        assert_eq!(old["spec"]["podCIDRs"], json!(["10.244.1.0/24"]));
+        assert_eq!(RESOURCE.strategy.validate_update(&old, &node(json!({}), json!({}))), []);
+        let new = node(json!({"podCIDR": "10.244.2.0/24"}), json!({}));
+        assert_eq!(
+            RESOURCE.strategy.validate_update(&new, &old)[0].to_string(),
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"
+        );
+    }
+
+    #[test]
+    fn ranges_and_taints_are_checked() {
+        let check = |spec: Value, expect: &[&str]| {
+            let errors = RESOURCE.strategy.validate_create(&node(spec, json!({})));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+        };
+        check(json!({"podCIDRs": ["10.244.1.0/24", "fd00::/64"]}), &[]);
+        check(
+            json!({"podCIDRs": ["10.244.1.0/24", "10.245.1.0/24"]}),
+            &[
+                "spec.podCIDRs: Invalid value: [\"10.244.1.0/24\",\"10.245.1.0/24\"]: may specify no more than one CIDR for each IP family",
+            ],
+        );
+        check(
+            json!({"taints": [{"key": "a", "effect": "Never"}]}),
+            &[
+                "spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            ],
+        );
+    }
 }

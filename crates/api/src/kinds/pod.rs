@@ -10,7 +10,7 @@ use super::{
     ALL_VERBS, cell,
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
-    unhonoured,
+    generation, unhonoured,
     value::{at, child, fill, is_true, keep, list, set, text},
 };
 use crate::{
@@ -82,6 +82,7 @@ impl Strategy for Rules {
     }
 
     fn prepare_create(&self, object: &mut Value) {
+        generation::begin(object);
         fill(child(object, "spec"), "serviceAccountName", "default");
         fill(child(object, "spec"), "serviceAccount", "default");
         set(object, "status", json!({"phase": "Pending", "qosClass": quality::class(object)}));
@@ -89,6 +90,7 @@ impl Strategy for Rules {
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "status");
+        generation::follow_spec(new, old);
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

@@ -6,8 +6,14 @@ use serde_json::Value;
 use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME},
+    unhonoured,
 };
-use crate::resource::{Resource, Strategy};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Warnings},
+};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -33,6 +39,18 @@ pub static RESOURCE: Resource = Resource {
 struct Rules;
 
 impl Strategy for Rules {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        meta::validate_meta_update(new, old)
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::SERVICE_ACCOUNT, new, "")
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![cell::name(object), cell::age(object, now)]
     }

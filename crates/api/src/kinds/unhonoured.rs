@@ -15,6 +15,17 @@ mod service;
 pub(crate) use pod::POD_SPEC;
 pub(crate) use service::SERVICE;
 
+pub(crate) const NODE: &[Unhonoured] = &[
+    warn(&["spec", "taints"], When::Set, "taints keep no pod away; unschedulable does"),
+    warn(&["spec", "configSource"], When::Set, "nodes are configured by their own command"),
+];
+
+pub(crate) const SERVICE_ACCOUNT: &[Unhonoured] = &[
+    warn(&["secrets"], When::Set, "no token is given to containers"),
+    warn(&["imagePullSecrets"], When::Set, "images are loaded, not pulled"),
+    warn(&["automountServiceAccountToken"], When::Is("true"), "no token is given to containers"),
+];
+
 /// A field that nothing acts on.
 #[derive(Debug)]
 pub(crate) struct Unhonoured {

@@ -1,0 +1,99 @@
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::RESOURCE;
+
+fn slice(fields: Value) -> Value {
+    let mut slice = json!({"metadata": {"name": "web-x", "namespace": "default"}, "addressType": "IPv4"});
+    slice.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    RESOURCE.strategy.default(&mut slice);
+    RESOURCE.strategy.prepare_create(&mut slice);
+    slice
+}
+
+fn check(fields: Value, expect: &[&str]) {
+    let errors = RESOURCE.strategy.validate_create(&slice(fields));
+    assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn cells_count_all_endpoints() {
+    let cells = |fields: Value| {
+        let cells = RESOURCE.strategy.cells(&slice(fields), Timestamp::UNIX_EPOCH);
+        format!("{} | {}", cells[2].as_str().unwrap(), cells[3].as_str().unwrap())
+    };
+    assert_eq!(cells(json!({})), "<unset> | <unset>");
+    assert_eq!(
+        cells(json!({
+            "ports": [{"port": 80}, {"name": "any"}, {"name": ""}],
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}],
+        })),
+        "80,any,* | 10.0.0.1"
+    );
+    assert_eq!(
+        cells(json!({
+            "ports": [{"port": 80}],
+            "endpoints": [{"addresses": ["10.0.0.1", "10.0.0.2"]}, {"addresses": ["10.0.0.3", "10.0.0.4", "10.0.0.5"]}],
+        })),
+        "80 | 10.0.0.1,10.0.0.2,10.0.0.3 + 2 more..."
+    );
+}
+
+#[test]
+fn generation_follows_content_and_labels() {
+    let old = slice(json!({"endpoints": [{"addresses": ["10.0.0.1"]}]}));
+    let generation = |change: fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new);
+        RESOURCE.strategy.prepare_update(&mut new, &old);
+        new["metadata"]["generation"].as_i64()
+    };
+    assert_eq!(generation(|_| {}), Some(1));
+    assert_eq!(generation(|slice| slice["metadata"]["annotations"] = json!({"a": "b"})), Some(1));
+    assert_eq!(generation(|slice| slice["metadata"]["labels"] = json!({"a": "b"})), Some(2));
+    assert_eq!(generation(|slice| slice["endpoints"] = json!([])), Some(2));
+}
+
+#[test]
+fn addresses_are_of_the_slices_type() {
+    let endpoint = |address: &str| json!({"endpoints": [{"addresses": [address]}]});
+    check(endpoint("10.0.0.1"), &[]);
+    check(
+        endpoint("fd00::1"),
+        &["endpoints[0].addresses[0]: Invalid value: \"fd00::1\": must be a valid IPv4 address"],
+    );
+    check(endpoint("web"), &["endpoints[0].addresses[0]: Invalid value: \"web\": must be a valid IPv4 address"]);
+    check(
+        endpoint("127.0.0.1"),
+        &[
+            "endpoints[0].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ],
+    );
+    check(
+        json!({"addressType": "IPX"}),
+        &["addressType: Unsupported value: \"IPX\": supported values: \"FQDN\", \"IPv4\", \"IPv6\""],
+    );
+    check(json!({"endpoints": [{}]}), &["endpoints[0].addresses: Required value: must contain at least 1 address"]);
+    check(
+        json!({"endpoints": vec![json!({"addresses": ["10.0.0.1"]}); 1001]}),
+        &["endpoints: Too many: 1001: must have at most 1000 items"],
+    );
+}
+
+#[test]
+fn ports_and_hints_are_unique() {
+    check(json!({"ports": [{"port": 80}, {"port": 81}]}), &["ports[1].name: Duplicate value: \"\""]);
+    check(json!({"ports": [{"name": "all"}]}), &[]);
+    check(
+        json!({"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": [{"name": "a"}, {"name": "a"}]}}]}),
+        &["endpoints[0].hints.forZones[1].name: Duplicate value: \"a\""],
+    );
+}
+
+#[test]
+fn the_type_is_for_ever() {
+    let old = slice(json!({}));
+    let new = slice(json!({"addressType": "IPv6"}));
+    let errors = RESOURCE.strategy.validate_update(&new, &old);
+    assert_eq!(errors[0].to_string(), "addressType: Invalid value: \"IPv6\": field is immutable");
+}

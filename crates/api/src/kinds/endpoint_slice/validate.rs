@@ -1,0 +1,125 @@
+//! What is wrong with an EndpointSlice, in upstream's words.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::{
+    address,
+    errors::Errors,
+    value::{at, is_set, list, text, texts},
+};
+use crate::{
+    field::FieldError,
+    names::{dns1123_label, dns1123_subdomain, label_value, qualified_name},
+};
+
+const MAX_ENDPOINTS: usize = 1_000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 20_000;
+const MAX_HINTS: usize = 8;
+
+pub(super) fn validate(slice: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let kind = text(slice, "/addressType");
+    errors.one_of("addressType", kind, &["FQDN", "IPv4", "IPv6"]);
+    let endpoints = list(slice, "/endpoints");
+    if endpoints.len() > MAX_ENDPOINTS {
+        errors.push(FieldError::too_many("endpoints", endpoints.len(), MAX_ENDPOINTS));
+    } else {
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            validate_endpoint(endpoint, kind, &format!("endpoints[{index}]"), &mut errors);
+        }
+    }
+    let ports = list(slice, "/ports");
+    if ports.len() > MAX_PORTS {
+        errors.push(FieldError::too_many("ports", ports.len(), MAX_PORTS));
+    } else {
+        validate_ports(ports, &mut errors);
+    }
+    errors.into_vec()
+}
+
+/// Addresses of another type are another slice.
+pub(super) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.immutable(new, old, "/addressType", "addressType");
+    errors.into_vec()
+}
+
+fn validate_endpoint(endpoint: &Value, kind: &str, root: &str, errors: &mut Errors) {
+    let addresses = texts(endpoint, "/addresses");
+    let field = format!("{root}.addresses");
+    if addresses.is_empty() {
+        errors.push(FieldError::required(&field, "must contain at least 1 address"));
+    } else if addresses.len() > MAX_ADDRESSES {
+        errors.push(FieldError::too_many(&field, addresses.len(), MAX_ADDRESSES));
+    } else {
+        for (index, address) in addresses.iter().enumerate() {
+            errors.invalid_text(&format!("{field}[{index}]"), address, address_problems(address, kind));
+        }
+    }
+    errors.maybe_named(&format!("{root}.nodeName"), text(endpoint, "/nodeName"), dns1123_subdomain);
+    errors.maybe_named(&format!("{root}.hostname"), text(endpoint, "/hostname"), dns1123_label);
+    for (hints, name) in [("forZones", "zone"), ("forNodes", "node")] {
+        validate_hints(list(endpoint, &format!("/hints/{hints}")), &format!("{root}.hints.{hints}"), name, errors);
+    }
+}
+
+fn address_problems(address: &str, kind: &str) -> Vec<String> {
+    let is_family = |family: &str| address::family(address).is_some_and(|is| is.to_string() == family);
+    match kind {
+        "IPv4" | "IPv6" => {
+            let mut problems = address::ip(address);
+            if !problems.is_empty() || !is_family(kind) {
+                let example =
+                    if kind == "IPv4" { "must be a valid IPv4 address" } else { "must be a valid IPv6 address" };
+                if problems.is_empty() || address::family(address).is_none() {
+                    problems = vec![example.to_owned()];
+                }
+                return problems;
+            }
+            address::destination(address)
+        }
+        "FQDN" if address.contains('.') => dns1123_subdomain(address.strip_suffix('.').unwrap_or(address)),
+        "FQDN" => vec!["should be a domain with at least two segments separated by dots".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+fn validate_hints(hints: &[Value], root: &str, name: &str, errors: &mut Errors) {
+    if hints.len() > MAX_HINTS {
+        return errors.push(FieldError::too_many(root, hints.len(), MAX_HINTS));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, hint) in hints.iter().enumerate() {
+        let (field, value) = (format!("{root}[{index}].name"), text(hint, "/name"));
+        if !seen.insert(value) {
+            errors.duplicate(&field, &value.into());
+        }
+        errors.named(&field, value, if name == "zone" { label_value } else { dns1123_subdomain });
+    }
+}
+
+fn validate_ports(ports: &[Value], errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let field = |name: &str| format!("ports[{index}].{name}");
+        let name = text(port, "/name");
+        errors.maybe_named(&field("name"), name, dns1123_label);
+        if !names.insert(name) {
+            errors.duplicate(field("name"), &name.into());
+        }
+        errors.one_of(field("protocol"), text(port, "/protocol"), &["SCTP", "TCP", "UDP"]);
+        if is_set(port, "/port") {
+            let number = at(port, "/port").as_i64().unwrap_or_default();
+            if !(0..=65_535).contains(&number) {
+                errors.invalid(field("port"), &number.into(), "must be between 1 and 65535, inclusive");
+            }
+        }
+        if is_set(port, "/appProtocol") {
+            let protocol = text(port, "/appProtocol");
+            errors.invalid_text(&field("appProtocol"), protocol, qualified_name(protocol));
+        }
+    }
+}
