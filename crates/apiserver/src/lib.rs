@@ -1,3 +1,36 @@
 //! The Kubernetes API over a store: resources, admission, allocators, watch streams, tables, discovery, TLS.
+//!
+//! [`Server`] is the whole of it; [`pki`] makes the certificates that it and its clients show. What an object of a kind may
+//! look like is `stead-api`'s, how bytes are kept `stead-store`'s, and what follows from an object controllers'.
 
+pub mod auth;
+pub mod config;
 pub mod pki;
+pub mod server;
+pub mod tls;
+
+mod alloc;
+mod authorize;
+mod body;
+mod bootstrap;
+mod cache;
+mod discovery;
+mod dispatch;
+mod document;
+mod filter;
+mod health;
+mod openapi;
+mod path;
+mod query;
+mod refusal;
+mod serve;
+mod service;
+mod storage;
+mod ttl;
+mod verbs;
+mod view;
+mod watching;
+
+pub use auth::Identity;
+pub use config::{Config, ConfigError};
+pub use server::{Server, ServerError};

@@ -1,0 +1,96 @@
+//! Who asks: the identity of a connection or of an in-process client.
+//!
+//! Over TLS the client certificate says it (common name: user, organisations: groups); rustls has checked by then that our
+//! CA signed it. Without a certificate a client is anonymous. What an identity may do is decided in [`crate::authorize`].
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// The group that may do everything.
+pub const MASTERS: &str = "system:masters";
+/// The group of node agents; their users are `system:node:NAME`.
+pub const NODES: &str = "system:nodes";
+const NODE_USER_PREFIX: &str = "system:node:";
+const ANONYMOUS: &str = "system:anonymous";
+const AUTHENTICATED: &str = "system:authenticated";
+const UNAUTHENTICATED: &str = "system:unauthenticated";
+
+/// A user and its groups, as an extension of each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    #[error("client certificate cannot be read")]
+    Certificate,
+    #[error("client certificate has no common name")]
+    NoCommonName,
+}
+
+impl Identity {
+    /// An authenticated user.
+    pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
+        let groups = groups.iter().copied().chain([AUTHENTICATED]).map(str::to_owned).collect();
+        Self { user: user.into(), groups }
+    }
+
+    /// A part of the control plane that runs in the server's own process.
+    pub fn control_plane(user: impl Into<String>) -> Self {
+        Self::new(user, &[MASTERS])
+    }
+
+    pub fn anonymous() -> Self {
+        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()] }
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.user == ANONYMOUS
+    }
+
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|mine| mine == group)
+    }
+
+    /// The node whose agent this is.
+    pub fn node(&self) -> Option<&str> {
+        if self.in_group(NODES) { self.user.strip_prefix(NODE_USER_PREFIX) } else { None }
+    }
+
+    /// The identity a client certificate states. The caller has verified the certificate.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, AuthError> {
+        let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| AuthError::Certificate)?;
+        let subject = certificate.subject();
+        let user = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        let user = user.filter(|user| !user.is_empty()).ok_or(AuthError::NoCommonName)?;
+        let groups = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect::<Vec<_>>();
+        Ok(Self::new(user, &groups))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::pem::PemObject as _;
+
+    use super::*;
+    use crate::pki::Pki;
+
+    #[test]
+    fn certificates_state_user_and_groups() {
+        let pki = Pki::create().unwrap();
+        let check = |user: &str, groups: &[&str], node: Option<&str>| {
+            let issued = pki.issue_client(user, groups).unwrap();
+            let der = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).unwrap();
+            let identity = Identity::from_certificate(&der).unwrap();
+            assert_eq!(identity, Identity::new(user, groups));
+            assert_eq!(identity.node(), node);
+            assert!(!identity.is_anonymous());
+        };
+        check("kubernetes-admin", &[MASTERS], None);
+        check("system:node:node1", &[NODES], Some("node1"));
+        check("system:node:node1", &["other"], None);
+        assert!(Identity::from_certificate(&CertificateDer::from(vec![0x30, 0x00])).is_err());
+    }
+}

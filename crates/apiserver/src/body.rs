@@ -1,0 +1,174 @@
+//! Request bodies: bounded, JSON or YAML, and decoded against the schema of the kind that the path names.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy};
+use stead_api::{
+    decode::{DecodeError, Decoded, decode, decode_from},
+    resource::Resource,
+    status::ApiError,
+};
+
+use crate::{query::FieldValidation, refusal::Refusal};
+
+/// Bytes of a request body; upstream's limit too.
+pub(crate) const MAX_BODY: usize = 3 << 20;
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Json,
+    Yaml,
+}
+
+/// An object as a client sent it: canonical, and what was said of it.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) object: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What a body states to be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TypeMeta {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+/// The whole body, or 413.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if stated.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(ApiError::too_large(MAX_BODY).into());
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY).into()),
+        Err(error) => Err(ApiError::bad_request(format!("request body cannot be read: {error}")).into()),
+    }
+}
+
+/// The media type of the body, without parameters; empty when the client states none.
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+impl Encoding {
+    /// Of an object; what is no JSON or YAML is refused.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        match media_type(headers) {
+            "" | JSON => Ok(Self::Json),
+            YAML | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
+            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML]).into()),
+        }
+    }
+
+    /// Any value.
+    pub(crate) fn value(self, bytes: &[u8]) -> Result<Value, Refusal> {
+        match self {
+            Self::Json => serde_json::from_slice(bytes).map_err(|error| bad_json(&error.to_string())),
+            Self::Yaml => yaml(bytes, |yaml| Value::deserialize(yaml)).map_err(|error| bad_yaml(&error.to_string())),
+        }
+    }
+
+    /// The object of `resource` that `bytes` hold. Unknown and doubled fields are refused or become warnings.
+    pub(crate) fn object(
+        self,
+        bytes: &[u8],
+        resource: &Resource,
+        validation: FieldValidation,
+    ) -> Result<Sent, Refusal> {
+        check_type(&self.type_meta(bytes)?, resource)?;
+        let decoded = match self {
+            Self::Json => decode(bytes, resource.definition),
+            Self::Yaml => match yaml(bytes, |yaml| Ok(decode_from(yaml, resource.definition))) {
+                Ok(decoded) => decoded,
+                Err(error) => return Err(bad_yaml(&error.to_string())),
+            },
+        };
+        accept(decoded, resource, validation)
+    }
+
+    fn type_meta(self, bytes: &[u8]) -> Result<TypeMeta, Refusal> {
+        match self {
+            Self::Json => serde_json::from_slice(bytes).map_err(|error| bad_json(&error.to_string())),
+            Self::Yaml => yaml(bytes, |yaml| TypeMeta::deserialize(yaml)).map_err(|error| bad_yaml(&error.to_string())),
+        }
+    }
+}
+
+/// Turns what was decoded into an object with `apiVersion` and `kind`, or the refusal that `validation` asks for.
+pub(crate) fn accept(
+    decoded: Result<Decoded, DecodeError>,
+    resource: &Resource,
+    validation: FieldValidation,
+) -> Result<Sent, Refusal> {
+    let decoded = decoded.map_err(|error| ApiError::undecodable(resource, &error))?;
+    let warnings = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn => decoded.problems.iter().map(ToString::to_string).collect(),
+        FieldValidation::Strict => match decoded.strict_error() {
+            Some(error) => return Err(strict(resource, &error)),
+            None => Vec::new(),
+        },
+    };
+    let mut object = decoded.value;
+    object["apiVersion"] = resource.api_version().into();
+    object["kind"] = resource.kind.into();
+    Ok(Sent { object, warnings })
+}
+
+fn strict(resource: &Resource, error: &str) -> Refusal {
+    let Resource { kind, version, .. } = resource;
+    ApiError::bad_request(format_args!("{kind} in version {version:?} cannot be handled as a {kind}: {error}")).into()
+}
+
+fn check_type(found: &TypeMeta, resource: &Resource) -> Result<(), Refusal> {
+    let api_version = found.api_version.as_deref().filter(|stated| !stated.is_empty());
+    let kind = found.kind.as_deref().filter(|stated| !stated.is_empty());
+    let expected = resource.api_version();
+    if api_version.is_some_and(|stated| stated != expected) || kind.is_some_and(|stated| stated != resource.kind) {
+        let (api_version, kind) = (api_version.unwrap_or(&expected), kind.unwrap_or(resource.kind));
+        return Err(ApiError::wrong_kind(resource, api_version, kind).into());
+    }
+    Ok(())
+}
+
+fn bad_json(problem: &str) -> Refusal {
+    ApiError::bad_request(format_args!("couldn't get version/kind; json parse error: {problem}")).into()
+}
+
+fn bad_yaml(problem: &str) -> Refusal {
+    ApiError::bad_request(format_args!("error converting YAML to JSON: yaml: {problem}")).into()
+}
+
+/// Runs `read` on the one document in `bytes`; depth, aliases and size of what they stand for are bounded.
+fn yaml<T>(
+    bytes: &[u8],
+    read: impl for<'e> FnOnce(serde_saphyr::Deserializer<'_, 'e>) -> Result<T, serde_saphyr::Error>,
+) -> Result<T, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        merge_keys: MergeKeyPolicy::Merge,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: stead_api::decode::MAX_DEPTH,
+            max_documents: 1,
+            max_nodes: 200_000,
+            max_events: 500_000,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+            max_total_scalar_bytes: MAX_BODY,
+        },
+    };
+    serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, read)
+}

@@ -1,0 +1,204 @@
+//! From a request to its handler: who asks, for what, whether that is allowed, and in which form the answer is wanted.
+
+use std::sync::Arc;
+
+use axum::{body::Body, extract::Request, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use jiff::Timestamp;
+use serde_json::Value;
+use stead_api::{resource::Subresource, status::ApiError};
+
+use crate::{
+    auth::Identity,
+    authorize, body, discovery, health, openapi,
+    path::{self, ResourcePath, Target, Verb},
+    query::Query,
+    refusal::Refusal,
+    server::Inner,
+    verbs,
+    view::{Shown, View},
+};
+
+/// A request for a resource, allowed as far as can be said without the object.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) server: &'a Arc<Inner>,
+    pub(crate) path: ResourcePath<'a>,
+    pub(crate) query: &'a Query,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) shown: Shown,
+}
+
+/// What a handler answers with when all is well.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    /// JSON.
+    pub(crate) body: Bytes,
+    pub(crate) warnings: Vec<String>,
+}
+
+pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let identity = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
+    match route(&server, &identity, &parts, body).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Body) -> Result<Response, Refusal> {
+    let text = parts.uri.path();
+    let query = Query::parse(parts.uri.query())?;
+    let target = path::parse(text);
+    let path = match target {
+        Target::Resource(path) => path,
+        other => {
+            authorize::path(identity, &other, text)?;
+            if !matches!(parts.method, Method::GET | Method::HEAD) {
+                return Err(ApiError::no_such_method().into());
+            }
+            return elsewhere(server, &other, text, parts, &query).await;
+        }
+    };
+    resource(server, identity, path, parts, &query, body).await
+}
+
+/// Answers for paths that are no resources.
+async fn elsewhere(
+    server: &Arc<Inner>,
+    target: &Target<'_>,
+    text: &str,
+    parts: &Parts,
+    query: &Query,
+) -> Result<Response, Refusal> {
+    match target {
+        Target::Health { check } => health::answer(server, text, *check, query).await,
+        Target::Version => Ok(json(StatusCode::OK, health::version(), &[], pretty(query, &parts.headers))),
+        Target::Root => Ok(json(StatusCode::OK, discovery::root(), &[], pretty(query, &parts.headers))),
+        Target::Groups { .. } | Target::Group(_) | Target::GroupVersion { .. } => {
+            discovery::answer(server, target, &parts.headers)
+        }
+        Target::OpenApiV2 | Target::OpenApiV3Index | Target::OpenApiV3(_) => {
+            openapi::answer(target, &parts.headers, query)
+        }
+        Target::Unknown | Target::Resource(_) => Err(ApiError::no_such_path().into()),
+    }
+}
+
+async fn resource(
+    server: &Arc<Inner>,
+    identity: &Identity,
+    path: ResourcePath<'_>,
+    parts: &Parts,
+    query: &Query,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let mut verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
+    if path.watch || verb == Verb::List && query.watches() {
+        verb = Verb::Watch;
+    }
+    let demand = authorize::resource(identity, verb, &path)?;
+    if !is_served(verb, &path) {
+        return Err(ApiError::no_such_method().into());
+    }
+    let view = View::negotiate(&parts.headers, query).map_err(|_| ApiError::not_acceptable(&["application/json"]));
+    if path.subresource == Some(Subresource::Log) {
+        return verbs::log::get(server, &path, query).await;
+    }
+    let shown = Shown::new(path.resource, view?);
+    let call = Call { server, path, query, headers: &parts.headers, shown };
+    let answer = match (path.subresource, verb) {
+        (_, Verb::Watch) => return verbs::watch::watch(&call).await,
+        (_, Verb::List) => return verbs::list::list(&call).await,
+        (Some(Subresource::Scale), Verb::Get) => verbs::scale::get(&call).await?,
+        (_, Verb::Get) => verbs::get::get(&call).await?,
+        (_, Verb::Delete) => verbs::delete::delete(&call, &demand, &read(&call, body).await?).await?,
+        (_, Verb::DeleteCollection) => verbs::delete::delete_collection(&call, &read(&call, body).await?).await?,
+        (Some(Subresource::Binding), _) => verbs::binding::bind(&call, &read(&call, body).await?).await?,
+        (_, Verb::Create) => verbs::create::create(&call, &demand, &read(&call, body).await?).await?,
+        (Some(Subresource::Scale), _) => verbs::scale::write_scale(&call, verb, &read(&call, body).await?).await?,
+        (_, Verb::Update) => verbs::update::replace(&call, &demand, &read(&call, body).await?).await?,
+        (_, Verb::Patch) => verbs::patch::patch(&call, &demand, &read(&call, body).await?).await?,
+    };
+    Ok(json(answer.code, answer.body, &answer.warnings, pretty(query, &parts.headers)))
+}
+
+async fn read(call: &Call<'_>, body: Body) -> Result<Bytes, Refusal> {
+    body::read(call.headers, body).await
+}
+
+fn is_served(verb: Verb, path: &ResourcePath<'_>) -> bool {
+    match path.subresource {
+        None if verb == Verb::Create => path.name.is_none(),
+        None => path.resource.verbs.contains(&verb.as_str()),
+        Some(Subresource::Status | Subresource::Scale) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
+        Some(Subresource::Log) => verb == Verb::Get,
+        Some(Subresource::Binding) => verb == Verb::Create,
+        Some(Subresource::Finalize) => verb == Verb::Update,
+    }
+}
+
+impl Call<'_> {
+    pub(crate) fn name(&self) -> &str {
+        self.path.name.unwrap_or_default()
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.path.namespace.unwrap_or_default()
+    }
+
+    /// The store key of the object that the path names.
+    pub(crate) fn key(&self) -> String {
+        self.path.resource.registry_key(self.namespace(), self.name())
+    }
+
+    /// An answer with `object`, given in the stored form.
+    pub(crate) fn object(&self, code: StatusCode, object: &Value, warnings: Vec<String>) -> Answer {
+        let body = serde_json::to_vec(object).expect("a JSON value can be written").into();
+        Answer { code, body: self.shown.object(&body, Timestamp::now()), warnings }
+    }
+}
+
+/// Upstream's rule: as asked for, else for people with a tool that prints answers as they are.
+pub(crate) fn pretty(query: &Query, headers: &HeaderMap) -> Form {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let indented = match query.get("pretty") {
+        Some(_) => query.is_true("pretty"),
+        None => ["curl/", "Wget/", "Mozilla/"].iter().any(|tool| agent.starts_with(tool)),
+    };
+    if indented { Form::Indented } else { Form::Compact }
+}
+
+/// How JSON is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Compact,
+    Indented,
+}
+
+pub(crate) fn json(code: StatusCode, body: Bytes, warnings: &[String], form: Form) -> Response {
+    let body = match form {
+        Form::Compact => body,
+        Form::Indented => indented(&body).unwrap_or(body),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        // A text that no header can carry is left out; all of ours can.
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+fn indented(body: &Bytes) -> Option<Bytes> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let mut text = serde_json::to_vec_pretty(&value).ok()?;
+    text.push(b'\n');
+    Some(text.into())
+}

@@ -1,0 +1,47 @@
+//! Documents that are the same for every client and change only with the program: discovery, OpenAPI. Made once, tagged, and
+//! not sent again to who has them.
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// A document with its content type and entity tag.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    body: Bytes,
+    content_type: &'static str,
+    /// A hash of the body, hexadecimal, upper case as upstream's.
+    pub(crate) hash: String,
+}
+
+impl Document {
+    pub(crate) fn json(value: &Value, content_type: &'static str) -> Self {
+        let body = Bytes::from(value.to_string());
+        let hash = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { body, content_type, hash }
+    }
+
+    /// The document, or 304 for a client that states to have it.
+    pub(crate) fn answer(&self, headers: &HeaderMap) -> Response {
+        let tag = format!("\"{}\"", self.hash);
+        let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        let is_known = known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag));
+        let mut response = if is_known {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            Response::new(Body::from(self.body.clone()))
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            headers.insert(header::ETAG, tag);
+        }
+        response
+    }
+}

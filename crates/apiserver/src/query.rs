@@ -1,0 +1,332 @@
+//! The query parameters of requests, read and bounded, with upstream's rules for which may go together.
+
+use std::time::Duration;
+
+use stead_api::field::FieldError;
+use stead_model::Revision;
+
+/// The parameters of one request, decoded, in their order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+/// A parameter that is not what it has to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidQuery {
+    #[error("query cannot be decoded")]
+    Encoding,
+    #[error("strconv.ParseInt: parsing {0:?}: invalid syntax")]
+    Number(String),
+    #[error("invalid resource version {0:?}")]
+    Revision(String),
+    #[error("continue key is not valid")]
+    Continue,
+    #[error("specifying resource version is not allowed when using continue")]
+    ContinueWithRevision,
+    /// 422 on ListOptions.
+    #[error("options are invalid")]
+    ListOptions(Vec<FieldError>),
+    /// 422 on the options of a write.
+    #[error("options are invalid")]
+    WriteOptions(Vec<FieldError>),
+}
+
+/// What a list or watch may be told about the revision it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Everything acknowledged before the request.
+    Newest,
+    /// Whatever is at hand.
+    Any,
+    NotOlderThan(Revision),
+    Exact(Revision),
+}
+
+/// Where a list in pages goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Continue {
+    /// The revision all pages show; `None`: it was compacted away, go on with the newest.
+    pub(crate) revision: Option<Revision>,
+    /// The path behind which the next page starts.
+    pub(crate) after: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ListQuery {
+    pub(crate) at: At,
+    pub(crate) limit: Option<usize>,
+    pub(crate) go_on: Option<Continue>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct WatchQuery {
+    pub(crate) from: From,
+    pub(crate) bookmarks: bool,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// ADDED for each object there is, then what changes.
+    Initial,
+    /// The same, and a bookmark that says the objects are complete; at least as new as this revision (zero: as the
+    /// newest of the store at the request).
+    InitialMarked(Option<Revision>),
+    /// What changes after this revision.
+    After(Revision),
+}
+
+/// What happens to fields that the schema does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// Whether a write is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Stored,
+    DryRun,
+}
+
+impl Query {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, InvalidQuery> {
+        serde_urlencoded::from_str(query.unwrap_or_default()).map(Self).map_err(|_| InvalidQuery::Encoding)
+    }
+
+    /// The first value of a parameter.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn set(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// All values of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// As upstream reads booleans: there and neither `false` nor `0`.
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, InvalidQuery> {
+        self.set(name).map(|text| text.parse().map_err(|_| InvalidQuery::Number(text.to_owned()))).transpose()
+    }
+
+    pub(crate) fn watches(&self) -> bool {
+        self.is_true("watch")
+    }
+
+    fn revision(&self) -> Result<Option<Revision>, InvalidQuery> {
+        let parse = |text: &str| text.parse().map(Revision).map_err(|_| InvalidQuery::Revision(text.to_owned()));
+        self.set("resourceVersion").map(parse).transpose()
+    }
+
+    pub(crate) fn list(&self) -> Result<ListQuery, InvalidQuery> {
+        let revision = self.revision()?;
+        let go_on =
+            self.set("continue").map(|token| Continue::parse(token).ok_or(InvalidQuery::Continue)).transpose()?;
+        let mode = self.set("resourceVersionMatch");
+        if self.get("sendInitialEvents").is_some() {
+            let message = "sendInitialEvents is forbidden for list";
+            return Err(InvalidQuery::ListOptions(vec![FieldError::forbidden("sendInitialEvents", message)]));
+        }
+        if let Some(mode) = mode {
+            let forbidden = |text: &str| FieldError::forbidden("resourceVersionMatch", text);
+            let problem = match (mode, revision) {
+                _ if go_on.is_some() => Some(forbidden("resourceVersionMatch is forbidden when continue is provided")),
+                (_, None) => Some(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")),
+                ("Exact", Some(Revision::ZERO)) => {
+                    Some(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
+                }
+                ("Exact" | "NotOlderThan", _) => None,
+                _ => Some(unknown_match(mode)),
+            };
+            if let Some(problem) = problem {
+                return Err(InvalidQuery::ListOptions(vec![problem]));
+            }
+        }
+        if go_on.is_some() && revision.is_some_and(|revision| revision != Revision::ZERO) {
+            return Err(InvalidQuery::ContinueWithRevision);
+        }
+        let limit = self.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+        let at = match (mode, revision) {
+            _ if go_on.is_some() => At::Newest,
+            (_, None) => At::Newest,
+            (Some("Exact"), Some(revision)) => At::Exact(revision),
+            (_, Some(Revision::ZERO)) => At::Any,
+            // Upstream reads a page at a stated revision exactly there.
+            (None, Some(revision)) if limit.is_some() => At::Exact(revision),
+            (_, Some(revision)) => At::NotOlderThan(revision),
+        };
+        Ok(ListQuery { at, limit, go_on })
+    }
+
+    pub(crate) fn watch(&self) -> Result<WatchQuery, InvalidQuery> {
+        let revision = self.revision()?;
+        let mode = self.set("resourceVersionMatch");
+        let initial = self.get("sendInitialEvents").map(|_| self.is_true("sendInitialEvents"));
+        let forbidden = |text: &str| Some(FieldError::forbidden("resourceVersionMatch", text));
+        let problem = match (initial, mode) {
+            (None, Some(_)) => {
+                forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+            }
+            (Some(_), None) => forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            (Some(_), Some(mode)) if mode != "NotOlderThan" => {
+                Some(FieldError::not_supported("resourceVersionMatch", mode, &["NotOlderThan"]))
+            }
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(InvalidQuery::ListOptions(vec![problem]));
+        }
+        let from = match (initial, revision) {
+            (Some(true), None) => From::InitialMarked(None),
+            (Some(true), Some(revision)) => From::InitialMarked(Some(revision)),
+            (_, None | Some(Revision::ZERO)) => From::Initial,
+            (_, Some(revision)) => From::After(revision),
+        };
+        let timeout = self.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
+        let timeout = timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        Ok(WatchQuery { from, bookmarks: self.is_true("allowWatchBookmarks"), timeout })
+    }
+
+    pub(crate) fn keep(&self) -> Result<Keep, InvalidQuery> {
+        let mut keep = Keep::Stored;
+        for value in self.all("dryRun") {
+            match value {
+                "All" => keep = Keep::DryRun,
+                "" => {}
+                other => {
+                    let problem = FieldError::not_supported("dryRun", other, &["All"]);
+                    return Err(InvalidQuery::WriteOptions(vec![problem]));
+                }
+            }
+        }
+        Ok(keep)
+    }
+
+    pub(crate) fn field_validation(&self) -> Result<FieldValidation, InvalidQuery> {
+        match self.get("fieldValidation") {
+            None | Some("" | "Warn") => Ok(FieldValidation::Warn),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some(other) => {
+                let supported = &["", "Ignore", "Strict", "Warn"];
+                let problem = FieldError::not_supported("fieldValidation", other, supported);
+                Err(InvalidQuery::WriteOptions(vec![problem]))
+            }
+        }
+    }
+}
+
+fn unknown_match(mode: &str) -> FieldError {
+    FieldError::not_supported("resourceVersionMatch", mode, &["", "Exact", "NotOlderThan"])
+}
+
+impl Continue {
+    /// A token as the client gets it: opaque to it.
+    pub(crate) fn token(&self) -> String {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+        let revision = self.revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
+        BASE64_URL_SAFE_NO_PAD
+            .encode(serde_json::json!({"v": "meta.k8s.io/v1", "rv": revision, "start": self.after}).to_string())
+    }
+
+    fn parse(token: &str) -> Option<Self> {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+        let json = BASE64_URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).ok()?;
+        let token: serde_json::Value = serde_json::from_slice(&json).ok()?;
+        if token.get("v")?.as_str()? != "meta.k8s.io/v1" {
+            return None;
+        }
+        let revision = match token.get("rv")?.as_i64()? {
+            -1 => None,
+            revision => Some(Revision(u64::try_from(revision).ok().filter(|revision| *revision > 0)?)),
+        };
+        let after = token.get("start")?.as_str().filter(|after| !after.is_empty())?.to_owned();
+        Some(Self { revision, after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(Some(text)).unwrap()
+    }
+
+    #[test]
+    fn lists_state_their_revision() {
+        let check = |text: &str, expected: At| assert_eq!(query(text).list().unwrap().at, expected, "{text}");
+        check("", At::Newest);
+        check("resourceVersion=", At::Newest);
+        check("resourceVersion=0", At::Any);
+        check("resourceVersion=5", At::NotOlderThan(Revision(5)));
+        check("resourceVersion=5&limit=2", At::Exact(Revision(5)));
+        check("resourceVersion=5&limit=2&resourceVersionMatch=NotOlderThan", At::NotOlderThan(Revision(5)));
+        check("resourceVersion=5&resourceVersionMatch=Exact", At::Exact(Revision(5)));
+    }
+
+    #[test]
+    fn what_lists_refuse() {
+        let list = |text: &str| query(text).list().map(|_| ()).unwrap_err();
+        assert_eq!(list("limit=many"), InvalidQuery::Number("many".into()));
+        assert_eq!(list("resourceVersion=x"), InvalidQuery::Revision("x".into()));
+        assert_eq!(list("continue=x"), InvalidQuery::Continue);
+        for text in [
+            "resourceVersionMatch=Exact",
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            "resourceVersionMatch=Nearly&resourceVersion=4",
+            "sendInitialEvents=true",
+        ] {
+            assert!(matches!(list(text), InvalidQuery::ListOptions(_)), "{text}");
+        }
+        let token = Continue { revision: Some(Revision(4)), after: "a/b".into() }.token();
+        assert_eq!(list(&format!("continue={token}&resourceVersion=4")), InvalidQuery::ContinueWithRevision);
+        assert!(query(&format!("continue={token}&resourceVersion=0")).list().is_ok());
+    }
+
+    #[test]
+    fn continue_tokens_go_round() {
+        for revision in [None, Some(Revision(7))] {
+            let token = Continue { revision, after: "default/web".into() };
+            assert_eq!(Continue::parse(&token.token()), Some(token));
+        }
+    }
+
+    #[test]
+    fn watches_state_where_they_begin() {
+        let watch = |text: &str| query(text).watch().map(|watch| watch.from);
+        assert_eq!(watch(""), Ok(From::Initial));
+        assert_eq!(watch("resourceVersion=0"), Ok(From::Initial));
+        assert_eq!(watch("resourceVersion=7"), Ok(From::After(Revision(7))));
+        let marked = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(watch(marked), Ok(From::InitialMarked(None)));
+        assert_eq!(watch(&format!("{marked}&resourceVersion=3")), Ok(From::InitialMarked(Some(Revision(3)))));
+        for text in [
+            "sendInitialEvents=true",
+            "resourceVersionMatch=NotOlderThan",
+            "sendInitialEvents=true&resourceVersionMatch=Exact&resourceVersion=3",
+        ] {
+            assert!(matches!(watch(text), Err(InvalidQuery::ListOptions(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_state_dry_run_and_validation() {
+        assert_eq!(query("dryRun=All").keep(), Ok(Keep::DryRun));
+        assert_eq!(query("").keep(), Ok(Keep::Stored));
+        assert!(query("dryRun=Some").keep().is_err());
+        assert_eq!(query("fieldValidation=Strict").field_validation(), Ok(FieldValidation::Strict));
+        assert!(query("fieldValidation=Lax").field_validation().is_err());
+        assert!(query("watch").watches() && query("watch=1").watches() && !query("watch=false").watches());
+    }
+}

@@ -1,0 +1,95 @@
+//! What a write of a Service does beside storing it: families are settled, addresses and node ports claimed or released, and
+//! Endpoints of its name go when it goes.
+
+use serde_json::Value;
+use stead_api::{
+    kinds::{self, service::allocation, service::families},
+    meta,
+    resource::Resource,
+    status::ApiError,
+};
+
+pub(crate) use crate::alloc::Purpose;
+use crate::{
+    alloc::{AllocError, Granted},
+    query::Keep,
+    refusal::Refusal,
+    server::Inner,
+    storage::Claims,
+};
+
+impl Purpose {
+    pub(crate) const fn of(keep: Keep) -> Self {
+        match keep {
+            Keep::Stored => Self::Claim,
+            Keep::DryRun => Self::Show,
+        }
+    }
+}
+
+pub(crate) fn is_service(resource: &Resource) -> bool {
+    std::ptr::eq(resource, &kinds::service::RESOURCE)
+}
+
+/// Settles families; `new` is defaulted and prepared.
+pub(crate) fn resolve(server: &Inner, new: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
+    let errors = families::resolve(new, old, &server.allocator.families());
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &errors).into())
+    }
+}
+
+/// Finds what `new` needs and writes it into it; `new` has passed validation.
+pub(crate) async fn grant<'a>(
+    server: &'a Inner,
+    new: &mut Value,
+    old: Option<&Value>,
+    purpose: Purpose,
+) -> Result<Granted<'a>, Refusal> {
+    let plan = allocation::plan(new, old);
+    let owner = format!("{}/{}", meta::namespace(new), meta::name(new));
+    server.allocator.grant(&plan, new, &owner, purpose).await.map_err(|error| match error {
+        AllocError::Field(error) => ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &[error]).into(),
+        AllocError::Store(error) => error.into(),
+        full => ApiError::internal(full, &owner).into(),
+    })
+}
+
+/// For a dry run: fails where something that the user named is held by somebody.
+pub(crate) async fn check_free(server: &Inner, new: &Value, granted: Granted<'_>) -> Result<(), Refusal> {
+    let keys = granted.claims.claim.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+    let keys = keys.iter().map(String::as_str).collect::<Vec<_>>();
+    let held = server.storage.existing(&keys).await?;
+    let errors = granted.taken(&held);
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &errors).into())
+    }
+}
+
+/// What goes with a Service: the claims to release, and other keys to remove.
+#[derive(Debug, Default)]
+pub(crate) struct Removal {
+    pub(crate) claims: Claims,
+    pub(crate) others: Vec<String>,
+    plan: allocation::AllocationPlan,
+}
+
+impl Removal {
+    pub(crate) fn of(resource: &Resource, old: &Value) -> Self {
+        if !is_service(resource) {
+            return Self::default();
+        }
+        let plan = allocation::plan_removal(old);
+        let endpoints = kinds::endpoints::RESOURCE.registry_key(meta::namespace(old), meta::name(old));
+        Self { claims: Granted::keys(&plan), others: vec![endpoints], plan }
+    }
+
+    /// The Service is gone.
+    pub(crate) fn done(&self, server: &Inner) {
+        server.allocator.removed(&self.plan);
+    }
+}

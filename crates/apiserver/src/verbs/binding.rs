@@ -1,0 +1,117 @@
+//! POST of `pods/NAME/binding`: a scheduler gives a pod its node, once.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use stead_api::{meta, status::ApiError};
+
+use crate::{
+    body::Encoding,
+    dispatch::{Answer, Call},
+    query::Keep,
+    refusal::Refusal,
+    storage::{Claims, Written},
+    verbs::create::seconds,
+};
+
+const ATTEMPTS: usize = 16;
+
+/// What a Binding says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Binding {
+    metadata: Metadata,
+    target: Target,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    uid: String,
+    labels: serde_json::Map<String, Value>,
+    annotations: serde_json::Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Target {
+    kind: String,
+    name: String,
+}
+
+pub(crate) async fn bind(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {
+    let keep = call.query.keep()?;
+    let value = Encoding::of(call.headers)?.value(body)?;
+    let binding: Binding = serde_json::from_value(value).map_err(|error| {
+        ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))
+    })?;
+    if !matches!(binding.target.kind.as_str(), "" | "Node") {
+        return Err(ApiError::bad_request(format!(
+            "invalid target kind {:?}: must be empty or 'Node'",
+            binding.target.kind
+        ))
+        .into());
+    }
+    if binding.target.name.is_empty() {
+        return Err(ApiError::bad_request("target.name: Required value").into());
+    }
+    if !matches!(binding.metadata.name.as_str(), "") && binding.metadata.name != call.name() {
+        return Err(ApiError::bad_request("name in URL does not match name in Binding object").into());
+    }
+    for _ in 0..ATTEMPTS {
+        let found = call.server.storage.get(&call.key()).await?;
+        let old = found.ok_or_else(|| ApiError::not_found(call.path.resource, call.name()))?;
+        let mut pod = old.object.clone();
+        check(call, &binding, &pod)?;
+        become_bound(&mut pod, &binding);
+        let written = match keep {
+            Keep::DryRun => Written::At(old.revision),
+            Keep::Stored => {
+                call.server.storage.put(&call.key(), &pod, old.revision, old.lease, &Claims::default()).await?
+            }
+        };
+        if let Written::At(_) = written {
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+            return Ok(Answer { code: StatusCode::CREATED, body: status.to_string().into(), warnings: Vec::new() });
+        }
+    }
+    Err(ApiError::modified(call.path.resource, call.name()).into())
+}
+
+fn check(call: &Call<'_>, binding: &Binding, pod: &Value) -> Result<(), Refusal> {
+    let (resource, name) = (call.path.resource, call.name());
+    let conflict = |why: &dyn std::fmt::Display| {
+        let mut error = ApiError::conflict(resource, name, why);
+        error.status.message = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
+        Err(error.into())
+    };
+    let (wanted, found) = (&*binding.metadata.uid, meta::uid(pod));
+    if !wanted.is_empty() && wanted != found {
+        return Err(ApiError::precondition_failed(resource, name, "UID", wanted, found).into());
+    }
+    if meta::is_being_deleted(pod) {
+        return conflict(&format_args!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    match pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default() {
+        "" => Ok(()),
+        node => conflict(&format_args!("pod {name} is already assigned to node {node:?}")),
+    }
+}
+
+fn become_bound(pod: &mut Value, binding: &Binding) {
+    pod["spec"]["nodeName"] = binding.target.name.as_str().into();
+    for (field, values) in [("labels", &binding.metadata.labels), ("annotations", &binding.metadata.annotations)] {
+        for (key, value) in values {
+            pod["metadata"][field][key] = value.clone();
+        }
+    }
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": seconds(Timestamp::now()),
+    });
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
+    pod["status"]["conditions"] = others.chain([condition]).collect();
+}

@@ -1,0 +1,206 @@
+//! POST of a new object; also PUT to a name that does not exist, for kinds that allow it.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::Value;
+use stead_api::{meta, status::ApiError};
+use stead_model::Revision;
+use stead_store::StoreError;
+
+use crate::{
+    authorize::Demand,
+    body::{Encoding, Sent},
+    dispatch::{Answer, Call},
+    query::Keep,
+    refusal::Refusal,
+    service::{self, Purpose},
+    storage::{Claims, Written},
+};
+
+/// How often a generated name, or a number found for a Service, is chosen anew when somebody has it.
+const ATTEMPTS: usize = 8;
+
+pub(crate) async fn create(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Result<Answer, Refusal> {
+    let keep = call.query.keep()?;
+    let resource = call.path.resource;
+    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation()?)?;
+    if resource.namespaced && call.path.namespace.is_none() {
+        return Err(ApiError::bad_request("an empty namespace may not be set during creation").into());
+    }
+    check_namespace(call, &mut sent.object)?;
+    if !matches!(meta::resource_version(&sent.object), "" | "0") {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created").into());
+    }
+    store_new(call, demand, sent, keep).await
+}
+
+/// The object's namespace is the path's.
+pub(crate) fn check_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+    match (call.path.namespace, meta::namespace(object)) {
+        (Some(namespace), "") => meta::set(object, "namespace", namespace),
+        (Some(namespace), stated) if stated != namespace => {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            )
+            .into());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Prepares, checks and stores an object that is not there yet.
+pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Keep) -> Result<Answer, Refusal> {
+    let resource = call.path.resource;
+    let Sent { mut object, mut warnings } = sent;
+    resource.strategy.become_stored(&mut object);
+    demand.check(&call.path, &object)?;
+    check_home(call, &object).await?;
+    begin(&mut object);
+    resource.strategy.default(&mut object);
+    resource.strategy.prepare_create(&mut object);
+    let prefix =
+        if meta::name(&object).is_empty() { meta::generate_name_prefix(&object).to_owned() } else { String::new() };
+    for _ in 0..ATTEMPTS {
+        let mut new = object.clone();
+        if !prefix.is_empty() {
+            meta::set(&mut new, "name", meta::generate_name(&prefix, rand::random()));
+            // Some defaults are made of the name.
+            resource.strategy.default(&mut new);
+        }
+        match attempt(call, &mut new, keep).await? {
+            Outcome::Stored => {
+                warnings.extend(resource.strategy.warnings(&new, None));
+                return Ok(call.object(StatusCode::CREATED, &new, warnings));
+            }
+            Outcome::Exists if prefix.is_empty() => {
+                return Err(ApiError::already_exists(resource, meta::name(&new)).into());
+            }
+            Outcome::Exists | Outcome::Again => {}
+        }
+    }
+    Err(ApiError::already_exists(resource, &prefix).into())
+}
+
+enum Outcome {
+    Stored,
+    Exists,
+    /// Something chosen freely was taken.
+    Again,
+}
+
+async fn attempt(call: &Call<'_>, new: &mut Value, keep: Keep) -> Result<Outcome, Refusal> {
+    let resource = call.path.resource;
+    let server = call.server;
+    let is_service = service::is_service(resource);
+    if is_service {
+        service::resolve(server, new, None)?;
+    }
+    let errors = resource.strategy.validate_create(new);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
+    }
+    let key = resource.registry_key(meta::namespace(new), meta::name(new));
+    let granted = match is_service {
+        true => Some(service::grant(server, new, None, Purpose::of(keep)).await?),
+        false => None,
+    };
+    let none = Claims::default();
+    let claims = granted.as_ref().map_or(&none, |granted| &granted.claims);
+    if keep == Keep::DryRun {
+        let exists = !server.storage.existing(&[&key]).await?.is_empty();
+        if let Some(granted) = granted {
+            service::check_free(server, new, granted).await?;
+        }
+        return Ok(if exists { Outcome::Exists } else { Outcome::Stored });
+    }
+    let lease = match resource.time_to_live {
+        Some(seconds) => Some(server.event_leases.lease(seconds).await?),
+        None => None,
+    };
+    let written = match server.storage.put(&key, new, Revision::ZERO, lease, claims).await {
+        Err(StoreError::NoLease(lease)) => {
+            server.event_leases.forget(lease).await;
+            return Ok(Outcome::Again);
+        }
+        written => written?,
+    };
+    match written {
+        Written::At(revision) => {
+            if let Some(granted) = granted {
+                granted.keep();
+            }
+            crate::cache::with_revision(new, revision);
+            Ok(Outcome::Stored)
+        }
+        Written::Changed => Ok(Outcome::Exists),
+        Written::Taken(keys) => {
+            let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
+            if errors.is_empty() {
+                return Ok(Outcome::Again);
+            }
+            Err(ApiError::invalid(resource, meta::name(new), &errors).into())
+        }
+    }
+}
+
+/// Metadata that the server alone gives.
+fn begin(object: &mut Value) {
+    for key in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+        "selfLink",
+    ] {
+        meta::unset(object, key.into());
+    }
+    meta::set(object, "uid", new_uid());
+    meta::set(object, "creationTimestamp", seconds(Timestamp::now()));
+}
+
+/// The namespace exists and is not on its way out.
+async fn check_home(call: &Call<'_>, object: &Value) -> Result<(), Refusal> {
+    let resource = call.path.resource;
+    let Some(namespace) = call.path.namespace.filter(|_| resource.namespaced) else { return Ok(()) };
+    let kind = &stead_api::kinds::namespace::RESOURCE;
+    let cache = call.server.cache(kind);
+    if cache.get(namespace).is_none() {
+        super::get::reach(call.server, cache, crate::query::At::Newest).await?;
+    }
+    let found = cache.get(namespace).ok_or_else(|| ApiError::not_found(kind, namespace))?;
+    if meta::is_being_deleted(&found.object()) {
+        return Err(ApiError::namespace_terminating(resource, meta::name(object), namespace).into());
+    }
+    Ok(())
+}
+
+/// As metadata states times.
+pub(crate) fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A random UUID (version 4).
+pub(crate) fn new_uid() -> String {
+    let bits: u128 = rand::random();
+    let bits = bits & !(0xf << 76) | 4 << 76;
+    let bits = bits & !(0b11 << 62) | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_are_random_uuids() {
+        let uid = new_uid();
+        let parts = uid.split('-').map(str::len).collect::<Vec<_>>();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&uid[14..15], "4");
+        assert!("89ab".contains(&uid[19..20]), "{uid}");
+        assert_ne!(uid, new_uid());
+    }
+}

@@ -1,0 +1,267 @@
+//! DELETE of an object or of a collection: preconditions, propagation by finalizers, grace for pods, and what waits for others.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use stead_api::{
+    field::FieldError,
+    kinds, meta,
+    status::{ApiError, Status},
+};
+
+use crate::{
+    authorize::Demand,
+    body::Encoding,
+    cache::with_revision,
+    dispatch::{Answer, Call},
+    filter::Filter,
+    query::{At, Keep},
+    refusal::Refusal,
+    service::Removal,
+    storage::{Claims, Stored, Written},
+    verbs::{create::seconds, get::reach},
+    view::{LIST_END, ListMeta},
+};
+
+/// How often a deletion that states no revision is tried when others write too.
+const ATTEMPTS: usize = 16;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+/// Namespaces that a cluster cannot be without.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// What a client may say of a deletion, in the body or the query.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Options {
+    grace_period_seconds: Option<i64>,
+    propagation_policy: Option<String>,
+    orphan_dependents: Option<bool>,
+    preconditions: Option<Preconditions>,
+    dry_run: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+pub(crate) async fn delete(call: &Call<'_>, demand: &Demand, body: &Bytes) -> Result<Answer, Refusal> {
+    let (options, keep) = options(call, body)?;
+    let name = call.name().to_owned();
+    let outcome = delete_one(call, demand, call.namespace(), &name, &options, keep).await?;
+    let resource = call.path.resource;
+    if outcome.end == End::Gone && !resource.delete_returns_object {
+        let status = Status::deleted(resource, &name, meta::uid(&outcome.object)).to_value();
+        return Ok(Answer { code: StatusCode::OK, body: status.to_string().into(), warnings: Vec::new() });
+    }
+    let code = match (outcome.end, options.orphan_dependents) {
+        (End::Waits, Some(false)) => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    Ok(call.object(code, &outcome.object, Vec::new()))
+}
+
+/// Deletes each object that matches; one that is gone meanwhile is no error.
+pub(crate) async fn delete_collection(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
+    let (options, keep) = options(call, body)?;
+    let resource = call.path.resource;
+    let cache = call.server.cache(resource);
+    let filter = Filter::new(resource, call.path.namespace, None, call.query)?;
+    reach(call.server, cache, At::Newest).await?;
+    let listing = filter.list(cache);
+    let now = Timestamp::now();
+    let mut items = Vec::new();
+    for entry in listing.entries {
+        let (namespace, name) = (entry.namespace().to_owned(), entry.name().to_owned());
+        match delete_one(call, &Demand::Nothing, &namespace, &name, &options, keep).await {
+            Ok(outcome) => {
+                let json = serde_json::to_vec(&outcome.object).expect("a JSON value can be written").into();
+                items.push(call.shown.item(&json, now));
+            }
+            Err(refusal) if refusal.is_not_found() => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    let mut body = call.shown.list_head(&ListMeta::at(listing.revision)).into_bytes();
+    body.extend_from_slice(&items.join(&b","[..]));
+    body.extend_from_slice(LIST_END.as_bytes());
+    Ok(Answer { code: StatusCode::OK, body: body.into(), warnings: Vec::new() })
+}
+
+fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
+    let mut options = Options::default();
+    if !body.is_empty() {
+        let value = Encoding::of(call.headers)?.value(body)?;
+        options = serde_json::from_value(value)
+            .map_err(|error| ApiError::bad_request(format!("DeleteOptions cannot be read: {error}")))?;
+    } else {
+        options.grace_period_seconds = call.query.number("gracePeriodSeconds")?;
+        options.propagation_policy = call.query.get("propagationPolicy").map(str::to_owned);
+        options.orphan_dependents = call.query.get("orphanDependents").map(|_| call.query.is_true("orphanDependents"));
+    }
+    if let Some(problem) = options.problem() {
+        return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &[problem]).into());
+    }
+    let dry = options.dry_run.as_ref().is_some_and(|dry| dry.iter().any(|value| value == "All"));
+    let keep = if dry { Keep::DryRun } else { call.query.keep()? };
+    Ok((options, keep))
+}
+
+impl Options {
+    fn problem(&self) -> Option<FieldError> {
+        match (self.propagation_policy.as_deref(), self.orphan_dependents) {
+            (Some(policy), Some(_)) => Some(FieldError::invalid(
+                "propagationPolicy",
+                format!("{policy:?}"),
+                "orphanDependents and deletionPropagation cannot be both set",
+            )),
+            (Some("Orphan" | "Background" | "Foreground" | ""), None) | (None, _) => None,
+            (Some(policy), None) => Some(FieldError::not_supported(
+                "propagationPolicy",
+                policy,
+                &["Background", "Foreground", "Orphan", "nil"],
+            )),
+        }
+    }
+
+    /// The finalizer that asks for the wanted propagation.
+    fn finalizer(&self) -> Option<&'static str> {
+        match (self.propagation_policy.as_deref(), self.orphan_dependents) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+            (Some("Foreground"), _) => Some(FOREGROUND),
+            _ => None,
+        }
+    }
+
+    /// Whether the client has said anything about propagation.
+    fn states_propagation(&self) -> bool {
+        self.propagation_policy.as_deref().is_some_and(|policy| !policy.is_empty()) || self.orphan_dependents.is_some()
+    }
+
+    fn check(&self, call: &Call<'_>, name: &str, old: &Stored) -> Result<(), Refusal> {
+        let Some(preconditions) = &self.preconditions else { return Ok(()) };
+        let (uid, revision) = (meta::uid(&old.object), old.revision.to_string());
+        let differs = |what: &str, wanted: &Option<String>, found: &str| match wanted {
+            Some(wanted) if wanted != found => {
+                Err(ApiError::precondition_failed(call.path.resource, name, what, wanted, found).into())
+            }
+            _ => Ok(()),
+        };
+        differs("UID", &preconditions.uid, uid)?;
+        differs("ResourceVersion", &preconditions.resource_version, &revision)
+    }
+}
+
+/// What became of an object.
+struct Outcome {
+    object: Value,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Gone,
+    /// It is marked, and goes when its finalizers are removed or its agent is done with it.
+    Waits,
+}
+
+async fn delete_one(
+    call: &Call<'_>,
+    demand: &Demand,
+    namespace: &str,
+    name: &str,
+    options: &Options,
+    keep: Keep,
+) -> Result<Outcome, Refusal> {
+    let resource = call.path.resource;
+    let is_namespace = std::ptr::eq(resource, &kinds::namespace::RESOURCE);
+    if is_namespace && IMMORTAL.contains(&name) {
+        return Err(ApiError::forbidden(resource, name, "this namespace may not be deleted").into());
+    }
+    let key = resource.registry_key(namespace, name);
+    for _ in 0..ATTEMPTS {
+        let found = call.server.storage.get(&key).await?;
+        let old = found.ok_or_else(|| ApiError::not_found(resource, name))?;
+        demand.check(&call.path, &old.object)?;
+        options.check(call, name, &old)?;
+        let mut new = old.object.clone();
+        mark(call, &mut new, options, is_namespace);
+        let gone = if is_namespace {
+            kinds::namespace::is_finalized(&new)
+        } else {
+            meta::finalizers(&new).next().is_none()
+                && meta::deletion_grace_period_seconds(&new).unwrap_or_default() == 0
+        };
+        let end = if gone { End::Gone } else { End::Waits };
+        if keep == Keep::DryRun || end == End::Waits && new == old.object {
+            return Ok(Outcome { object: new, end });
+        }
+        let removal = Removal::of(resource, &old.object);
+        let storage = &call.server.storage;
+        let written = match end {
+            End::Gone => storage.delete(&key, old.revision, &removal.claims, &removal.others).await?,
+            End::Waits => storage.put(&key, &new, old.revision, old.lease, &Claims::default()).await?,
+        };
+        if let Written::At(revision) = written {
+            // What is answered for an object that is gone is its last state, unmarked, as upstream has it.
+            let mut object = if end == End::Gone { old.object } else { new };
+            with_revision(&mut object, revision);
+            if end == End::Gone {
+                removal.done(call.server);
+            }
+            return Ok(Outcome { object, end });
+        }
+    }
+    Err(ApiError::modified(resource, name).into())
+}
+
+/// Writes into `object` that it is being deleted, and how.
+fn mark(call: &Call<'_>, object: &mut Value, options: &Options, is_namespace: bool) {
+    let now = Timestamp::now();
+    if options.states_propagation() {
+        let wanted = options.finalizer();
+        let others = meta::finalizers(object).filter(|finalizer| ![ORPHAN, FOREGROUND].contains(finalizer));
+        let all = others.map(str::to_owned).chain(wanted.map(str::to_owned)).collect::<Vec<_>>();
+        if all.is_empty() {
+            meta::unset(object, "finalizers");
+        } else {
+            meta::set(object, "finalizers", all);
+        }
+    }
+    if is_namespace {
+        kinds::namespace::become_terminating(object, now);
+        return;
+    }
+    let grace = if std::ptr::eq(call.path.resource, &kinds::pod::RESOURCE) { pod_grace(object, options) } else { 0 };
+    let marked = meta::deletion_timestamp(object);
+    let present = meta::deletion_grace_period_seconds(object).unwrap_or_default();
+    if marked.is_some() && present <= grace {
+        return;
+    }
+    // A shorter grace counts from when the longer one began.
+    let began = marked.map_or(now, |end| end - Duration::from_secs(present.unsigned_abs()));
+    let end = if grace == 0 && marked.is_some() { now } else { began + Duration::from_secs(grace.unsigned_abs()) };
+    meta::set(object, "deletionTimestamp", seconds(end));
+    meta::set(object, "deletionGracePeriodSeconds", grace);
+}
+
+/// How long the agent may take to end a pod. Nobody has to end what never ran on a node, or runs no more.
+fn pod_grace(pod: &Value, options: &Options) -> i64 {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if text("/spec/nodeName").is_empty() || matches!(text("/status/phase"), "Succeeded" | "Failed") {
+        return 0;
+    }
+    let stated = pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+    match options.grace_period_seconds.or(stated).unwrap_or(30) {
+        seconds if seconds < 0 => 1,
+        // What no time can express is as good as a century.
+        seconds => seconds.min(3_155_760_000),
+    }
+}

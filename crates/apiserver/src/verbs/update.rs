@@ -1,0 +1,219 @@
+//! PUT: an object is replaced where it is as the client knows it. The same path stores what a patch has made.
+
+use http::StatusCode;
+use serde_json::Value;
+use stead_api::{kinds, meta, resource::Subresource, status::ApiError};
+
+use crate::{
+    authorize::Demand,
+    body::{Encoding, Sent},
+    cache::with_revision,
+    dispatch::{Answer, Call},
+    query::Keep,
+    refusal::Refusal,
+    service::{self, Purpose, Removal},
+    storage::{Claims, Stored, Written},
+    verbs::create::{check_namespace, store_new},
+};
+
+/// How often a write that does not state what it replaces is tried when others write too.
+const ATTEMPTS: usize = 16;
+
+pub(crate) async fn replace(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Result<Answer, Refusal> {
+    let resource = call.path.resource;
+    let keep = call.query.keep()?;
+    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation()?)?;
+    check_namespace(call, &mut sent.object)?;
+    check_name(call, &mut sent.object)?;
+    if call.path.subresource.is_none()
+        && resource.create_on_update
+        && call.server.storage.get(&call.key()).await?.is_none()
+    {
+        return create_by_update(call, demand, sent, keep).await;
+    }
+    let Sent { object, warnings } = sent;
+    write(call, demand, keep, ATTEMPTS, |_| Ok(Sent { object: object.clone(), warnings: warnings.clone() })).await
+}
+
+/// The object's name is the path's.
+fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+    match meta::name(object) {
+        "" => meta::set(object, "name", call.name()),
+        name if name == call.name() => {}
+        name => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                call.name()
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+async fn create_by_update(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Keep) -> Result<Answer, Refusal> {
+    let resource = call.path.resource;
+    if !meta::uid(&sent.object).is_empty() {
+        let uid = meta::uid(&sent.object);
+        return Err(ApiError::precondition_failed(resource, call.name(), "UID", uid, "").into());
+    }
+    if !matches!(meta::resource_version(&sent.object), "" | "0") {
+        return Err(ApiError::not_found(resource, call.name()).into());
+    }
+    store_new(call, demand, sent, keep).await
+}
+
+/// Stores what `make` turns the present object (as it is served, with its revision) into. A write that meets a newer
+/// object is made anew from that one, not more than `attempts` times.
+pub(crate) async fn write(
+    call: &Call<'_>,
+    demand: &Demand,
+    keep: Keep,
+    attempts: usize,
+    make: impl Fn(&Value) -> Result<Sent, Refusal>,
+) -> Result<Answer, Refusal> {
+    let resource = call.path.resource;
+    for _ in 0..attempts {
+        let found = call.server.storage.get(&call.key()).await?;
+        let old = found.ok_or_else(|| ApiError::not_found(resource, call.name()))?;
+        demand.check(&call.path, &old.object)?;
+        let mut served = old.object.clone();
+        resource.strategy.become_served(&mut served);
+        let Sent { object: mut new, mut warnings } = make(&served)?;
+        resource.strategy.become_stored(&mut new);
+        check_preconditions(call, &new, &old)?;
+        prepare(call, &mut new, &old.object)?;
+        if new == old.object {
+            return Ok(call.object(StatusCode::OK, &new, warnings));
+        }
+        warnings.extend(resource.strategy.warnings(&new, Some(&old.object)));
+        if store(call, &mut new, &old, keep).await? == Stand::Stored {
+            return Ok(call.object(StatusCode::OK, &new, warnings));
+        }
+    }
+    Err(ApiError::modified(resource, call.name()).into())
+}
+
+/// Whether the write stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    Stored,
+    /// Somebody was quicker.
+    Again,
+}
+
+/// What the client says of the object it replaces has to hold.
+fn check_preconditions(call: &Call<'_>, new: &Value, old: &Stored) -> Result<(), Refusal> {
+    let resource = call.path.resource;
+    let (uid, old_uid) = (meta::uid(new), meta::uid(&old.object));
+    if !uid.is_empty() && uid != old_uid {
+        return Err(ApiError::precondition_failed(resource, call.name(), "UID", uid, old_uid).into());
+    }
+    match meta::resource_version(new) {
+        "" | "0" => Ok(()),
+        stated if *stated == old.revision.to_string() => Ok(()),
+        stated if stated.parse::<u64>().is_err() => {
+            Err(ApiError::bad_request(format!("metadata.resourceVersion: Invalid value: {stated:?}: must be a number"))
+                .into())
+        }
+        _ => Err(ApiError::modified(resource, call.name()).into()),
+    }
+}
+
+/// Fills what clients need not send, and puts back what they may not change.
+fn prepare(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal> {
+    let strategy = call.path.resource.strategy;
+    for key in ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+        match old.pointer(&format!("/metadata/{key}")) {
+            Some(value) => meta::set(new, key, value.clone()),
+            None => meta::unset(new, key),
+        }
+    }
+    if let (true, Some(generation)) = (meta::generation(new) == 0, old.pointer("/metadata/generation")) {
+        meta::set(new, "generation", generation.clone());
+    }
+    meta::unset(new, "managedFields");
+    meta::unset(new, "selfLink");
+    strategy.default(new);
+    match call.path.subresource {
+        Some(Subresource::Status) => strategy.prepare_status_update(new, old),
+        Some(Subresource::Finalize) => kinds::namespace::prepare_finalize(new, old),
+        _ => strategy.prepare_update(new, old),
+    }
+    if service::is_service(call.path.resource) && call.path.subresource.is_none() {
+        service::resolve(call.server, new, Some(old))?;
+    }
+    Ok(())
+}
+
+/// Nothing holds an object that is being deleted any more.
+fn is_released(call: &Call<'_>, new: &Value) -> bool {
+    if std::ptr::eq(call.path.resource, &kinds::namespace::RESOURCE) {
+        return kinds::namespace::is_finalized(new);
+    }
+    meta::is_being_deleted(new)
+        && meta::finalizers(new).next().is_none()
+        && meta::deletion_grace_period_seconds(new).unwrap_or_default() == 0
+}
+
+async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Result<Stand, Refusal> {
+    let resource = call.path.resource;
+    let server = call.server;
+    let errors = resource.strategy.validate_update(new, &old.object);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
+    }
+    if is_released(call, new) {
+        return remove(call, new, old, keep).await;
+    }
+    let granted = match service::is_service(resource) {
+        true => Some(service::grant(server, new, Some(&old.object), Purpose::of(keep)).await?),
+        false => None,
+    };
+    if keep == Keep::DryRun {
+        if let Some(granted) = granted {
+            service::check_free(server, new, granted).await?;
+        }
+        return Ok(Stand::Stored);
+    }
+    let none = Claims::default();
+    let claims = granted.as_ref().map_or(&none, |granted| &granted.claims);
+    let lease = match resource.time_to_live {
+        Some(seconds) => Some(server.event_leases.lease(seconds).await?),
+        None => old.lease,
+    };
+    match server.storage.put(&call.key(), new, old.revision, lease, claims).await? {
+        Written::At(revision) => {
+            if let Some(granted) = granted {
+                granted.keep();
+            }
+            with_revision(new, revision);
+            Ok(Stand::Stored)
+        }
+        Written::Changed => Ok(Stand::Again),
+        Written::Taken(keys) => {
+            let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
+            if errors.is_empty() {
+                return Ok(Stand::Again);
+            }
+            Err(ApiError::invalid(resource, meta::name(new), &errors).into())
+        }
+    }
+}
+
+/// The update took away what kept the object: it goes.
+async fn remove(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Result<Stand, Refusal> {
+    if keep == Keep::DryRun {
+        return Ok(Stand::Stored.into());
+    }
+    let removal = Removal::of(call.path.resource, &old.object);
+    let written = call.server.storage.delete(&call.key(), old.revision, &removal.claims, &removal.others).await?;
+    match written {
+        Written::At(revision) => {
+            removal.done(call.server);
+            with_revision(new, revision);
+            Ok(Stand::Stored)
+        }
+        Written::Changed | Written::Taken(_) => Ok(Stand::Again),
+    }
+}

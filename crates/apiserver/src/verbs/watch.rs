@@ -1,0 +1,57 @@
+//! GET of a collection with `watch`.
+
+use std::time::Duration;
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, header};
+use rand::Rng as _;
+
+use stead_api::status::ApiError;
+
+use crate::{
+    dispatch::Call,
+    filter::Filter,
+    query::{At, From},
+    refusal::Refusal,
+    verbs::get::reach,
+    watching::{Start, Watch, frames},
+};
+
+/// A watch without a timeout of its own ends after this time, and up to twice it, so that clients do not all come back at
+/// once.
+const TIMEOUT: Duration = Duration::from_secs(1_800);
+
+pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
+    let query = call.query.watch()?;
+    let filter = Filter::new(call.path.resource, call.path.namespace, call.path.name, call.query)?;
+    let cache = call.server.cache(call.path.resource);
+    let at = match query.from {
+        From::After(revision) | From::InitialMarked(Some(revision)) => At::NotOlderThan(revision),
+        From::InitialMarked(None) => At::Newest,
+        From::Initial if call.query.get("resourceVersion") == Some("0") => At::Any,
+        From::Initial => At::Newest,
+    };
+    reach(call.server, cache, at).await?;
+    let start = match query.from {
+        From::Initial => Start::Objects(filter.list(cache)),
+        From::InitialMarked(_) => Start::MarkedObjects(filter.list(cache)),
+        From::After(revision) => match cache.position_after(revision) {
+            Ok(position) => Start::At { position, revision },
+            Err(too_old) => {
+                return Err(ApiError::resource_version_too_old(revision.0, too_old.floor.0).into());
+            }
+        },
+    };
+    let timeout = query.timeout.unwrap_or_else(|| TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>()));
+    let watch = Watch {
+        cache: cache.clone(),
+        filter,
+        shown: call.shown,
+        bookmarks: query.bookmarks,
+        timeout,
+        stop: call.server.stop.subscribe(),
+    };
+    let mut response = Response::new(Body::from_stream(frames(watch, start)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,264 @@
+//! In which form a client wants objects: whole, as rows of a Table, or their metadata alone; and how that is negotiated.
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use stead_api::{meta, resource::Resource};
+use stead_model::Revision;
+
+use crate::query::Query;
+
+/// The form of the objects in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    Object,
+    Table(Include),
+    PartialMetadata,
+}
+
+/// How much of its object a table row carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// Nothing that the client accepts can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAcceptable;
+
+/// A resource in a view.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    pub(crate) resource: &'static Resource,
+    pub(crate) view: View,
+    /// Objects are stored in the form of another version.
+    converted: bool,
+}
+
+impl View {
+    /// The best of what `Accept` lists. `includeObject` says what table rows carry.
+    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, NotAcceptable> {
+        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let accept = accept.collect::<Vec<_>>().join(",");
+        if accept.trim().is_empty() {
+            return Ok(Self::Object);
+        }
+        let mut ranges = accept.split(',').map(MediaRange::parse).collect::<Vec<_>>();
+        ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+        ranges.iter().find_map(|range| range.view(query)).ok_or(NotAcceptable)
+    }
+}
+
+/// One entry of an `Accept` header.
+#[derive(Debug)]
+struct MediaRange<'a> {
+    media_type: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+impl<'a> MediaRange<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        let parameters = parts.filter_map(|part| part.split_once('=')).collect::<Vec<_>>();
+        let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+        Self { media_type, parameters, quality }
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    fn view(&self, query: &Query) -> Option<View> {
+        if !matches!(self.media_type, "application/json" | "application/*" | "*/*") {
+            return None;
+        }
+        let meta_v1 = self.parameter("g") == Some("meta.k8s.io") && self.parameter("v") == Some("v1");
+        match self.parameter("as") {
+            None => Some(View::Object),
+            Some("Table") if meta_v1 => Some(View::Table(match query.get("includeObject") {
+                Some("None") => Include::None,
+                Some("Object") => Include::Object,
+                _ => Include::Metadata,
+            })),
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta_v1 => Some(View::PartialMetadata),
+            Some(_) => None,
+        }
+    }
+}
+
+impl Shown {
+    pub(crate) fn new(resource: &'static Resource, view: View) -> Self {
+        let stored = stead_api::kinds::ALL.iter().find(|kind| kind.registry == resource.registry);
+        let converted = stored.is_some_and(|stored| !std::ptr::eq(*stored, resource));
+        Self { resource, view, converted }
+    }
+
+    /// The answer to a request for one object, from its stored form with `metadata.resourceVersion`.
+    pub(crate) fn object(&self, json: &Bytes, now: Timestamp) -> Bytes {
+        match self.view {
+            View::Object if !self.converted => json.clone(),
+            View::Table(_) => self.table(&[self.item(json, now)], &ListMeta::of(json)),
+            _ => self.item(json, now),
+        }
+    }
+
+    /// One item of a list, or row of a table.
+    pub(crate) fn item(&self, json: &Bytes, now: Timestamp) -> Bytes {
+        if self.view == View::Object && !self.converted {
+            return json.clone();
+        }
+        let mut object = parse(json);
+        let shown = match self.view {
+            View::Object => {
+                self.resource.strategy.become_served(&mut object);
+                object
+            }
+            View::PartialMetadata => partial(&object),
+            View::Table(include) => {
+                let cells = self.resource.strategy.cells(&object, now);
+                match include {
+                    Include::None => json!({"cells": cells}),
+                    Include::Metadata => json!({"cells": cells, "object": partial(&object)}),
+                    Include::Object => {
+                        self.resource.strategy.become_served(&mut object);
+                        json!({"cells": cells, "object": object})
+                    }
+                }
+            }
+        };
+        encode(&shown)
+    }
+
+    /// What a watch event carries.
+    pub(crate) fn event_object(&self, json: &Bytes, now: Timestamp, columns: Columns) -> Bytes {
+        match (self.view, columns) {
+            (View::Table(_), Columns::Shown) => self.table(&[self.item(json, now)], &ListMeta::of(json)),
+            (View::Table(_), Columns::Known) => {
+                let meta = ListMeta::of(json);
+                [self.table_head(&meta, &[]).as_bytes(), &self.item(json, now), b"]}"].concat().into()
+            }
+            _ => self.object(json, now),
+        }
+    }
+
+    /// What opens a list; items follow, separated by commas, then [`LIST_END`].
+    pub(crate) fn list_head(&self, meta: &ListMeta) -> String {
+        match self.view {
+            View::Table(_) => self.table_head(meta, &self.columns()),
+            View::Object => self.head(&format!("{}List", self.resource.kind), &self.resource.api_version(), meta),
+            View::PartialMetadata => self.head("PartialObjectMetadataList", "meta.k8s.io/v1", meta),
+        }
+    }
+
+    fn table(&self, rows: &[Bytes], meta: &ListMeta) -> Bytes {
+        let mut text = self.table_head(meta, &self.columns()).into_bytes();
+        text.extend_from_slice(&rows.join(&b","[..]));
+        text.extend_from_slice(LIST_END.as_bytes());
+        text.into()
+    }
+
+    fn columns(&self) -> Vec<Value> {
+        let columns = self.resource.columns.iter().map(|column| {
+            json!({
+                "name": column.name, "type": column.kind, "format": column.format,
+                "description": column.description, "priority": column.priority,
+            })
+        });
+        columns.collect()
+    }
+
+    fn table_head(&self, meta: &ListMeta, columns: &[Value]) -> String {
+        let columns = if columns.is_empty() { Value::Null } else { columns.into() };
+        format!(
+            r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":{columns},"rows":["#,
+            meta.json()
+        )
+    }
+
+    fn head(&self, kind: &str, api_version: &str, meta: &ListMeta) -> String {
+        format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{},"items":["#, meta.json())
+    }
+}
+
+/// What closes a list or table.
+pub(crate) const LIST_END: &str = "]}";
+
+/// Whether a table of a watch event names its columns: the first one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    Shown,
+    Known,
+}
+
+/// `metadata` of a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListMeta {
+    pub(crate) resource_version: String,
+    pub(crate) go_on: Option<String>,
+    pub(crate) remaining: Option<usize>,
+}
+
+impl ListMeta {
+    pub(crate) fn at(revision: Revision) -> Self {
+        Self { resource_version: revision.to_string(), ..Self::default() }
+    }
+
+    fn of(object: &Bytes) -> Self {
+        Self { resource_version: meta::resource_version(&parse(object)).to_owned(), ..Self::default() }
+    }
+
+    fn json(&self) -> Value {
+        let mut json = json!({"resourceVersion": self.resource_version});
+        if let Some(go_on) = &self.go_on {
+            json["continue"] = go_on.as_str().into();
+        }
+        if let Some(remaining) = self.remaining {
+            json["remainingItemCount"] = remaining.into();
+        }
+        json
+    }
+}
+
+fn partial(object: &Value) -> Value {
+    let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+fn parse(json: &Bytes) -> Value {
+    serde_json::from_slice(json).expect("the cache holds JSON that this process wrote")
+}
+
+fn encode(value: &Value) -> Bytes {
+    serde_json::to_vec(value).expect("a JSON value can be written").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_headers_choose_a_view() {
+        let check = |accept: &str, expected: Result<View, NotAcceptable>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(View::negotiate(&headers, &Query::default()), expected, "{accept}");
+        };
+        check("*/*", Ok(View::Object));
+        check("application/json", Ok(View::Object));
+        check("application/vnd.kubernetes.protobuf,application/json", Ok(View::Object));
+        check(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+            Ok(View::Table(Include::Metadata)),
+        );
+        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Err(NotAcceptable));
+        check("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Ok(View::PartialMetadata));
+        check("application/json;q=0.5,application/json;as=Table;v=v1;g=meta.k8s.io;q=0.4", Ok(View::Object));
+        check("text/html", Err(NotAcceptable));
+        assert_eq!(View::negotiate(&HeaderMap::new(), &Query::default()), Ok(View::Object));
+    }
+}

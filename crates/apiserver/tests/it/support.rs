@@ -1,0 +1,198 @@
+//! A server for one test, and a client of it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, BodyDataStream},
+};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use stead_apiserver::{
+    Config, Identity, Server,
+    pki::{Pki, api_server_names},
+    tls,
+};
+use stead_store::{Model, Store};
+use tower::ServiceExt as _;
+
+/// Longer than anything here takes on a slow machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn config(pki: &Pki) -> Config {
+    Config {
+        advertise: "192.168.56.100:6443".parse().unwrap(),
+        service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+        node_ports: 30000..=32767,
+        pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+        cluster_domain: "cluster.local".into(),
+        agent_tls: tls::agent_client_config(pki).unwrap(),
+    }
+}
+
+/// A server over a store, both for one test.
+pub(crate) struct Cluster {
+    pub(crate) pki: Pki,
+    pub(crate) server: Server,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Cluster {
+    pub(crate) async fn new() -> Self {
+        Self::with(Arc::new(Model::new()), |_| {}).await
+    }
+
+    pub(crate) async fn with(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
+        let pki = Pki::create().unwrap();
+        let mut config = config(&pki);
+        change(&mut config);
+        let server = Server::new(store.clone(), config).await.unwrap();
+        Self { pki, server, store }
+    }
+
+    pub(crate) fn admin(&self) -> Client {
+        self.client(Identity::control_plane("admin"))
+    }
+
+    pub(crate) fn client(&self, identity: Identity) -> Client {
+        Client { router: self.server.as_identity(identity) }
+    }
+
+    /// What a listener of this server needs.
+    pub(crate) fn serving(&self) -> Arc<rustls::ServerConfig> {
+        let names = api_server_names("cluster.local");
+        let names = names.iter().map(String::as_str).collect::<Vec<_>>();
+        let issued = self.pki.issue_server(&names, &["127.0.0.1".parse().unwrap()]).unwrap();
+        tls::server_config(self.pki.ca_pem(), &issued).unwrap()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Client {
+    router: Router,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) body: Value,
+    pub(crate) text: String,
+    pub(crate) headers: http::HeaderMap,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn expect(self, code: u16) -> Value {
+        assert_eq!(self.code.as_u16(), code, "{}", self.text);
+        self.body
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.headers.get_all(header::WARNING).iter().map(|warning| warning.to_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+}
+
+impl Client {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
+        tokio::time::timeout(DEADLINE, self.router.clone().oneshot(request)).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
+        let response = self.send(request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(DEADLINE, body.collect()).await.unwrap().unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer {
+            code: parts.status,
+            body: serde_json::from_slice(&bytes).unwrap_or_default(),
+            text,
+            headers: parts.headers,
+        }
+    }
+
+    async fn with_body(&self, method: Method, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, media_type);
+        self.call(request.body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.call(Request::get(path).header(header::ACCEPT, accept).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, object: &Value) -> Answer {
+        self.with_body(Method::POST, path, "application/json", object.to_string()).await
+    }
+
+    pub(crate) async fn post_raw(&self, path: &str, media_type: &str, body: impl Into<Body>) -> Answer {
+        self.with_body(Method::POST, path, media_type, body).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, object: &Value) -> Answer {
+        self.with_body(Method::PUT, path, "application/json", object.to_string()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, kind: &str, patch: &Value) -> Answer {
+        self.with_body(Method::PATCH, path, &format!("application/{kind}+json"), patch.to_string()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Request::delete(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn delete_with(&self, path: &str, options: &Value) -> Answer {
+        self.with_body(Method::DELETE, path, "application/json", options.to_string()).await
+    }
+
+    pub(crate) async fn watch(&self, path: &str) -> Events {
+        let response = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        Events { body: response.into_body().into_data_stream(), buffer: Vec::new() }
+    }
+}
+
+/// The events of a watch.
+pub(crate) struct Events {
+    body: BodyDataStream,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// The next event; `None`: the watch has ended.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.drain(..=end).collect::<Vec<_>>();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let piece: Option<Result<Bytes, _>> =
+                tokio::time::timeout(DEADLINE, self.body.next()).await.expect("an event in time");
+            self.buffer.extend_from_slice(&piece?.unwrap());
+        }
+    }
+
+    /// Type and name of the next `n` events.
+    pub(crate) async fn take(&mut self, n: usize) -> Vec<String> {
+        let mut events = Vec::new();
+        for _ in 0..n {
+            let event = self.next().await.expect("an event");
+            events.push(format!(
+                "{} {}",
+                event["type"].as_str().unwrap(),
+                event["object"]["metadata"]["name"].as_str().unwrap_or_default()
+            ));
+        }
+        events
+    }
+}
