@@ -22,6 +22,8 @@ use crate::{
 
 const CLIENTS: usize = 4;
 
+const WRITES_PER_LIFE: u64 = 200;
+
 /// How many cuts one disk goes through.
 const CUTS_PER_DISK: u64 = 12;
 
@@ -143,9 +145,9 @@ async fn life(disk: &Disk, known: &mut Known, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes, and now and then compacts and takes a lease, until the store fails.
+/// Writes, and now and then compacts and takes a lease, until the store fails, or for long enough that power goes at rest.
 async fn write(store: Arc<Embedded>, client: usize, next: u64, acknowledged: Arc<Mutex<Acknowledged>>) {
-    for number in next.. {
+    for number in next..next + WRITES_PER_LIFE {
         let id = (client, number);
         let Ok(done) = store.txn(Txn { success: operations(id), ..Txn::default() }).await else { return };
         acknowledged.lock().unwrap().transactions.insert(done.revision, id);
