@@ -113,7 +113,7 @@ fn subsets(snapshot: &Snapshot, key: &ObjectKey, spec: &ServiceSpec) -> (Vec<End
         }
         let Some(address) = address(pod, key, family) else { continue };
         let is_ready = pods::is_ready(pod) || not_ready_too;
-        for ports in ports_of(pod, spec) {
+        if let Some(ports) = ports_of(pod, spec) {
             let addresses = by_ports.entry(ports).or_default();
             if is_ready { &mut addresses.ready } else { &mut addresses.not_ready }.push(address.clone());
         }

@@ -17,7 +17,11 @@ mod scheduler;
 mod selector;
 mod service_pods;
 mod shell;
+#[cfg(test)]
+mod transcripts;
 mod work;
+#[cfg(test)]
+mod world;
 
 pub use outcome::{First, Note, Outcome, Source, Verb, Write};
 pub use shell::{Config, run};
