@@ -17,7 +17,7 @@ mod wire;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
     sync::Arc,
 };
@@ -45,9 +45,9 @@ pub enum ServiceChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Services that changed themselves or through a slice.
-    pub services: BTreeSet<Arc<ObjectKey>>,
+    pub services: HashSet<Arc<ObjectKey>>,
     /// Names of Nodes that changed.
-    pub nodes: BTreeSet<Arc<ObjectKey>>,
+    pub nodes: HashSet<Arc<ObjectKey>>,
     /// A kind has completed its first list.
     pub synced: bool,
 }
@@ -57,7 +57,7 @@ pub struct Touched {
 pub struct ServiceSnapshot {
     services: BTreeMap<Arc<ObjectKey>, ServiceView>,
     slices: HashMap<Arc<ObjectKey>, Arc<SliceView>>,
-    slices_by_service: BTreeMap<Arc<ObjectKey>, Vec<Arc<SliceView>>>,
+    slices_by_service: HashMap<Arc<ObjectKey>, Vec<Arc<SliceView>>>,
     nodes: BTreeMap<Arc<ObjectKey>, NodeView>,
     names: SharedNames,
     service_list: Listing,
@@ -68,8 +68,8 @@ pub struct ServiceSnapshot {
 /// How far a kind's list is.
 #[derive(Debug, Default)]
 struct Listing {
-    /// What the list under way has named; `None` while there is none.
-    named: Option<HashSet<Arc<ObjectKey>>>,
+    /// What is known and the list under way has not named yet.
+    unlisted: HashSet<Arc<ObjectKey>>,
     is_synced: bool,
 }
 
@@ -114,7 +114,7 @@ impl ServiceSnapshot {
 
     fn apply_service(&mut self, change: Change<ServiceView>, touched: &mut Touched) {
         match change {
-            Change::Init => self.service_list.start(),
+            Change::Init => self.service_list.start(self.services.keys()),
             Change::InitApply(mut service) | Change::Apply(mut service) => {
                 self.service_list.name(&service.key);
                 let known = self.services.get(&service.key).map(|service| service.revision);
@@ -130,8 +130,8 @@ impl ServiceSnapshot {
                 self.services.insert(Arc::clone(&service.key), service);
             }
             Change::InitDone => {
-                let named = self.service_list.finish(touched);
-                touched.services.extend(drop_unnamed(&mut self.services, &named));
+                let gone = self.service_list.finish(touched);
+                touched.services.extend(gone.into_iter().filter(|key| self.services.remove(key).is_some()));
             }
             Change::Delete(service) => {
                 touched.services.extend(self.services.remove_entry(&service.key).map(|(key, _)| key));
@@ -141,7 +141,7 @@ impl ServiceSnapshot {
 
     fn apply_slice(&mut self, change: Change<SliceView>, touched: &mut Touched) {
         match change {
-            Change::Init => self.slice_list.start(),
+            Change::Init => self.slice_list.start(self.slices.keys()),
             Change::InitApply(mut slice) | Change::Apply(mut slice) => {
                 self.slice_list.name(&slice.key);
                 if is_repeated(self.slices.get(&slice.key).map(|slice| slice.revision), slice.revision) {
@@ -157,9 +157,7 @@ impl ServiceSnapshot {
                 self.insert_slice(slice, touched);
             }
             Change::InitDone => {
-                let named = self.slice_list.finish(touched);
-                let gone: Vec<_> = self.slices.keys().filter(|key| !named.contains(*key)).cloned().collect();
-                for key in gone {
+                for key in self.slice_list.finish(touched) {
                     self.remove_slice(&key, touched);
                 }
             }
@@ -169,7 +167,7 @@ impl ServiceSnapshot {
 
     fn apply_node(&mut self, change: Change<NodeView>, touched: &mut Touched) {
         match change {
-            Change::Init => self.node_list.start(),
+            Change::Init => self.node_list.start(self.nodes.keys()),
             Change::InitApply(node) | Change::Apply(node) => {
                 self.node_list.name(&node.key);
                 if is_repeated(self.nodes.get(&node.key).map(|node| node.revision), node.revision) {
@@ -179,8 +177,8 @@ impl ServiceSnapshot {
                 self.nodes.insert(Arc::clone(&node.key), node);
             }
             Change::InitDone => {
-                let named = self.node_list.finish(touched);
-                touched.nodes.extend(drop_unnamed(&mut self.nodes, &named));
+                let gone = self.node_list.finish(touched);
+                touched.nodes.extend(gone.into_iter().filter(|key| self.nodes.remove(key).is_some()));
             }
             Change::Delete(node) => touched.nodes.extend(self.nodes.remove_entry(&node.key).map(|(key, _)| key)),
         }
@@ -216,40 +214,30 @@ impl Touched {
         *self == Self::default()
     }
 
-    pub fn merge(&mut self, mut other: Self) {
-        self.services.append(&mut other.services);
-        self.nodes.append(&mut other.nodes);
+    pub fn merge(&mut self, other: Self) {
+        self.services.extend(other.services);
+        self.nodes.extend(other.nodes);
         self.synced |= other.synced;
     }
 }
 
 impl Listing {
-    fn start(&mut self) {
-        self.named = Some(HashSet::new());
+    fn start<'k>(&mut self, known: impl Iterator<Item = &'k Arc<ObjectKey>>) {
+        self.unlisted = known.cloned().collect();
     }
 
-    fn name(&mut self, key: &Arc<ObjectKey>) {
-        if let Some(named) = &mut self.named {
-            named.insert(Arc::clone(key));
-        }
+    fn name(&mut self, key: &ObjectKey) {
+        self.unlisted.remove(key);
     }
 
-    /// What the list has named; nothing for a list that was never started.
+    /// Ends the list; what it has not named is gone.
     fn finish(&mut self, touched: &mut Touched) -> HashSet<Arc<ObjectKey>> {
         touched.synced |= !mem::replace(&mut self.is_synced, true);
-        self.named.take().unwrap_or_default()
+        mem::take(&mut self.unlisted)
     }
 }
 
 /// Objects without a revision are taken as they come.
 fn is_repeated(known: Option<Revision>, revision: Revision) -> bool {
     revision != Revision::ZERO && known == Some(revision)
-}
-
-fn drop_unnamed<T>(objects: &mut BTreeMap<Arc<ObjectKey>, T>, named: &HashSet<Arc<ObjectKey>>) -> Vec<Arc<ObjectKey>> {
-    let gone: Vec<_> = objects.keys().filter(|key| !named.contains(*key)).cloned().collect();
-    for key in &gone {
-        objects.remove(key);
-    }
-    gone
 }

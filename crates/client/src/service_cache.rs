@@ -200,7 +200,7 @@ impl fmt::Debug for ServiceCache {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Duration};
+    use std::{collections::HashSet, time::Duration};
 
     use axum::{Router, body::Body, response::Response};
     use stead_model::ObjectKey;
@@ -214,7 +214,7 @@ mod tests {
         ServiceChange::Service(Change::Apply(FromItem::from_item(json.as_bytes()).unwrap()))
     }
 
-    fn services(names: &[&str]) -> BTreeSet<Arc<ObjectKey>> {
+    fn services(names: &[&str]) -> HashSet<Arc<ObjectKey>> {
         names.iter().map(|name| Arc::new(ObjectKey::new("a", *name))).collect()
     }
 

@@ -14,7 +14,7 @@ use stead_model::{Family, Frontend, ObjectKey};
 
 use crate::{
     problem::{Cause, Problem, Unhonoured},
-    table::{Backend, FrontendKind, FrontendRule, ServicePlan, ServicePortPlan, Settings},
+    table::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
 };
 
 /// The node that is planned for.
@@ -44,7 +44,7 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
                     name: port.name.clone(),
                     protocol: port.protocol,
                     frontends,
-                    backends: backends(&slices, port, family, &context.node),
+                    backends: draft.backends(&slices, port, family),
                     affinity: service.affinity,
                 });
             }
@@ -146,15 +146,20 @@ impl Draft<'_> {
         rules.sort_unstable();
         rules
     }
-}
 
-/// The endpoints that get traffic: all that are ready; where none is, those that still serve while they terminate.
-fn backends(slices: &[&SliceView], port: &ServicePortView, family: Family, node: &str) -> Vec<Backend> {
-    let ready = collect(slices, port, family, node, EndpointView::is_ready);
-    if ready.is_empty() {
-        collect(slices, port, family, node, |endpoint| endpoint.is_serving() && endpoint.is_terminating())
-    } else {
-        ready
+    /// The endpoints that get traffic: all that are ready; where none is, those that still serve while they terminate.
+    fn backends(&mut self, slices: &[&SliceView], port: &ServicePortView, family: Family) -> Vec<Backend> {
+        let node = &*self.context.node;
+        let mut backends = collect(slices, port, family, node, EndpointView::is_ready);
+        if backends.is_empty() {
+            let is_leaving = |endpoint: &EndpointView| endpoint.is_serving() && endpoint.is_terminating();
+            backends = collect(slices, port, family, node, is_leaving);
+        }
+        if backends.len() > MAX_BACKENDS {
+            self.causes.push(Cause::TooManyEndpoints { port: port.name.clone(), count: backends.len() });
+            backends.truncate(MAX_BACKENDS);
+        }
+        backends
     }
 }
 
@@ -165,7 +170,7 @@ fn collect(
     node: &str,
     is_wanted: impl Fn(&EndpointView) -> bool,
 ) -> Vec<Backend> {
-    let mut backends = Vec::new();
+    let mut backends = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
     for slice in slices.iter().filter(|slice| slice.family == Some(family)) {
         for target in slice.ports.iter().filter(|target| target.name == port.name && target.protocol == port.protocol) {
             let wanted = slice.endpoints.iter().filter(|endpoint| is_wanted(endpoint) && is_usable(endpoint.address));

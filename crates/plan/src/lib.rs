@@ -13,4 +13,4 @@ pub use decide::{Masquerade, Packet, Verdict, decide};
 pub use desired::{NodeContext, plan_service};
 pub use planner::{Outcome, Planner, plan_all};
 pub use problem::{Cause, Problem, Unhonoured};
-pub use table::{Backend, FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan, Settings};
+pub use table::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings};

@@ -14,7 +14,7 @@ mod oracle;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
 };
@@ -43,8 +43,8 @@ pub struct Planner {
 /// What an update did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Services whose part of the plan is different now, added or gone.
-    pub changed: BTreeSet<ObjectKey>,
+    /// Services whose part of the plan is different now, added or gone; each once, in no order.
+    pub changed: Vec<Arc<ObjectKey>>,
     /// Problems that were not there before.
     pub problems: Vec<Problem>,
 }
@@ -74,34 +74,16 @@ impl Planner {
 
     /// Plans every Service again, and those that are gone.
     pub fn update_all(&mut self, snapshot: &ServiceSnapshot) -> Outcome {
-        let mut keys: BTreeSet<_> = snapshot.services().map(|service| Arc::clone(&service.key)).collect();
-        for key in self.plan.services.keys().chain(self.lost.keys()).chain(self.problems.keys()) {
-            if !keys.contains(key) {
-                keys.insert(Arc::new(key.clone()));
-            }
-        }
-        self.update(snapshot, &keys)
+        let mut keys: Vec<_> = snapshot.services().map(|service| Arc::clone(&service.key)).collect();
+        let known = self.plan.services.keys().chain(self.lost.keys()).chain(self.problems.keys());
+        let gone: BTreeSet<_> = known.filter(|key| snapshot.service(key).is_none()).collect();
+        keys.extend(gone.into_iter().map(|key| Arc::new(key.clone())));
+        self.replan(snapshot, keys)
     }
 
     /// Plans these Services again, and others as far as they claim the same frontends.
-    pub fn update(&mut self, snapshot: &ServiceSnapshot, keys: &BTreeSet<Arc<ObjectKey>>) -> Outcome {
-        let mut affected = BTreeSet::new();
-        let mut drafts = Vec::with_capacity(keys.len());
-        for key in keys {
-            let (draft, problems) = plan_service(snapshot, &self.context, key);
-            self.claim(key, &draft, &mut affected);
-            drafts.push((Arc::clone(key), draft, problems));
-        }
-        for key in affected.into_iter().filter(|key| !keys.contains(key)) {
-            let (draft, problems) = plan_service(snapshot, &self.context, &key);
-            drafts.push((key, draft, problems));
-        }
-        let mut outcome = Outcome::default();
-        for (key, draft, problems) in drafts {
-            self.settle(&key, draft, problems, &mut outcome);
-        }
-        outcome.problems.sort();
-        outcome
+    pub fn update(&mut self, snapshot: &ServiceSnapshot, keys: &HashSet<Arc<ObjectKey>>) -> Outcome {
+        self.replan(snapshot, keys.iter().cloned().collect())
     }
 
     /// Takes other addresses for this node: every Service with node ports is planned again. The addresses are put in order.
@@ -118,31 +100,61 @@ impl Planner {
             .filter(|service| service.ports.iter().any(|port| port.node_port.is_some()))
             .map(|service| Arc::clone(&service.key))
             .collect();
-        self.update(snapshot, &with_node_ports)
+        self.replan(snapshot, with_node_ports)
+    }
+
+    /// `keys` has no duplicates.
+    fn replan(&mut self, snapshot: &ServiceSnapshot, mut keys: Vec<Arc<ObjectKey>>) -> Outcome {
+        keys.sort();
+        let mut affected = BTreeSet::new();
+        let mut drafts = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let (draft, problems) = plan_service(snapshot, &self.context, key);
+            self.claim(key, &draft, &mut affected);
+            drafts.push((Arc::clone(key), draft, problems));
+        }
+        for key in affected.into_iter().filter(|key| keys.binary_search(key).is_err()) {
+            let (draft, problems) = plan_service(snapshot, &self.context, &key);
+            drafts.push((key, draft, problems));
+        }
+        let mut outcome = Outcome::default();
+        for (key, draft, problems) in drafts {
+            self.settle(&key, draft, problems, &mut outcome);
+        }
+        outcome.problems.sort();
+        outcome
     }
 
     /// Brings the claims of a Service up to date. Those who gain or lose a frontend by it go to `affected`.
     fn claim(&mut self, key: &Arc<ObjectKey>, draft: &ServicePlan, affected: &mut BTreeSet<Arc<ObjectKey>>) {
         let planned = self.plan.services.get(key).into_iter().flat_map(frontends);
         let lost = self.lost.get(key).into_iter().flatten().copied();
-        let old: BTreeSet<_> = planned.chain(lost).collect();
-        let new: BTreeSet<_> = frontends(draft).collect();
-        for frontend in old.difference(&new) {
+        let mut old: Vec<_> = planned.chain(lost).collect();
+        let mut new: Vec<_> = frontends(draft).collect();
+        old.sort_unstable();
+        new.sort_unstable();
+        for frontend in old.iter().filter(|frontend| new.binary_search(frontend).is_err()) {
             self.claims.release(frontend, key, affected);
         }
-        for frontend in new.difference(&old) {
+        for frontend in new.iter().filter(|frontend| old.binary_search(frontend).is_err()) {
             self.claims.acquire(frontend, key, affected);
         }
     }
 
     /// Puts a draft into the plan, without the frontends that are another's.
-    fn settle(&mut self, key: &ObjectKey, mut draft: ServicePlan, mut problems: Vec<Problem>, outcome: &mut Outcome) {
+    fn settle(
+        &mut self,
+        key: &Arc<ObjectKey>,
+        mut draft: ServicePlan,
+        mut problems: Vec<Problem>,
+        outcome: &mut Outcome,
+    ) {
         let mut lost = Vec::new();
         for port in &mut draft.ports {
             port.frontends.retain(|rule| match self.claims.owner(&rule.frontend) {
-                Some(owner) if owner != key => {
+                Some(owner) if *owner != **key => {
                     let cause = Cause::Taken { frontend: rule.frontend, owner: owner.clone() };
-                    problems.push(Problem { service: key.clone(), cause });
+                    problems.push(Problem { service: (**key).clone(), cause });
                     lost.push(rule.frontend);
                     false
                 }
@@ -156,7 +168,7 @@ impl Planner {
         outcome.problems.extend(new.filter(|problem| !old.contains(problem)).cloned());
         if self.plan.services.get(key).map_or(!draft.ports.is_empty(), |old| *old != draft) {
             replace(&mut self.plan.services, key, draft, |plan| plan.ports.is_empty());
-            outcome.changed.insert(key.clone());
+            outcome.changed.push(Arc::clone(key));
         }
     }
 }

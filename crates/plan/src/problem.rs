@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr};
 use stead_api::service_snapshot::ViewProblem;
 use stead_model::{Frontend, ObjectKey};
 
+use crate::table::MAX_BACKENDS;
+
 /// One part of a Service that is not in the plan. Everything else of the Service, and all other Services, are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -30,6 +32,8 @@ pub enum Cause {
     Taken { frontend: Frontend, owner: ObjectKey },
     #[error("{frontend} stands twice in this Service; the first port has it")]
     Repeated { frontend: Frontend },
+    #[error("port {port:?} has {count} endpoints; the first {MAX_BACKENDS} get traffic")]
+    TooManyEndpoints { port: Box<str>, count: usize },
     #[error(transparent)]
     NotHonoured(Unhonoured),
 }
@@ -52,7 +56,7 @@ impl Problem {
     pub const fn reason(&self) -> &'static str {
         match self.cause {
             Cause::Service(_) | Cause::ClusterIp { .. } | Cause::Repeated { .. } => "InvalidService",
-            Cause::Slice { .. } | Cause::Endpoint { .. } => "InvalidEndpoint",
+            Cause::Slice { .. } | Cause::Endpoint { .. } | Cause::TooManyEndpoints { .. } => "InvalidEndpoint",
             Cause::Taken { .. } => "FrontendTaken",
             Cause::NotHonoured(_) => "NotSupported",
         }

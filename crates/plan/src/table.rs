@@ -9,6 +9,9 @@ use std::{
 use ipnet::IpNet;
 use stead_model::{Frontend, ObjectKey, Protocol};
 
+/// The most backends that one port can have: each has a number of its own in 16 bits, and some numbers are left for meanings.
+pub const MAX_BACKENDS: usize = 65_000;
+
 /// The whole table of one node: [`Settings`] that hold for all packets, and one independent part for each Service.
 ///
 /// A change of one Service replaces one entry of `services`; nothing else of the table depends on it.
@@ -45,7 +48,7 @@ pub struct ServicePortPlan {
     pub protocol: Protocol,
     /// In ascending order of the frontend; no frontend stands twice in one plan.
     pub frontends: Vec<FrontendRule>,
-    /// In ascending order, without duplicates. Empty: connections are refused.
+    /// In ascending order, without duplicates, at most [`MAX_BACKENDS`]. Empty: connections are refused.
     pub backends: Vec<Backend>,
     /// `Some`: a client address stays with its backend for this long after its last new connection (1 s – 1 day).
     pub affinity: Option<Duration>,

@@ -1,1 +1,140 @@
 //! The Service proxy daemon: one event loop from watch events to kernel.
+//!
+//! Owns when things happen: nothing before all lists are complete, a lone change at once, changes that wait together as one,
+//! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`]. What a Service means is `stead-plan`'s, how a
+//! kernel is told is `stead-dataplane`'s; this crate only carries from one to the other and reports what could not be done.
+//! It removes nothing when it ends: the kernel goes on forwarding, and the next process adopts what it finds.
+
+mod addresses;
+mod forwarder;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, future, io, pin::pin, time::Duration};
+
+use futures::{Stream, StreamExt};
+use ipnet::IpNet;
+use kube::Client;
+use stead_client::{Backoff, Recorder, ServiceCache, Subscription};
+use stead_dataplane::{Class, DataPlane};
+use stead_plan::{NodeContext, Settings};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use self::{
+    addresses::{AddressNotices, KernelAddresses},
+    forwarder::{Event, Forwarder},
+    report::Reporter,
+};
+
+/// How often the kernel is compared with what was put into it.
+pub const VERIFY_PERIOD: Duration = Duration::from_secs(10);
+
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Before a step that cannot succeed as things stand is tried again; any event tries it sooner.
+const PERMANENT_WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name, as endpoints give it.
+    pub node: String,
+    /// Ranges that virtual IPs come from: what no Service has in them is refused.
+    pub service_ranges: Vec<IpNet>,
+    /// Ranges that pods' addresses come from: other sources are masqueraded on their way to a virtual IP.
+    pub pod_ranges: Vec<IpNet>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("open rtnetlink to learn this node's addresses")]
+    Addresses(#[source] io::Error),
+}
+
+/// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread; `cache` is watched by
+/// someone or filled by hand. Problems become log lines and, through `client`, Kubernetes Events.
+///
+/// # Errors
+/// Only before anything is programmed; afterwards failures are logged and tried again.
+pub async fn run(
+    config: Config,
+    client: Client,
+    cache: ServiceCache,
+    plane: Box<dyn DataPlane>,
+) -> Result<Infallible, Error> {
+    let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
+    let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
+    let reporter = Reporter::new(Recorder::new(client, "stead-proxy", &config.node), cache.clone());
+    let news = cache.subscribe();
+    let forwarder = Forwarder::new(config.into_context(), cache, Box::new(addresses), plane);
+    Ok(forward(forwarder, news, notices, VERIFY_PERIOD, reporter).await)
+}
+
+impl Config {
+    fn into_context(self) -> NodeContext {
+        let Self { node, service_ranges, pod_ranges } = self;
+        NodeContext { node: node.into(), settings: Settings { service_ranges, pod_ranges, node_addresses: Vec::new() } }
+    }
+}
+
+/// The loop: waits for the next cause of work, has it done on a thread that may block, and plans the next try if it failed.
+async fn forward(
+    mut forwarder: Forwarder,
+    mut news: Subscription,
+    notices: impl Stream<Item = ()>,
+    verify_period: Duration,
+    mut reporter: Reporter,
+) -> Infallible {
+    let mut notices = pin!(notices.chain(futures::stream::pending()));
+    let mut verification = interval_at(Instant::now() + verify_period, verify_period);
+    verification.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut retry_at = None;
+    loop {
+        let event = tokio::select! {
+            touched = news.next() => Event::Touched(touched),
+            _ = notices.next() => Event::AddressesChanged,
+            _ = verification.tick() => Event::VerifyDue,
+            () = until(retry_at) => Event::RetryDue,
+        };
+        let report;
+        (forwarder, report) = on_blocking_thread(forwarder, event).await;
+        retry_at = report.failure.as_ref().map(|failure| {
+            let wait = match failure.class() {
+                Class::Conflict if backoff.failures() == 0 => {
+                    backoff.next_wait();
+                    Duration::ZERO
+                }
+                Class::Conflict | Class::Transient => backoff.next_wait(),
+                Class::Permanent => PERMANENT_WAIT,
+            };
+            Instant::now() + wait
+        });
+        if retry_at.is_none() {
+            backoff.reset();
+        }
+        reporter.tell(report);
+    }
+}
+
+async fn on_blocking_thread(mut forwarder: Forwarder, event: Event) -> (Forwarder, forwarder::Report) {
+    let step = tokio::task::spawn_blocking(move || {
+        let report = forwarder.on_event(event);
+        (forwarder, report)
+    });
+    match step.await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime shuts down: this future is about to be dropped.
+            Err(_) => future::pending().await,
+        },
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => future::pending().await,
+    }
+}

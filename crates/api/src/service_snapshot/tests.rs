@@ -279,7 +279,7 @@ fn a_list_drops_what_it_does_not_name() {
     apply(&mut snapshot, ServiceChange::Node(Change::Init));
     apply(&mut snapshot, node("node2"));
     let touched = apply(&mut snapshot, ServiceChange::Node(Change::InitDone));
-    let nodes = BTreeSet::from([Arc::new(ObjectKey::cluster("node1"))]);
+    let nodes = HashSet::from([Arc::new(ObjectKey::cluster("node1"))]);
     assert_eq!(touched, Touched { nodes, synced: true, ..Touched::default() });
     assert!(snapshot.is_synced());
     assert_eq!(snapshot.nodes().map(|node| node.key.to_string()).collect::<Vec<_>>(), ["node2"]);

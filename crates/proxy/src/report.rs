@@ -1,0 +1,88 @@
+//! Tells people what the loop did: log lines, and Kubernetes Events for problems of Services.
+
+use std::{collections::BTreeMap, error::Error};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use stead_client::{EventKind, Recorder, ServiceCache};
+use stead_model::ObjectKey;
+use stead_plan::Problem;
+
+use crate::forwarder::Report;
+
+/// Problems of one Service that are told one by one; of the others only the number.
+const TOLD: usize = 5;
+
+pub(crate) struct Reporter {
+    recorder: Recorder,
+    cache: ServiceCache,
+    /// The failure told last, so that a lasting one is a warning once and then detail.
+    last_failure: String,
+}
+
+impl Reporter {
+    pub(crate) fn new(recorder: Recorder, cache: ServiceCache) -> Self {
+        Self { recorder, cache, last_failure: String::new() }
+    }
+
+    pub(crate) fn tell(&mut self, report: Report) {
+        if let Some(applied) = &report.applied {
+            tracing::debug!(
+                operations = applied.operations,
+                bytes = applied.bytes,
+                flows = applied.flows,
+                "programmed"
+            );
+        }
+        if report.healed > 0 {
+            tracing::warn!(operations = report.healed, "somebody changed our kernel tables; put right");
+        }
+        let failure = report.failure.as_ref().map(|failure| chain(failure)).unwrap_or_default();
+        if !failure.is_empty() && failure == self.last_failure {
+            tracing::debug!(failure, "failed again; trying again");
+        } else if !failure.is_empty() {
+            tracing::warn!(failure, "failed; trying again");
+        }
+        self.last_failure = failure;
+        self.tell_problems(report.problems);
+    }
+
+    fn tell_problems(&self, problems: Vec<Problem>) {
+        let mut by_service = BTreeMap::<_, Vec<_>>::new();
+        for problem in problems {
+            by_service.entry(problem.service.clone()).or_default().push(problem);
+        }
+        for (service, problems) in by_service {
+            let reference = self.reference(&service);
+            for problem in problems.iter().take(TOLD) {
+                tracing::warn!("{problem}");
+                self.recorder.record(&reference, EventKind::Warning, problem.reason(), problem.cause.to_string());
+            }
+            if let Some(more) = problems.len().checked_sub(TOLD).filter(|more| *more > 0) {
+                tracing::warn!("Service {service}: {more} more problems");
+            }
+        }
+    }
+
+    fn reference(&self, key: &ObjectKey) -> ObjectReference {
+        let uid = self.cache.read().service(key).map(|service| service.uid.to_string()).filter(|uid| !uid.is_empty());
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            uid,
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// An error and its sources in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
