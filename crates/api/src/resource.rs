@@ -88,10 +88,14 @@ pub trait Strategy: std::fmt::Debug + Sync {
     /// Puts back what a client may not change (status, immutable leftovers), bumps `metadata.generation` where spec changed.
     fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
 
-    /// For PUT and PATCH on `/status`: keeps everything but status and metadata of `old`.
+    /// For PUT and PATCH on `/status`: keeps everything but status and metadata of `old`; the generation counts changes of
+    /// the spec and stays too.
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         if let (Some(new), Some(spec)) = (new.as_object_mut(), old.get("spec")) {
             new.insert("spec".to_owned(), spec.clone());
+        }
+        if let Some(generation) = old.pointer("/metadata/generation") {
+            crate::meta::set(new, "generation", generation.clone());
         }
     }
 

@@ -64,7 +64,9 @@ impl Strategy for Rules {
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        vec![cell::name(object), cell::first_three(&ready(object), cell::NONE).into(), cell::age(object, now)]
+        // Subsets without a ready address are not `<none>`: nothing is shown.
+        let empty = if list(object, "/subsets").is_empty() { cell::NONE } else { "" };
+        vec![cell::name(object), cell::first_three(&ready(object), empty).into(), cell::age(object, now)]
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
             assert_eq!(RESOURCE.strategy.cells(&endpoints(subsets), Timestamp::UNIX_EPOCH)[1], expect);
         };
         check(json!([]), "<none>");
-        check(json!([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]), "<none>");
+        check(json!([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]), "");
         check(json!([{"addresses": [{"ip": "10.0.0.1"}]}]), "10.0.0.1");
         check(json!([{"addresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}]), "[fd00::1]:80");
         check(

@@ -27,7 +27,6 @@ mod quality;
 mod status;
 mod validate;
 
-pub use change::{BindError, bind};
 pub(crate) use default::default_template;
 pub(crate) use validate::validate_spec;
 

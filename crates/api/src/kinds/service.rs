@@ -4,6 +4,8 @@
 //! and released is decided here. A write goes `default` → `prepare_*` → [`families::resolve`] → `validate_*` →
 //! [`allocation::plan`], then the claims, and only then the store.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -129,9 +131,12 @@ fn external_ip(service: &Value) -> String {
     match text(service, "/spec/type") {
         "ClusterIP" | "NodePort" => or(&external.join(","), NONE).to_owned(),
         "LoadBalancer" => {
-            let ingress = list(service, "/status/loadBalancer/ingress");
-            let ingress = ingress.iter().map(|point| or(text(point, "/ip"), text(point, "/hostname")));
-            let all: Vec<&str> = ingress.filter(|address| !address.is_empty()).chain(external).collect();
+            let points = list(service, "/status/loadBalancer/ingress").iter();
+            let points: BTreeSet<&str> = points
+                .map(|point| or(text(point, "/ip"), text(point, "/hostname")))
+                .filter(|at| !at.is_empty())
+                .collect();
+            let all: Vec<&str> = points.into_iter().chain(external).collect();
             or(&all.join(","), "<pending>").to_owned()
         }
         "ExternalName" => text(service, "/spec/externalName").to_owned(),

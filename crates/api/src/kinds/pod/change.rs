@@ -5,74 +5,13 @@ use serde_json::{Value, json};
 
 use super::super::{
     errors::Errors,
-    value::{at, child, count, items_mut, keep, list, number, pairs, remove, set, text},
+    value::{at, child, count, items_mut, keep, list, number, remove},
 };
-use crate::{field::FieldError, meta};
+use crate::field::FieldError;
 
 const UPDATABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
     `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
     tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// Why a binding fails.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BindError {
-    /// 422: the binding itself is wrong.
-    #[error("binding is invalid")]
-    Invalid(Vec<FieldError>),
-    /// 409: somebody else was faster.
-    #[error("pod {pod} is already assigned to node {node:?}")]
-    Assigned { pod: String, node: String },
-    /// 409: there is nothing left to place.
-    #[error("pod {pod} is being deleted, cannot be assigned to a host")]
-    BeingDeleted { pod: String },
-}
-
-/// Puts a pod on the node that a `v1` Binding names: POST on `/binding`. Labels and annotations of the binding are added to the
-/// pod's; the condition PodScheduled becomes true at `now` (RFC 3339).
-pub fn bind(pod: &mut Value, binding: &Value, now: &str) -> Result<(), BindError> {
-    let errors = validate_binding(binding);
-    if !errors.is_empty() {
-        return Err(BindError::Invalid(errors));
-    }
-    let name = meta::name(pod).to_owned();
-    if meta::is_being_deleted(pod) {
-        return Err(BindError::BeingDeleted { pod: name });
-    }
-    match text(pod, "/spec/nodeName") {
-        "" => {}
-        node => return Err(BindError::Assigned { pod: name, node: node.to_owned() }),
-    }
-    set(child(pod, "spec"), "nodeName", text(binding, "/target/name"));
-    for kind in ["labels", "annotations"] {
-        for (key, value) in pairs(binding, &format!("/metadata/{kind}")) {
-            set(child(child(pod, "metadata"), kind), key, value);
-        }
-    }
-    become_scheduled(pod, now);
-    Ok(())
-}
-
-fn become_scheduled(pod: &mut Value, now: &str) {
-    let scheduled = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
-    });
-    let mut conditions = list(pod, "/status/conditions").to_vec();
-    conditions.retain(|condition| text(condition, "/type") != "PodScheduled");
-    conditions.push(scheduled);
-    set(child(pod, "status"), "conditions", conditions);
-}
-
-fn validate_binding(binding: &Value) -> Vec<FieldError> {
-    let mut errors = Errors::default();
-    let kind = text(binding, "/target/kind");
-    if !["", "Node"].contains(&kind) {
-        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
-    }
-    if text(binding, "/target/name").is_empty() {
-        errors.required("target.name");
-    }
-    errors.into_vec()
-}
 
 /// What an update changes and may not.
 pub(super) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 
 use super::RESOURCE;
 
+mod validate;
+
 const NOW: &str = "2026-01-01T00:10:00Z";
 
 fn cells(spec: Value, status: Value) -> String {

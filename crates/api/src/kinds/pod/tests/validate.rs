@@ -1,0 +1,225 @@
+use serde_json::{Value, json};
+
+use super::super::RESOURCE;
+
+fn pod(change: impl Fn(&mut Value)) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+    });
+    change(&mut pod);
+    RESOURCE.strategy.default(&mut pod);
+    RESOURCE.strategy.prepare_create(&mut pod);
+    pod
+}
+
+fn check(change: impl Fn(&mut Value), expect: &[&str]) {
+    let errors = RESOURCE.strategy.validate_create(&pod(change));
+    assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+}
+
+/// As [`check`], with a change of the first container.
+fn check_container(fields: Value, expect: &[&str]) {
+    let change = |pod: &mut Value| {
+        let container = pod["spec"]["containers"][0].as_object_mut().unwrap();
+        container.extend(fields.as_object().unwrap().clone());
+    };
+    check(change, expect);
+}
+
+fn check_update(change: impl Fn(&mut Value), expect: &[&str]) {
+    let old = pod(|_| {});
+    let mut new = old.clone();
+    change(&mut new);
+    RESOURCE.strategy.default(&mut new);
+    RESOURCE.strategy.prepare_update(&mut new, &old);
+    let errors = RESOURCE.strategy.validate_update(&new, &old);
+    let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), expect.len(), "{errors:?}");
+    for (error, start) in errors.iter().zip(expect) {
+        assert!(error.starts_with(start), "{error}");
+    }
+}
+
+#[test]
+fn containers_have_names_and_images() {
+    check(|_| {}, &[]);
+    check(|pod| pod["spec"]["containers"] = json!([]), &["spec.containers: Required value"]);
+    check(
+        |pod| pod["spec"]["containers"] = json!([{}]),
+        &["spec.containers[0].name: Required value", "spec.containers[0].image: Required value"],
+    );
+    check(
+        |pod| pod["spec"]["containers"] = json!([{"name": "a", "image": "x"}, {"name": "a", "image": "y"}]),
+        &["spec.containers[1].name: Duplicate value: \"a\""],
+    );
+    check_container(
+        json!({"image": " web"}),
+        &["spec.containers[0].image: Invalid value: \" web\": must not have leading or trailing whitespace"],
+    );
+    check_container(
+        json!({"imagePullPolicy": "Sometimes"}),
+        &[
+            "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ],
+    );
+}
+
+#[test]
+fn container_ports_are_ports() {
+    check_container(json!({"ports": [{"containerPort": 8080, "name": "http"}]}), &[]);
+    check_container(json!({"ports": [{}]}), &["spec.containers[0].ports[0].containerPort: Required value"]);
+    check_container(
+        json!({"ports": [{"containerPort": 70000}]}),
+        &["spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"],
+    );
+    check_container(
+        json!({"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]}),
+        &["spec.containers[0].ports[1].name: Duplicate value: \"a\""],
+    );
+    check_container(
+        json!({"ports": [{"containerPort": 1, "hostPort": 1}]}),
+        &[
+            "spec.containers[0].ports[0].hostPort: Forbidden: hostPort is not served by this version of Stead: a Service of type NodePort is the way in",
+        ],
+    );
+}
+
+#[test]
+fn variables_come_from_one_place() {
+    check_container(json!({"env": [{"name": "A", "value": "$(B)"}]}), &[]);
+    check_container(
+        json!({"env": [{"name": "A=B"}]}),
+        &[
+            "spec.containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+        ],
+    );
+    check_container(
+        json!({"env": [{"name": "A", "valueFrom": {}}]}),
+        &[
+            "spec.containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        ],
+    );
+    check_container(
+        json!({"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+        &["spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty"],
+    );
+    check_container(
+        json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
+        &[
+            "spec.containers[0].env[0].valueFrom.secretKeyRef: Forbidden: secretKeyRef is not served by this version of Stead: the variable would be missing",
+        ],
+    );
+}
+
+#[test]
+fn probes_ask_one_question() {
+    let probe = |probe: Value| json!({"readinessProbe": probe});
+    check_container(probe(json!({"httpGet": {"port": "http"}})), &[]);
+    check_container(
+        probe(json!({})),
+        &["spec.containers[0].readinessProbe: Required value: must specify a handler type"],
+    );
+    check_container(
+        probe(json!({"tcpSocket": {"port": 0}, "periodSeconds": -1})),
+        &[
+            "spec.containers[0].readinessProbe.tcpSocket.port: Invalid value: 0: must be between 1 and 65535, inclusive",
+            "spec.containers[0].readinessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0",
+        ],
+    );
+    check_container(
+        probe(json!({"httpGet": {"port": 80}, "tcpSocket": {"port": 80}})),
+        &["spec.containers[0].readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"],
+    );
+    check_container(
+        json!({"livenessProbe": {"tcpSocket": {"port": 80}, "successThreshold": 2}}),
+        &["spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"],
+    );
+}
+
+#[test]
+fn the_spec_is_checked() {
+    check(
+        |pod| pod["spec"]["restartPolicy"] = "Sometimes".into(),
+        &[
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+        ],
+    );
+    check(
+        |pod| pod["spec"]["terminationGracePeriodSeconds"] = (-1).into(),
+        &["spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"],
+    );
+    check(
+        |pod| pod["spec"]["hostAliases"] = json!([{"ip": "x", "hostnames": ["a"]}]),
+        &[
+            "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ],
+    );
+    check(
+        |pod| pod["spec"]["volumes"] = json!([{"name": "a"}]),
+        &["spec.volumes: Forbidden: volumes are not served by this version of Stead: there are no volumes yet"],
+    );
+    check(
+        |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0}),
+        &[
+            "spec.securityContext.runAsUser: Forbidden: runAsUser is not served by this version of Stead: containers run as their image says, with the runtime's default privileges",
+        ],
+    );
+}
+
+#[test]
+fn what_does_no_harm_brings_a_warning() {
+    let pod = pod(|pod| {
+        pod["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 80}});
+        pod["spec"]["subdomain"] = "web".into();
+    });
+    assert_eq!(RESOURCE.strategy.validate_create(&pod), []);
+    assert_eq!(
+        RESOURCE.strategy.warnings(&pod, None),
+        [
+            "spec.containers[0].livenessProbe: not acted on by this version of Stead: a container that hangs is not restarted",
+            "spec.subdomain: not acted on by this version of Stead: there is no DNS server yet",
+        ]
+    );
+}
+
+#[test]
+fn a_pod_is_what_it_was_made() {
+    check_update(|_| {}, &[]);
+    check_update(|pod| pod["spec"]["containers"][0]["image"] = "web:2".into(), &[]);
+    check_update(|pod| pod["metadata"]["labels"] = json!({"a": "b"}), &[]);
+    check_update(|pod| pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]), &[]);
+    check_update(
+        |pod| pod["spec"]["nodeName"] = "node2".into(),
+        &["spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"],
+    );
+    check_update(
+        |pod| pod["spec"]["containers"][0]["args"] = json!(["x"]),
+        &["spec: Forbidden: pod updates may not change fields other than"],
+    );
+    check_update(
+        |pod| pod["spec"]["containers"] = json!([]),
+        &[
+            "spec.containers: Forbidden: pod updates may not add or remove containers",
+            "spec.containers: Required value",
+        ],
+    );
+}
+
+#[test]
+fn generation_follows_the_spec_and_the_class_the_resources() {
+    let old = pod(|_| {});
+    assert_eq!((&old["metadata"]["generation"], &old["status"]["qosClass"]), (&json!(1), &json!("BestEffort")));
+    let mut new = old.clone();
+    new["spec"]["containers"][0]["image"] = "web:2".into();
+    RESOURCE.strategy.prepare_update(&mut new, &old);
+    assert_eq!(new["metadata"]["generation"], 2);
+    let class = |resources: Value| {
+        pod(|pod| pod["spec"]["containers"][0]["resources"] = resources.clone())["status"]["qosClass"].clone()
+    };
+    assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+    assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
+    assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
+}
