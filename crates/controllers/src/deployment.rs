@@ -244,9 +244,11 @@ impl<'a> Look<'a> {
     }
 
     fn share(&self, set: &ReplicaSet) -> Share {
+        let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default();
         Share {
             replicas: replicas(set),
-            available: set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default(),
+            // A status from before it was scaled down counts pods that are about to go.
+            available: available.min(replicas(set)),
             most: revision::most_replicas(set),
         }
     }

@@ -12,6 +12,8 @@ mod namespaces;
 mod nodes;
 mod outcome;
 mod pods;
+#[cfg(test)]
+mod properties;
 mod replica_set;
 mod scheduler;
 mod selector;

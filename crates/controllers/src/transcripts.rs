@@ -93,6 +93,11 @@ fn carry_out(world: &mut World, step: &Step) {
             world.delete(parse_kind(kind), &parse_key(name), None, Propagation::Foreground);
         }
         ["delete", kind, name, "orphan"] => world.delete(parse_kind(kind), &parse_key(name), None, Propagation::Orphan),
+        ["place"] => {
+            for key in world.pods(|pod| pod.pointer("/spec/nodeName").is_none()) {
+                world.edit(Kind::Pod, &key, |pod| pod["spec"]["nodeName"] = "node1".into());
+            }
+        }
         ["start"] => world.start_pods(),
         ["end"] => world.end_pods(),
         ["unready", name] => world.edit(Kind::Pod, &parse_key(name), |pod| {

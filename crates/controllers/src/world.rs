@@ -188,6 +188,10 @@ impl World {
         }
     }
 
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// One look, at a work that `choice` picks; false if there is none.
     pub(crate) fn step(&mut self, choice: usize) -> bool {
         if self.queue.is_empty() {
@@ -260,8 +264,8 @@ impl World {
         {
             return;
         }
-        self.log.push(write.to_string());
         let before = self.get(kind, &key).cloned();
+        self.log.push(brief(&write, before.as_ref()));
         let name = match (write.verb, before) {
             (Verb::Create(object), None) => {
                 let serial = self.serial;
@@ -323,7 +327,9 @@ impl World {
         if metadata["name"].as_str().unwrap_or_default().is_empty() {
             metadata["name"] = format!("{}{:04}", metadata["generateName"].as_str().unwrap(), self.serial).into();
         }
-        metadata["uid"] = format!("uid-{}", self.serial).into();
+        if metadata["uid"].is_null() {
+            metadata["uid"] = format!("uid-{}", self.serial).into();
+        }
         metadata["creationTimestamp"] = self.now.to_string().into();
         metadata["generation"] = 1.into();
         if kind == Kind::Namespace {
@@ -380,6 +386,58 @@ impl World {
             }
         }
     }
+}
+
+/// A write without what its kind and key say already: owners by name, of an update what differs.
+fn brief(write: &Write, before: Option<&Value>) -> String {
+    let mut write = Write { on_success: None, on_failure: None, ..write.clone() };
+    match &mut write.verb {
+        Verb::Create(object) => {
+            for field in ["apiVersion", "kind"] {
+                object.as_object_mut().unwrap().remove(field);
+            }
+            let metadata = object["metadata"].as_object_mut().unwrap();
+            metadata.retain(|field, _| !matches!(field.as_str(), "name" | "namespace"));
+            if let Some(owners) = metadata.remove("ownerReferences") {
+                metadata.insert("owner".to_owned(), owners[0]["name"].clone());
+            }
+            prune(object);
+        }
+        Verb::Update(object) => *object = difference(before.unwrap_or(&Value::Null), object),
+        Verb::Patch(patch) => {
+            if let Some(metadata) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|field, _| !matches!(field.as_str(), "uid" | "resourceVersion"));
+            }
+        }
+        Verb::PatchStatus { status, .. } => {
+            let before = before.and_then(|object| object.get("status")).unwrap_or(&Value::Null);
+            let mut after = before.clone();
+            merge(&mut after, status);
+            *status = difference(before, &after);
+        }
+        _ => {}
+    }
+    write.to_string()
+}
+
+/// The merge patch from one object to another.
+fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else { return after.clone() };
+    let mut patch = serde_json::Map::new();
+    for (field, value) in new {
+        match old.get(field) {
+            Some(known) if known == value => {}
+            Some(known) => {
+                patch.insert(field.clone(), difference(known, value));
+            }
+            None => {
+                patch.insert(field.clone(), value.clone());
+            }
+        }
+    }
+    let gone = old.keys().filter(|field| !new.contains_key(*field));
+    patch.extend(gone.map(|field| (field.clone(), Value::Null)));
+    Value::Object(patch)
 }
 
 pub(crate) fn kind_of(object: &Value) -> Kind {
