@@ -2,6 +2,8 @@ use serde_json::json;
 
 use super::*;
 
+mod properties;
+
 const SERVICE: &str = "io.k8s.api.core.v1.Service";
 const POD: &str = "io.k8s.api.core.v1.Pod";
 

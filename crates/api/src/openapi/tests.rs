@@ -155,3 +155,13 @@ fn walk(value: &Value, visit: &mut impl FnMut(&str, &Value)) {
         _ => {}
     }
 }
+
+#[test]
+fn every_served_kind_is_in_the_schema() {
+    let all = OpenApi::new(crate::kinds::ALL, "v1.36.2");
+    for kind in crate::kinds::ALL {
+        let document = parse(all.document(&path_of(kind)).unwrap());
+        let definition = &document["components"]["schemas"][kind.definition];
+        assert_eq!(definition["x-kubernetes-group-version-kind"][0]["kind"], kind.kind, "{}", kind.definition);
+    }
+}

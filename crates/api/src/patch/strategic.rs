@@ -43,6 +43,15 @@ enum Directive {
     Delete,
 }
 
+/// The items of a patch for a list of objects, by what their directives say.
+struct Items<'a> {
+    /// With their identity.
+    merged: Vec<(String, &'a Map<String, Value>)>,
+    deleted: BTreeSet<String>,
+    /// The merged items are all that stays.
+    replace: bool,
+}
+
 impl Merge {
     fn object(
         &self,
@@ -105,25 +114,11 @@ impl Merge {
             Type::List(item) => item,
             other => other,
         };
-        let no_key =
-            |item: &Value| PatchError::NoMergeKey { path: path.to_owned(), item: item.clone(), key: key.to_owned() };
-        let mut plain = Vec::new();
-        let mut deleted = BTreeSet::new();
-        let mut replace = false;
-        for item in patch {
-            let map = item.as_object().ok_or_else(|| no_key(item))?;
-            match directive(map, path)? {
-                Directive::Replace => replace = true,
-                Directive::Delete => {
-                    deleted.insert(identity(item, Some(key)).ok_or_else(|| no_key(item))?);
-                }
-                Directive::Merge => plain.push(item),
-            }
+        let items = Items::of(patch, key, path)?;
+        if items.replace {
+            return Ok(items.merged.into_iter().filter_map(|(_, item)| Some(Value::Object(cleaned(item)?))).collect());
         }
-        if replace {
-            return Ok(plain.into_iter().filter_map(clean).collect());
-        }
-        let is_deleted = |item: &Value| identity(item, Some(key)).is_some_and(|identity| deleted.contains(&identity));
+        let is_deleted = |item: &Value| identity(item, Some(key)).is_some_and(|id| items.deleted.contains(&id));
         let server: Vec<Value> = original.into_iter().filter(|item| !is_deleted(item)).collect();
         let mut merged = server.clone();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -132,21 +127,20 @@ impl Merge {
                 places.entry(identity).or_insert(place);
             }
         }
-        for item in &plain {
-            let identity = identity(item, Some(key)).ok_or_else(|| no_key(item))?;
-            match (places.get(&identity).copied(), item.as_object()) {
-                (Some(place), Some(patch)) => {
-                    let original = merged[place].as_object().cloned().unwrap_or_default();
+        for (identity, item) in &items.merged {
+            match places.get(identity) {
+                Some(place) => {
+                    let original = merged[*place].as_object().cloned().unwrap_or_default();
                     let path = format!("{path}[{place}]");
-                    merged[place] = Value::Object(self.object(original, patch, item_type, &path)?);
+                    merged[*place] = Value::Object(self.object(original, item, item_type, &path)?);
                 }
-                _ => {
-                    places.insert(identity, merged.len());
-                    merged.extend(clean(item));
+                None => {
+                    places.insert(identity.clone(), merged.len());
+                    merged.extend(cleaned(item).map(Value::Object));
                 }
             }
         }
-        let order: Vec<Value> = plain.into_iter().cloned().collect();
+        let order: Vec<Value> = items.merged.into_iter().map(|(_, item)| Value::Object(item.clone())).collect();
         Ok(arrange(merged, &order, &server, Some(key)))
     }
 
@@ -191,6 +185,25 @@ impl Merge {
             Type::Map(item) => Facts { ty: item, ..unknown },
             _ => unknown,
         }
+    }
+}
+
+impl<'a> Items<'a> {
+    fn of(patch: &'a [Value], key: &str, path: &str) -> Result<Self, PatchError> {
+        let mut items = Self { merged: Vec::new(), deleted: BTreeSet::new(), replace: false };
+        for item in patch {
+            let no_key = || {
+                let (path, item, key) = (path.to_owned(), item.clone(), key.to_owned());
+                PatchError::NoMergeKey { path, item, key }
+            };
+            let map = item.as_object().ok_or_else(no_key)?;
+            match directive(map, path)? {
+                Directive::Replace => items.replace = true,
+                Directive::Delete => drop(items.deleted.insert(identity(item, Some(key)).ok_or_else(no_key)?)),
+                Directive::Merge => items.merged.push((identity(item, Some(key)).ok_or_else(no_key)?, map)),
+            }
+        }
+        Ok(items)
     }
 }
 
@@ -257,12 +270,16 @@ fn is_directive(key: &str) -> bool {
 /// What a part of the patch is where the object has nothing: without nulls and directives; nothing, if it is one itself.
 fn clean(value: &Value) -> Option<Value> {
     match value {
-        Value::Object(map) => match map.get(DIRECTIVE).and_then(Value::as_str) {
-            None | Some("merge") => Some(Value::Object(without_directives(map))),
-            Some(_) => None,
-        },
+        Value::Object(map) => cleaned(map).map(Value::Object),
         Value::Array(list) => Some(Value::Array(list.iter().filter_map(clean).collect())),
         other => Some(other.clone()),
+    }
+}
+
+fn cleaned(map: &Map<String, Value>) -> Option<Map<String, Value>> {
+    match map.get(DIRECTIVE).and_then(Value::as_str) {
+        None | Some("merge") => Some(without_directives(map)),
+        Some(_) => None,
     }
 }
 

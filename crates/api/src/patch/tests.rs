@@ -350,6 +350,8 @@ fn object() -> impl Strategy<Value = Map<String, Value>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_merge_patch_of_the_difference_makes_the_other(old in object(), new in object()) {
         let patch = Value::Object(diff(&old, &new));

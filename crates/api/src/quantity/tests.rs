@@ -104,6 +104,8 @@ fn amounts_compare_whatever_the_format() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn printing_keeps_amount_and_form(
         text in r"[+-]?[0-9]{1,25}(\.[0-9]{0,25})?(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e-?[0-9]{1,2})?",

@@ -141,6 +141,8 @@ fn field_selectors() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_text_is_parsed_or_refused(text in r"[a-z!=(), ><\\-]{0,24}") {
         if let Ok(selector) = Selector::parse(&text) {
