@@ -95,8 +95,8 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        workload::warnings(new)
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        workload::warnings(new, old)
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -80,8 +80,8 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::NODE, new, "")
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::NODE, new, old, "")
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

@@ -106,8 +106,8 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::POD_SPEC, at(new, "/spec"), "spec")
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::POD_SPEC, at(new, "/spec"), old.map(|old| at(old, "/spec")), "spec")
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

@@ -81,8 +81,8 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        workload::warnings(new)
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        workload::warnings(new, old)
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

@@ -94,8 +94,8 @@ impl Strategy for Rules {
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        let mut warnings = unhonoured::warnings(unhonoured::SERVICE, new, "");
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        let mut warnings = unhonoured::warnings(unhonoured::SERVICE, new, old, "");
         warnings.extend(validate::warnings(new));
         warnings
     }

@@ -47,8 +47,8 @@ impl Strategy for Rules {
         meta::validate_meta_update(new, old)
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::SERVICE_ACCOUNT, new, "")
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        unhonoured::warnings(unhonoured::SERVICE_ACCOUNT, new, old, "")
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -180,3 +180,65 @@ proptest! {
         }
     }
 }
+
+/// A whole manifest as `kubectl` sends it, from text to what is stored.
+#[test]
+fn decoded_manifests_are_valid() {
+    for (definition, manifest) in [
+        (
+            "io.k8s.api.core.v1.Pod",
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "default", "creationTimestamp": null},
+                "spec": {"containers": [{"name": "a", "image": "a:1", "resources": {},
+                    "ports": [{"containerPort": 80, "hostPort": 0, "protocol": "TCP"}]}]}, "status": {}}),
+        ),
+        (
+            "io.k8s.api.core.v1.Service",
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "default"},
+                "spec": {"externalIPs": [], "ports": [{"port": 80, "targetPort": "http", "nodePort": 0}], "selector": {}},
+                "status": {"loadBalancer": {}}}),
+        ),
+        (
+            "io.k8s.api.apps.v1.Deployment",
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "default"},
+                "spec": {"selector": {"matchLabels": {"app": "a"}}, "strategy": {}, "template": {
+                    "metadata": {"creationTimestamp": null, "labels": {"app": "a"}},
+                    "spec": {"containers": [{"name": "a", "image": "a:1"}]}}}, "status": {}}),
+        ),
+        (
+            "io.k8s.api.apps.v1.ReplicaSet",
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "a", "namespace": "default"},
+                "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "a"}}, "template": {
+                    "metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}}}),
+        ),
+        (
+            "io.k8s.api.core.v1.Namespace",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}, "spec": {}, "status": {}}),
+        ),
+        (
+            "io.k8s.api.core.v1.Node",
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}, "spec": {"podCIDR": "10.244.1.0/24"},
+                "status": {"capacity": {"cpu": "2"}}}),
+        ),
+        (
+            "io.k8s.api.core.v1.Endpoints",
+            json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "a", "namespace": "default"},
+                "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]}),
+        ),
+        (
+            "io.k8s.api.discovery.v1.EndpointSlice",
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "a", "namespace": "default"},
+                "addressType": "IPv4", "ports": [{"name": "", "port": 80}], "endpoints": [{"addresses": ["10.0.0.1"]}]}),
+        ),
+    ] {
+        let kind = ALL.iter().find(|kind| kind.definition == definition).unwrap();
+        let decoded = crate::decode::prune(manifest, definition).unwrap();
+        assert_eq!(decoded.strict_error(), None);
+        let mut object = decoded.value;
+        kind.strategy.default(&mut object);
+        kind.strategy.prepare_create(&mut object);
+        assert_eq!(kind.strategy.validate_create(&object), [], "{object}");
+        assert_eq!(kind.strategy.warnings(&object, None), [] as [&str; 0]);
+        let stored = crate::decode::prune(object.clone(), definition).unwrap();
+        assert_eq!(stored.value, object, "what is stored is canonical");
+    }
+}

@@ -76,11 +76,15 @@ pub(crate) fn refusals(table: &[Unhonoured], object: &Value, root: &str) -> Vec<
         .collect()
 }
 
-/// A warning for each field of `object` that the table warns about.
-pub(crate) fn warnings(table: &[Unhonoured], object: &Value, root: &str) -> Warnings {
-    found(table, object, root, Verdict::Warn)
-        .map(|(field, _, rule)| format!("{field}: not acted on by this version of Stead: {}", rule.reason))
-        .collect()
+/// A warning for each field of `new` that the table warns about and that `old` did not have.
+pub(crate) fn warnings(table: &[Unhonoured], new: &Value, old: Option<&Value>, root: &str) -> Warnings {
+    let all = |object| {
+        found(table, object, root, Verdict::Warn)
+            .map(|(field, _, rule)| format!("{field}: not acted on by this version of Stead: {}", rule.reason))
+            .collect::<Warnings>()
+    };
+    let known = old.map(all).unwrap_or_default();
+    all(new).into_iter().filter(|warning| !known.contains(warning)).collect()
 }
 
 fn found<'a>(

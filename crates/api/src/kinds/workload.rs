@@ -43,8 +43,9 @@ fn refusals(template: &Value) -> Vec<FieldError> {
 }
 
 /// Warnings about what nothing acts on in the pods to be.
-pub(crate) fn warnings(object: &Value) -> Warnings {
-    unhonoured::warnings(unhonoured::POD_SPEC, at(object, "/spec/template/spec"), "spec.template.spec")
+pub(crate) fn warnings(new: &Value, old: Option<&Value>) -> Warnings {
+    let spec = "/spec/template/spec";
+    unhonoured::warnings(unhonoured::POD_SPEC, at(new, spec), old.map(|old| at(old, spec)), "spec.template.spec")
 }
 
 /// The selector decides whose pods these are: it never changes.

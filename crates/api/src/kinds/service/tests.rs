@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::RESOURCE;
 
 mod allocation;
+mod combinations;
 mod families;
 mod validate;
 

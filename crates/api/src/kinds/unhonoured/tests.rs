@@ -7,7 +7,7 @@ fn refused(table: &[Unhonoured], object: Value) -> Vec<String> {
 }
 
 fn warned(table: &[Unhonoured], object: Value) -> Vec<String> {
-    warnings(table, &object, "")
+    warnings(table, &object, None, "")
 }
 
 #[test]
@@ -43,6 +43,17 @@ fn what_does_no_harm_is_stored_with_a_warning() {
     );
     let annotations = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}}});
     assert!(warned(SERVICE, annotations)[0].starts_with("metadata.annotations[service.kubernetes.io/topology-mode]: "));
+}
+
+#[test]
+fn nobody_is_warned_twice() {
+    let old = json!({"priority": 1});
+    let new = json!({"priority": 1, "subdomain": "web"});
+    assert_eq!(
+        warnings(POD_SPEC, &new, Some(&old), "spec"),
+        ["spec.subdomain: not acted on by this version of Stead: there is no DNS server yet"]
+    );
+    assert_eq!(warnings(POD_SPEC, &new, Some(&new), "spec"), [] as [&str; 0]);
 }
 
 #[test]
