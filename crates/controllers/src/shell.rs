@@ -6,8 +6,14 @@
 
 mod carry;
 mod desk;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, convert::Infallible, time::Instant};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
 use futures::{FutureExt, StreamExt, stream::SelectAll};
 use jiff::Timestamp;
@@ -41,7 +47,7 @@ const BATCH: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The cluster's CA certificates in PEM, for the ConfigMap `kube-root-ca.crt` of every namespace. Empty: none is made.
-    pub ca: String,
+    pub root_ca: String,
 }
 
 type Changes = SelectAll<futures::stream::BoxStream<'static, KindChange>>;
@@ -52,7 +58,7 @@ pub async fn run(client: Client, config: Config) -> Infallible {
     let sources = Source::ALL.map(|source| (source, Recorder::new(client.clone(), source.component(), "")));
     let mut shell = Shell {
         carrier: Carrier::new(client, BTreeMap::from(sources)),
-        known: Known { ca: config.ca, since: Timestamp::now() },
+        known: Known { ca: config.root_ca, since: Timestamp::now() },
         snapshot: Snapshot::default(),
         desk: Desk::default(),
         tasks: JoinSet::new(),
@@ -135,7 +141,7 @@ impl Shell {
 
 /// A time of the wall clock as one of the steady clock.
 fn instant(at: Timestamp, now: Timestamp) -> Instant {
-    let wait = at.duration_since(now).try_into().unwrap_or_default();
+    let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
     Instant::now() + wait
 }
 

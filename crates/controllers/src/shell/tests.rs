@@ -1,0 +1,222 @@
+//! The shell against a real API server in this process, with a small agent that starts and ends pods.
+
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount},
+    discovery::v1::EndpointSlice,
+};
+use kube::Client;
+use serde_json::{Value, json};
+use stead_api::{item::FromItem, snapshot::Change};
+use stead_apiserver::{Config, Identity, Server, pki::Pki, tls};
+use stead_client::{
+    Query, collection, in_process, object, watch,
+    write::{self, DeleteOptions},
+};
+use stead_model::ObjectKey;
+use stead_store::Model;
+use tokio::{task::JoinSet, time::timeout};
+
+/// Longer than anything here takes on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+struct Cluster {
+    client: Client,
+    /// Controllers and agent; they end with the test.
+    _tasks: JoinSet<()>,
+}
+
+impl Cluster {
+    /// A server, the controllers, an agent, and two nodes that are ready.
+    async fn new() -> Self {
+        let pki = Pki::create().unwrap();
+        let config = Config {
+            advertise: "192.168.56.100:6443".parse().unwrap(),
+            service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+            node_ports: 30000..=32767,
+            pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+            cluster_domain: "cluster.local".into(),
+            agent_tls: tls::agent_client_config(&pki).unwrap(),
+        };
+        let server = Server::new(Arc::new(Model::new()), config).await.unwrap();
+        let client = |user: &str| in_process(server.as_identity(Identity::control_plane(user)));
+        let mut tasks = JoinSet::new();
+        let controllers = super::run(client("controllers"), super::Config { root_ca: "PEM".to_owned() });
+        tasks.spawn(async { match controllers.await {} });
+        tasks.spawn(run_agent(client("agent")));
+        let cluster = Self { client: client("admin"), _tasks: tasks };
+        for node in ["node1", "node2"] {
+            let node: Value = cluster.create::<Node>(json!({ "metadata": { "name": node } })).await;
+            let key = ObjectKey::cluster(node["metadata"]["name"].as_str().unwrap());
+            let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+            write::patch_status::<Value>(&cluster.client, &object::<Node>(&key), &ready).await.unwrap();
+        }
+        cluster
+    }
+
+    async fn create<K: k8s_openapi::Resource>(&self, mut body: Value) -> Value {
+        body["apiVersion"] = K::API_VERSION.into();
+        body["kind"] = K::KIND.into();
+        let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        write::create(&self.client, &collection::<K>(&namespace), &body).await.unwrap()
+    }
+
+    async fn list<K: k8s_openapi::Resource>(&self, namespace: &str) -> Vec<Value> {
+        let list: Value = write::get(&self.client, &collection::<K>(namespace)).await.unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    async fn patch<K: k8s_openapi::Resource>(&self, name: &str, patch: Value) {
+        let path = object::<K>(&ObjectKey::new("default", name));
+        write::patch_merge::<Value>(&self.client, &path, &patch).await.unwrap();
+    }
+
+    async fn delete<K: k8s_openapi::Resource>(&self, key: &ObjectKey) {
+        write::delete(&self.client, &object::<K>(key), &DeleteOptions::default()).await.unwrap();
+    }
+
+    async fn deploy(&self, namespace: &str, replicas: u32) {
+        self.create::<Deployment>(json!({
+            "metadata": { "namespace": namespace, "name": "web" },
+            "spec": {
+                "replicas": replicas,
+                "selector": { "matchLabels": { "app": "web" } },
+                "template": {
+                    "metadata": { "labels": { "app": "web" } },
+                    "spec": { "containers": [{ "name": "web", "image": "web:1" }] },
+                },
+            },
+        }))
+        .await;
+        self.create::<Service>(json!({
+            "metadata": { "namespace": namespace, "name": "web" },
+            "spec": { "selector": { "app": "web" }, "ports": [{ "port": 80, "targetPort": 8080 }] },
+        }))
+        .await;
+    }
+
+    /// Addresses of ready endpoints in slices.
+    async fn ready(&self, namespace: &str) -> BTreeSet<String> {
+        let slices = self.list::<EndpointSlice>(namespace).await;
+        let slices = slices.iter().filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == "web");
+        let endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        ready.map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn rollout_is_complete(&self) -> bool {
+        let path = object::<Deployment>(&ObjectKey::new("default", "web"));
+        let deployment: Value = write::get(&self.client, &path).await.unwrap();
+        let (wanted, status) = (&deployment["spec"]["replicas"], &deployment["status"]);
+        status["observedGeneration"] == deployment["metadata"]["generation"]
+            && ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|count| status[count] == *wanted)
+    }
+}
+
+/// Asks again and again, with little between, until it holds.
+async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let poll = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// Starts every pod that has a node, and ends every pod that is being deleted.
+async fn run_agent(client: Client) {
+    let mut changes = Box::pin(watch::<Pod>(client.clone(), Query::all(collection::<Pod>(""))));
+    let mut started = 0_u32;
+    while let Some(change) = changes.next().await {
+        let (Change::Apply(pod) | Change::InitApply(pod)) = change else { continue };
+        let path = object::<Pod>(&pod.key());
+        if pod.metadata.deletion_timestamp.is_some() {
+            let now = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+            let _ = write::delete(&client, &path, &now).await;
+        } else if crate::pods::node(&pod).is_some() && !crate::pods::is_ready(&pod) {
+            started += 1;
+            let ip = format!("10.244.1.{started}");
+            let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            let status = json!({ "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }], "conditions": [ready] });
+            let _ = write::patch_status::<Value>(&client, &path, &status).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_lives_from_first_pod_to_last() {
+    let cluster = &Cluster::new().await;
+    cluster.deploy("default", 2).await;
+    eventually("two endpoints", || async { cluster.ready("default").await.len() == 2 }).await;
+    eventually("the rollout", || cluster.rollout_is_complete()).await;
+    let pods = cluster.list::<Pod>("default").await;
+    let nodes: BTreeSet<_> = pods.iter().map(|pod| pod["spec"]["nodeName"].to_string()).collect();
+    assert_eq!((pods.len(), nodes.len()), (2, 2));
+    let endpoints: Value =
+        write::get(&cluster.client, &object::<Endpoints>(&ObjectKey::new("default", "web"))).await.unwrap();
+    assert_eq!(endpoints["subsets"][0]["ports"][0]["port"], 8080);
+
+    cluster.patch::<Deployment>("web", json!({ "spec": { "replicas": 5 } })).await;
+    eventually("five endpoints", || async { cluster.ready("default").await.len() == 5 }).await;
+    // Nothing was done twice on a snapshot that lagged.
+    let set = &cluster.list::<ReplicaSet>("default").await[0]["metadata"]["name"];
+    let created = || async {
+        let events = cluster.list::<Event>("default").await;
+        let of_set = |event: &&Value| event["reason"] == "SuccessfulCreate" && event["involvedObject"]["name"] == *set;
+        events.iter().filter(of_set).count()
+    };
+    eventually("events", || async { created().await >= 5 }).await;
+    assert_eq!(created().await, 5);
+
+    let image = json!([{ "name": "web", "image": "web:2" }]);
+    cluster.patch::<Deployment>("web", json!({ "spec": { "template": { "spec": { "containers": image } } } })).await;
+    eventually("the second rollout", || cluster.rollout_is_complete()).await;
+    eventually("old pods to end", || async { cluster.list::<Pod>("default").await.len() == 5 }).await;
+    let pods = cluster.list::<Pod>("default").await;
+    assert!(pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "web:2"));
+
+    let victim = ObjectKey::new("default", pods[0]["metadata"]["name"].as_str().unwrap());
+    let address = pods[0]["status"]["podIP"].as_str().unwrap().to_owned();
+    cluster.delete::<Pod>(&victim).await;
+    eventually("a replacement", || async {
+        let ready = cluster.ready("default").await;
+        ready.len() == 5 && !ready.contains(&address)
+    })
+    .await;
+
+    cluster.delete::<Deployment>(&ObjectKey::new("default", "web")).await;
+    cluster.delete::<Service>(&ObjectKey::new("default", "web")).await;
+    eventually("all to be collected", || async {
+        cluster.list::<Pod>("default").await.is_empty()
+            && cluster.list::<ReplicaSet>("default").await.is_empty()
+            && cluster.ready("default").await.is_empty()
+            && cluster
+                .list::<EndpointSlice>("default")
+                .await
+                .iter()
+                .all(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] != "web")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_comes_with_its_furniture_and_goes_with_all_it_holds() {
+    let cluster = &Cluster::new().await;
+    cluster.create::<Namespace>(json!({ "metadata": { "name": "shop" } })).await;
+    eventually("furniture", || async {
+        !cluster.list::<ServiceAccount>("shop").await.is_empty() && !cluster.list::<ConfigMap>("shop").await.is_empty()
+    })
+    .await;
+    cluster.deploy("shop", 3).await;
+    eventually("three endpoints", || async { cluster.ready("shop").await.len() == 3 }).await;
+    cluster.delete::<Namespace>(&ObjectKey::cluster("shop")).await;
+    eventually("the end", || async {
+        let namespaces = cluster.list::<Namespace>("").await;
+        namespaces.iter().all(|namespace| namespace["metadata"]["name"] != "shop")
+    })
+    .await;
+    assert!(cluster.list::<Pod>("shop").await.is_empty() && cluster.list::<Event>("shop").await.is_empty());
+}
