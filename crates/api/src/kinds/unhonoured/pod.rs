@@ -9,7 +9,7 @@ const FIELD_REFERENCES: &[&str] =
 const PRIVILEGES: &str = "containers run as their image says, with the runtime's default privileges";
 const SAME_NETWORK: &str = "a pod has a network namespace of its own";
 const SPREAD: &str = "pods are spread over the nodes that match nodeSelector";
-const NO_VOLUMES: &str = "there are no volumes yet";
+const NO_VOLUMES: &str = "a container has the files of its image and its own";
 const NO_DNS: &str = "there is no DNS server yet";
 
 pub(crate) const POD_SPEC: &[Unhonoured] = &[

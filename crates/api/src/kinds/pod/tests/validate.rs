@@ -159,7 +159,9 @@ fn the_spec_is_checked() {
     );
     check(
         |pod| pod["spec"]["volumes"] = json!([{"name": "a"}]),
-        &["spec.volumes: Forbidden: volumes are not served by this version of Stead: there are no volumes yet"],
+        &[
+            "spec.volumes: Forbidden: volumes are not served by this version of Stead: a container has the files of its image and its own",
+        ],
     );
     check(
         |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0}),
