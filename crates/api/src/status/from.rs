@@ -25,12 +25,17 @@ impl ApiError {
         ))
     }
 
-    /// The body is of another kind or version.
+    /// The body is of another kind or version than the path.
     pub fn wrong_kind(resource: &Resource, api_version: &str, kind: &str) -> Self {
-        let wanted = format!("{}, Kind={}", group_version(&resource.api_version()), resource.kind);
-        let found = format!("{}, Kind={kind}", group_version(api_version));
+        let wanted = resource.api_version();
+        if api_version != wanted {
+            return Self::bad_request(format_args!(
+                "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+            ));
+        }
+        let Resource { version, kind: expected, .. } = resource;
         Self::bad_request(format_args!(
-            "the API version in the data ({found}) does not match the expected API version ({wanted})"
+            "{kind} in version {version:?} cannot be handled as a {expected}: the path is of kind {expected}"
         ))
     }
 
@@ -63,11 +68,6 @@ impl From<PatchError> for ApiError {
             }
         }
     }
-}
-
-/// `/v1` for `v1`.
-fn group_version(api_version: &str) -> String {
-    if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") }
 }
 
 fn summarize(body: &[u8]) -> String {

@@ -76,7 +76,13 @@ fn messages_are_upstreams() {
             E::wrong_kind(s, "v1", "Pod"),
             400,
             "BadRequest",
-            "the API version in the data (/v1, Kind=Pod) does not match the expected API version (/v1, Kind=Service)",
+            "Pod in version \"v1\" cannot be handled as a Service: the path is of kind Service",
+        ),
+        (
+            E::wrong_kind(s, "apps/v1", "Deployment"),
+            400,
+            "BadRequest",
+            "the API version in the data (apps/v1) does not match the expected API version (v1)",
         ),
     ] {
         check(&error, code, reason, message);
