@@ -102,7 +102,8 @@ fn departed(old: Option<&stead_plan::ServicePlan>, new: Option<&stead_plan::Serv
         let mut all = Departed::default();
         for port in service.into_iter().flat_map(|service| &service.ports) {
             all.frontends.extend(port.frontends.iter().map(|rule| rule.frontend));
-            all.backends.extend(port.backends.iter().map(|backend| (port.protocol, backend.address)));
+            let addresses = port.backends.iter().map(|backend| &backend.address).chain(&port.draining);
+            all.backends.extend(addresses.map(|address| (port.protocol, *address)));
         }
         all
     };
@@ -124,6 +125,7 @@ mod tests {
             protocol: Protocol::Tcp,
             frontends: Vec::new(),
             backends: backends.collect(),
+            draining: Vec::new(),
             affinity: None,
         };
         let key = ObjectKey::new("default", "web");

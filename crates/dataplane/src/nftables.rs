@@ -323,8 +323,8 @@ fn index(mirror: &Mirror, cleaning: &Cleaning) -> flows::Index {
 
 fn stale(conntrack: &mut Conntrack, index: &flows::Index) -> Result<Vec<conntrack::Entry>, conntrack::Error> {
     let mut stale = Vec::new();
-    for family in Family::ALL.into_iter().filter(|family| index.concerns(*family)) {
-        conntrack.read(conntrack::Filter { family }, |entry| stale.extend(index.is_stale(&entry).then_some(entry)))?;
+    for filter in index.filters() {
+        conntrack.read(filter, |entry| stale.extend(index.is_stale(&entry).then_some(entry)))?;
     }
     Ok(stale)
 }

@@ -28,7 +28,8 @@ pub trait DataPlane: Send {
     /// Looks whether somebody else changed what this plane put into the kernel, and puts it right. Cheap where nobody did.
     fn verify(&mut self) -> Result<Verified, Error>;
 
-    /// Removes everything that the plane put into the kernel, also what an earlier process left. Connections that stand go on.
+    /// Removes everything that the plane put into the kernel, also what an earlier process left. Connections through Services
+    /// lose their translation with it unless somebody else on the node translates too; direct ones go on.
     fn remove(&mut self) -> Result<(), Error>;
 }
 
@@ -57,6 +58,7 @@ pub struct Applied {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Departed {
     pub frontends: BTreeSet<Frontend>,
+    /// Addresses that no connection may go to any more; one that is draining has not left.
     pub backends: BTreeSet<(Protocol, SocketAddr)>,
 }
 

@@ -113,7 +113,7 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
     ];
     missing.extend(trials.into_iter().filter_map(|(feature, changes)| (!try_all(changes)).then_some(feature)));
     let entries = stead_sys::conntrack::Conntrack::open_in(namespace);
-    let filter = stead_sys::conntrack::Filter { family: Family::V4 };
+    let filter = stead_sys::conntrack::Filter::Family(Family::V4);
     if entries.and_then(|mut entries| entries.read(filter, |_| {})).is_err() {
         missing.push(Missing::ConntrackNetlink);
     }

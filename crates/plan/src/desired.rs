@@ -10,7 +10,7 @@ use std::{
 use stead_api::service_snapshot::{
     EndpointView, ServicePortView, ServiceSnapshot, ServiceType, ServiceView, SliceView, TrafficPolicy,
 };
-use stead_model::{Family, Frontend, ObjectKey};
+use stead_model::{Family, Frontend, ObjectKey, Protocol};
 
 use crate::{
     problem::{Cause, Problem, Unhonoured},
@@ -40,11 +40,14 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
         for family in Family::ALL {
             let frontends = draft.frontends(port, family, &access);
             if !frontends.is_empty() {
+                let backends = draft.backends(&slices, port, family);
+                let draining = draft.draining(&slices, port, family, &backends);
                 ports.push(ServicePortPlan {
                     name: port.name.clone(),
                     protocol: port.protocol,
                     frontends,
-                    backends: draft.backends(&slices, port, family),
+                    backends,
+                    draining,
                     affinity: service.affinity,
                 });
             }
@@ -160,6 +163,22 @@ impl Draft<'_> {
             backends.truncate(MAX_BACKENDS);
         }
         backends
+    }
+
+    /// Endpoints besides `backends` whose connections go on. A pod that is there, though not ready, may still finish what it began; a
+    /// flow of datagrams has no end of its own, so it stays only where the pod says that it still serves.
+    fn draining(
+        &self,
+        slices: &[&SliceView],
+        port: &ServicePortView,
+        family: Family,
+        backends: &[Backend],
+    ) -> Vec<SocketAddr> {
+        let goes_on = |endpoint: &EndpointView| port.protocol != Protocol::Udp || endpoint.is_serving();
+        let mut endpoints = collect(slices, port, family, &self.context.node, goes_on);
+        endpoints.retain(|endpoint| backends.binary_search_by_key(&endpoint.address, |own| own.address).is_err());
+        endpoints.truncate(MAX_BACKENDS);
+        endpoints.into_iter().map(|endpoint| endpoint.address).collect()
     }
 }
 

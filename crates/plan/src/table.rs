@@ -50,6 +50,9 @@ pub struct ServicePortPlan {
     pub frontends: Vec<FrontendRule>,
     /// In ascending order, without duplicates, at most [`MAX_BACKENDS`]. Empty: connections are refused.
     pub backends: Vec<Backend>,
+    /// Endpoints that get nothing new but keep the connections they have: they are about to end, or not ready for a while. In ascending
+    /// order, without duplicates, none of them in `backends`. A connection to an address in neither is to be forgotten.
+    pub draining: Vec<SocketAddr>,
     /// `Some`: a client address stays with its backend for this long after its last new connection (1 s – 1 day).
     pub affinity: Option<Duration>,
 }

@@ -51,14 +51,61 @@ pub struct Entry {
     pub reply: Tuple,
     pub zone: u16,
     pub status: Status,
+    /// A TCP connection that is over: the entry only waits for late packets, and a new connection replaces it.
+    pub is_over: bool,
     /// The kernel's number of the entry; a later entry with the same tuples has another.
     pub id: Option<u32>,
 }
 
-/// Which entries a dump shows; what the kernel cannot tell apart is sorted out here.
-#[derive(Clone, Copy, Debug)]
-pub struct Filter {
-    pub family: Family,
+/// Which entries a dump shows. The kernel walks all of its table for each dump; what it need not show costs it little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// All of a family.
+    Family(Family),
+    /// Those whose first packet was sent to this.
+    To { protocol: Protocol, destination: SocketAddr },
+}
+
+impl Filter {
+    fn family(self) -> Family {
+        match self {
+            Self::Family(family) => family,
+            Self::To { destination, .. } => Family::of(destination.ip()),
+        }
+    }
+
+    fn admits(self, entry: &Entry) -> bool {
+        match self {
+            Self::Family(family) => Family::of(entry.original.destination.ip()) == family,
+            Self::To { protocol, destination } => {
+                (entry.protocol, entry.original.destination) == (protocol, destination)
+            }
+        }
+    }
+
+    /// Kernels before 5.8 pass over it and show the whole family.
+    fn write(self, writer: &mut Writer) {
+        /// `CTA_FILTER_F_CTA_*`
+        const ADDRESS: u32 = 1 << 1;
+        const PROTOCOL: u32 = 1 << 3;
+        const PORT: u32 = 1 << 5;
+        let Self::To { protocol, destination } = self else { return };
+        // Linux (6.18 and before) shows for an IPv6 address just those entries that do not have it: there the port has to do.
+        let flags = if destination.is_ipv4() { ADDRESS | PROTOCOL | PORT } else { PROTOCOL | PORT };
+        writer.nest(TUPLE_ORIGINAL, |writer| {
+            if let IpAddr::V4(address) = destination.ip() {
+                writer.nest(1, |writer| writer.attribute(2, &address.octets()));
+            }
+            writer.nest(2, |writer| {
+                writer.attribute(1, &[protocol.number()]);
+                writer.attribute(3, &destination.port().to_be_bytes());
+            });
+        });
+        writer.nest(FILTER, |writer| {
+            writer.attribute(1, &flags.to_ne_bytes());
+            writer.attribute(2, &0u32.to_ne_bytes());
+        });
+    }
 }
 
 /// The connections of one network namespace.
@@ -76,6 +123,8 @@ const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const FILTER: u16 = 25;
+const PROTOCOL_STATE: u16 = 4;
 
 impl Conntrack {
     /// The connections of the calling thread's namespace.
@@ -92,13 +141,12 @@ impl Conntrack {
         let sequence = self.socket.sequences(1);
         let mut writer = Writer::new();
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-        let family = protocol_family(filter.family);
-        writer.message(Header { kind: GET, flags, sequence, family, resource: 0 }, |_| {});
+        let family = protocol_family(filter.family());
+        writer.message(Header { kind: GET, flags, sequence, family, resource: 0 }, |writer| filter.write(writer));
         self.socket
             .request(sequence, writer.bytes(), |message| {
-                if message.family == family {
-                    parse(message.attributes()).into_iter().for_each(&mut each);
-                }
+                let entry = parse(message.attributes()).filter(|entry| filter.admits(entry));
+                entry.into_iter().for_each(&mut each);
                 Ok(())
             })
             .map_err(Error::Read)
@@ -178,8 +226,17 @@ fn parse(attributes: Attributes<'_>) -> Option<Entry> {
         reply,
         zone: attributes.find(ZONE).and_then(short).unwrap_or(0),
         status: Status(attributes.find(STATUS).and_then(Attribute::number).unwrap_or(0)),
+        is_over: is_over(attributes),
         id: attributes.find(ID).and_then(Attribute::number),
     })
+}
+
+fn is_over(attributes: Attributes<'_>) -> bool {
+    /// `TCP_CONNTRACK_TIME_WAIT`; `CLOSE` follows.
+    const TIME_WAIT: u8 = 7;
+    let tcp = attributes.find(PROTOCOL_STATE).and_then(|state| state.nested().find(1));
+    let state = tcp.and_then(|tcp| tcp.nested().find(1)).and_then(|state| state.value.first().copied());
+    state.is_some_and(|state| (TIME_WAIT..=TIME_WAIT + 1).contains(&state))
 }
 
 fn parse_tuple(attributes: Attributes<'_>) -> Option<(Protocol, Tuple)> {

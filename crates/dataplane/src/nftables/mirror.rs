@@ -29,6 +29,8 @@ pub(crate) struct PortState {
     frontends: Box<[FrontendRule]>,
     /// Endpoint by slot; slots beyond the last begin again at the first.
     endpoints: Box<[(EndpointId, Backend)]>,
+    /// Not in the kernel's maps, but connections there go on.
+    draining: Box<[SocketAddr]>,
 }
 
 /// A list and its endpoints that stand already, so that they are kept.
@@ -310,7 +312,17 @@ impl Mirror {
             (slots, None) => Kind::Spread { slots },
             (slots, Some(timeout)) => Kind::Sticky { class: self.class(timeout), slots },
         };
-        PortState { name: port.name.clone(), protocol: port.protocol, family, list, kind, frontends, endpoints }
+        let draining = port.draining.iter().copied().collect();
+        PortState {
+            name: port.name.clone(),
+            protocol: port.protocol,
+            family,
+            list,
+            kind,
+            frontends,
+            endpoints,
+            draining,
+        }
     }
 
     /// The class of a timeout, a new one if need be.
@@ -369,11 +381,11 @@ impl Mirror {
         entries
     }
 
-    /// Calls `each` with every frontend of a Service and the addresses it leads to.
+    /// Calls `each` with every frontend of a Service and the addresses that its connections may go to.
     pub(crate) fn each_frontend(&self, key: &ObjectKey, mut each: impl FnMut(Frontend, Vec<SocketAddr>)) {
         for port in self.services.get(key).into_iter().flatten() {
             for rule in &port.frontends {
-                each(rule.frontend, port.endpoints.iter().map(|(_, backend)| backend.address).collect());
+                each(rule.frontend, port.addresses().collect());
             }
         }
     }
@@ -386,6 +398,11 @@ enum Count {
 }
 
 impl PortState {
+    /// Where connections may go, new ones or old.
+    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.endpoints.iter().map(|(_, backend)| backend.address).chain(self.draining.iter().copied())
+    }
+
     fn entries(&self, entries: &mut Vec<Entry>) {
         entries.push(Entry::List(self.list, self.kind));
         for rule in &self.frontends {
@@ -476,8 +493,7 @@ impl Update {
             let mut all = Departed::default();
             for port in ports {
                 all.frontends.extend(port.frontends.iter().map(|rule| rule.frontend));
-                let addresses = port.endpoints.iter().map(|(_, backend)| (port.protocol, backend.address));
-                all.backends.extend(addresses);
+                all.backends.extend(port.addresses().map(|address| (port.protocol, address)));
             }
             all
         };

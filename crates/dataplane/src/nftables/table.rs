@@ -33,10 +33,12 @@ pub(crate) struct TableState {
 /// A skeleton as far as it can be read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
-    /// Hook and priority of a base chain, and the digest that each rule carries.
-    pub(crate) chains: BTreeMap<String, (Option<(u32, i32)>, Vec<Option<u64>>)>,
+    pub(crate) chains: BTreeMap<String, ChainOutline>,
     pub(crate) verdicts: BTreeMap<u32, Option<String>>,
 }
+
+/// Hook and priority of a base chain, and the digest that each rule carries.
+pub(crate) type ChainOutline = (Option<(u32, i32)>, Vec<Option<u64>>);
 
 impl Outline {
     fn of(skeleton: &Skeleton) -> Self {

@@ -37,7 +37,7 @@ fn service(number: usize, backends: impl Iterator<Item = usize>) -> ServicePlan 
     let frontend =
         |address, port, kind| FrontendRule { frontend: Frontend { address, protocol: Protocol::Tcp, port }, kind };
     let mut frontends = vec![frontend(address("10.96", "fd56:96:", number), 80, FrontendKind::ClusterIp)];
-    if number % 3 == 0 && !v6 {
+    if number.is_multiple_of(3) && !v6 {
         let node = "192.168.56.101".parse().unwrap();
         frontends.push(frontend(node, 30_000 + (number % 2000) as u16, FrontendKind::NodePort));
     }
@@ -48,7 +48,14 @@ fn service(number: usize, backends: impl Iterator<Item = usize>) -> ServicePlan 
     let affinity = (number % 7 == 6).then(|| std::time::Duration::from_secs(10_800));
     let backends = backends.collect();
     ServicePlan {
-        ports: vec![ServicePortPlan { name: "".into(), protocol: Protocol::Tcp, frontends, backends, affinity }],
+        ports: vec![ServicePortPlan {
+            name: "".into(),
+            protocol: Protocol::Tcp,
+            frontends,
+            backends,
+            draining: Vec::new(),
+            affinity,
+        }],
     }
 }
 

@@ -132,6 +132,21 @@ fn endpoints_that_terminate_serve_only_while_none_is_ready() {
 }
 
 #[test]
+fn endpoints_that_get_nothing_new_keep_their_connections() {
+    let spec = json!({"clusterIPs": ["10.96.0.1"], "ports": [
+        {"port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"},
+    ]});
+    let endpoint = |address: &str, ready: bool, serving: bool| json!({"addresses": [address], "conditions": {"ready": ready, "serving": serving, "terminating": serving != ready}});
+    let endpoints = [("10.244.1.4", false, false), ("10.244.1.3", false, true), ("10.244.1.2", true, true)];
+    let endpoints = endpoints.map(|(address, ready, serving)| endpoint(address, ready, serving));
+    let ports = json!([{"port": 8080}, {"name": "dns", "port": 5353, "protocol": "UDP"}]);
+    let slices = [slice("s", "web", "IPv4", ports, json!(endpoints))];
+    let (plan, _) = plan_service(&snapshot(&[service("web", spec)], &slices), &context(), &key("web"));
+    let draining = plan.ports.iter().map(|port| port.draining.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert!(draining.eq([vec!["10.244.1.3:8080", "10.244.1.4:8080"], vec!["10.244.1.3:5353"]]), "{plan:?}");
+}
+
+#[test]
 fn an_endpoint_in_two_slices_counts_once_and_is_local_if_either_says_so() {
     let web = json!({"clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]});
     let of = |name, endpoint: Value| slice(name, "web", "IPv4", json!([{"port": 8080}]), json!([endpoint]));

@@ -1,0 +1,151 @@
+//! A lab with one node under test, and words to say what its plan is.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use stead_dataplane::{Applied, DataPlane, Scope};
+use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_plan::{Backend, FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan, Settings};
+use stead_sys::{link::Route, namespace::Namespace};
+use stead_testbed::{Host, Lab, Layout, POD_RANGES, SERVICE_RANGES, Server};
+
+pub(crate) const POD_PORT: u16 = 8080;
+
+/// Makes the plane under test for a namespace.
+pub(crate) type Open = fn(&Namespace) -> Box<dyn DataPlane>;
+
+/// Node 1 is under test; pods are named `pod-NODE-POD`.
+pub(crate) struct Bench {
+    pub(crate) lab: Lab,
+    pub(crate) family: Family,
+    pub(crate) plan: Plan,
+    pub(crate) plane: Box<dyn DataPlane>,
+    open: Open,
+    _servers: Vec<Server>,
+}
+
+impl Bench {
+    /// Two nodes with two pods each; every pod serves TCP and UDP.
+    pub(crate) fn new(open: Open, family: Family) -> Self {
+        let lab = Lab::build(Layout { nodes: 2, pods_per_node: 2 }).unwrap();
+        let serve = |pod: &Host| [Protocol::Tcp, Protocol::Udp].map(|protocol| pod.serve(protocol, POD_PORT).unwrap());
+        let servers = lab.pods().flat_map(serve).collect();
+        let settings = Settings {
+            service_ranges: SERVICE_RANGES.into(),
+            pod_ranges: POD_RANGES.into(),
+            node_addresses: vec![lab.node(1).address(family)],
+        };
+        let plane = open(lab.node(1).namespace());
+        let plan = Plan { settings, ..Plan::default() };
+        Self { lab, family, plan, plane, open, _servers: servers }
+    }
+
+    /// A virtual IP of this bench's family.
+    pub(crate) fn virtual_ip(&self, number: u8) -> IpAddr {
+        match self.family {
+            Family::V4 => [10, 96, 0, number].into(),
+            Family::V6 => [0xfd56, 0x96, 0, 0, 0, 0, 0, u16::from(number)].into(),
+        }
+    }
+
+    pub(crate) fn cluster_ip(&self, number: u8, port: u16) -> SocketAddr {
+        SocketAddr::new(self.virtual_ip(number), port)
+    }
+
+    pub(crate) fn node_port(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.lab.node(1).address(self.family), port)
+    }
+
+    pub(crate) fn pod(&self, node: u8, pod: u8) -> &Host {
+        self.lab.pod(node, pod)
+    }
+
+    pub(crate) fn backend(&self, node: u8, pod: u8) -> Backend {
+        let address = SocketAddr::new(self.pod(node, pod).address(self.family), POD_PORT);
+        Backend { address, local: node == 1 }
+    }
+
+    /// A port that virtual IP `number` and maybe a node port lead to these pods.
+    pub(crate) fn port(
+        &self,
+        protocol: Protocol,
+        number: u8,
+        node_port: Option<u16>,
+        pods: &[(u8, u8)],
+    ) -> ServicePortPlan {
+        let rule = |to: SocketAddr, kind| FrontendRule {
+            frontend: Frontend { address: to.ip(), protocol, port: to.port() },
+            kind,
+        };
+        let mut frontends = vec![rule(self.cluster_ip(number, 80), FrontendKind::ClusterIp)];
+        frontends.extend(node_port.map(|port| rule(self.node_port(port), FrontendKind::NodePort)));
+        frontends.sort_unstable();
+        let mut backends = pods.iter().map(|(node, pod)| self.backend(*node, *pod)).collect::<Vec<_>>();
+        backends.sort_unstable();
+        ServicePortPlan { name: "".into(), protocol, frontends, backends, draining: Vec::new(), affinity: None }
+    }
+
+    /// As virtual IP 1 over TCP, while other pods finish what they have.
+    pub(crate) fn web_draining(&self, pods: &[(u8, u8)], draining: &[(u8, u8)]) -> ServicePortPlan {
+        let draining = draining.iter().map(|(node, pod)| self.backend(*node, *pod).address).collect();
+        ServicePortPlan { draining, ..self.web(pods) }
+    }
+
+    /// Virtual IP 1 over TCP.
+    pub(crate) fn web(&self, pods: &[(u8, u8)]) -> ServicePortPlan {
+        self.port(Protocol::Tcp, 1, None, pods)
+    }
+
+    /// Applies everything with this one Service added or changed.
+    pub(crate) fn all(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> Applied {
+        self.set(name, ports);
+        self.plane.apply(&self.plan, Scope::All).unwrap()
+    }
+
+    /// Applies a change of one Service.
+    pub(crate) fn change(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> Applied {
+        let key = self.set(name, ports);
+        self.plane.apply(&self.plan, Scope::Services(&BTreeSet::from([key]))).unwrap()
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) -> Applied {
+        let key = ObjectKey::new("default", name);
+        self.plan.services.remove(&key);
+        self.plane.apply(&self.plan, Scope::Services(&BTreeSet::from([key]))).unwrap()
+    }
+
+    fn set(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> ObjectKey {
+        let key = ObjectKey::new("default", name);
+        self.plan.services.insert(key.clone(), ServicePlan { ports: ports.into() });
+        key
+    }
+
+    /// As if the proxy had been killed and started again.
+    pub(crate) fn restart(&mut self) {
+        self.plane = (self.open)(self.lab.node(1).namespace());
+    }
+
+    /// One more plane on the node, that knows nothing of what this one did.
+    pub(crate) fn another_plane(&self) -> Box<dyn DataPlane> {
+        (self.open)(self.lab.node(1).namespace())
+    }
+
+    /// Gives a host outside the cluster a way to a virtual IP through node 1.
+    pub(crate) fn route_to_virtual_ip(&self, host: &Host, number: u8) {
+        let route =
+            Route { to: self.virtual_ip(number).into(), via: Some(self.lab.node(1).address(self.family)), link: None };
+        host.links().unwrap().replace_route(route).unwrap();
+    }
+}
+
+/// Tries until it holds, for a generous while.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what} did not come true in 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,6 @@
+//! What every data plane must do to real packets, in labs of network namespaces.
+#![expect(clippy::unwrap_used, reason = "tests; clippy knows only functions marked as such")]
+
+mod behaviour;
+mod bench;
+mod nftables;
