@@ -17,21 +17,23 @@ pub(crate) struct Reporter {
     cache: ServiceCache,
     /// The failure told last, so that a lasting one is a warning once and then detail.
     last_failure: String,
+    has_programmed: bool,
 }
 
 impl Reporter {
     pub(crate) fn new(recorder: Recorder, cache: ServiceCache) -> Self {
-        Self { recorder, cache, last_failure: String::new() }
+        Self { recorder, cache, last_failure: String::new(), has_programmed: false }
     }
 
     pub(crate) fn tell(&mut self, report: Report) {
         if let Some(applied) = &report.applied {
-            tracing::debug!(
-                operations = applied.operations,
-                bytes = applied.bytes,
-                flows = applied.flows,
-                "programmed"
-            );
+            let (operations, flows) = (applied.operations, applied.flows);
+            if self.has_programmed {
+                tracing::debug!(operations, flows, "programmed");
+            } else {
+                tracing::info!(operations, flows, "all Services are programmed");
+            }
+            self.has_programmed = true;
         }
         if report.healed > 0 {
             tracing::warn!(operations = report.healed, "somebody changed our kernel tables; put right");

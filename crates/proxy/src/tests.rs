@@ -9,12 +9,16 @@ use std::{
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, response::IntoResponse};
 use futures::channel::mpsc;
 use serde_json::{Value, json};
-use stead_api::{item::FromItem, service_snapshot::ServiceChange, snapshot::Change};
+use stead_api::{
+    item::FromItem,
+    service_snapshot::{ServiceChange, Touched},
+    snapshot::Change,
+};
 use stead_client::in_process;
-use stead_dataplane::Fake;
+use stead_dataplane::{Fake, NfTables};
 use stead_model::ObjectKey;
 use stead_plan::{FrontendKind, Plan};
-use stead_sys::link::LinkError;
+use stead_sys::{link::LinkError, namespace::Namespace};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{addresses::Addresses, *};
@@ -230,4 +234,30 @@ async fn a_problem_is_an_event_and_stops_nobody_else() {
     assert_eq!((&events[0]["type"], &events[0]["reason"]), (&json!("Warning"), &json!("FrontendTaken")));
     let message = "192.168.56.101:30080/TCP belongs to Service default/api; change one of the two";
     assert_eq!(events[0]["message"], message);
+}
+
+#[test]
+fn a_successor_adopts_what_stands_in_the_kernel() {
+    let namespace = Namespace::create().unwrap();
+    let cache = ServiceCache::unwatched();
+    cache.apply(
+        [service("web", "10.96.0.1"), slice("web", &["10.244.1.2", "10.244.1.3"])].into_iter().chain(lists_done()),
+    );
+    let start = || {
+        let plane = Box::new(NfTables::open_in(&namespace).unwrap());
+        Forwarder::new(NodeContext::default(), cache.clone(), Box::new(Scripted::default()), plane)
+    };
+    let operations = |report: forwarder::Report| {
+        assert!(report.failure.is_none(), "{:?}", report.failure);
+        report.applied.map(|applied| applied.operations)
+    };
+    assert!(operations(start().on_event(Event::RetryDue)).unwrap() > 0);
+    let mut successor = start();
+    assert_eq!(operations(successor.on_event(Event::RetryDue)), Some(0));
+    assert_eq!(successor.on_event(Event::VerifyDue).healed, 0);
+
+    cache.apply([slice("web", &["10.244.1.2"])]);
+    let touched = Touched { services: [Arc::new(ObjectKey::new("default", "web"))].into(), ..Touched::default() };
+    assert!(operations(successor.on_event(Event::Touched(touched.clone()))).unwrap() > 0);
+    assert_eq!(operations(successor.on_event(Event::Touched(touched))), None, "what changes nothing costs nothing");
 }

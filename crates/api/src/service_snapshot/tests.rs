@@ -317,3 +317,26 @@ fn an_object_repeated_at_its_revision_touches_nothing() {
     assert_eq!(apply(&mut snapshot, ServiceChange::Service(Change::InitDone)), synced);
     assert_eq!(apply(&mut snapshot, at("8")), services(&["web"]));
 }
+
+proptest::proptest! {
+    /// A byte of a good object is replaced: what comes out is a view with problems or an error, never a panic.
+    #[test]
+    fn damaged_objects_never_panic(place in 0usize..1000, byte: u8, cut in 0usize..1000) {
+        let objects = [
+            json!({"metadata": {"name": "a", "labels": {"kubernetes.io/service-name": "w"}}, "addressType": "IPv4",
+                "ports": [{"name": "http", "port": 8080}],
+                "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true}, "nodeName": "n", "zone": null}]}),
+            json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"clusterIPs": ["10.96.0.1"], "type": "NodePort",
+                "ports": [{"port": 80, "nodePort": 30080, "protocol": "UDP"}], "sessionAffinity": "ClientIP"}}),
+            json!({"metadata": {"name": "a"}, "spec": {"podCIDRs": ["10.244.0.0/24"]},
+                "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}),
+        ];
+        for object in objects {
+            let mut bytes = object.to_string().into_bytes();
+            let (place, cut) = (place % bytes.len(), cut % (2 * bytes.len()));
+            bytes[place] = byte;
+            bytes.truncate(cut.max(place + 1));
+            let _ = (SliceView::from_item(&bytes), ServiceView::from_item(&bytes), NodeView::from_item(&bytes));
+        }
+    }
+}
