@@ -4,6 +4,9 @@
 //! is there, and the rate is bounded; what does not fit is dropped and counted in the log. Events are for people: nothing in
 //! Stead reads them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, time::Duration};
 
 use jiff::{Timestamp, Unit};

@@ -79,7 +79,7 @@ struct Shell {
 
 /// Every cause of work.
 enum Cause {
-    Change(KindChange),
+    Change(Box<KindChange>),
     Done(Done),
     Time,
 }
@@ -88,7 +88,7 @@ impl Shell {
     async fn turn(&mut self, changes: &mut Changes) {
         match self.next_cause(changes).await {
             Cause::Change(change) => {
-                self.take_in(change);
+                self.take_in(*change);
                 let more = std::iter::from_fn(|| changes.next().now_or_never().flatten());
                 more.take(BATCH).for_each(|change| self.take_in(change));
             }
@@ -110,7 +110,7 @@ impl Shell {
             }
         };
         tokio::select! {
-            Some(change) = changes.next() => Cause::Change(change),
+            Some(change) = changes.next() => Cause::Change(Box::new(change)),
             Some(done) = self.tasks.join_next() => match done {
                 Ok(done) => Cause::Done(done),
                 Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -14,7 +14,7 @@ use stead_api::{item::FromItem, snapshot::Change};
 use stead_apiserver::{Config, Identity, Server, pki::Pki, tls};
 use stead_client::{
     Query, collection, in_process, object, watch,
-    write::{self, DeleteOptions},
+    write::{self, DeleteOptions, Propagation},
 };
 use stead_model::ObjectKey;
 use stead_store::Model;
@@ -187,10 +187,13 @@ async fn a_deployment_lives_from_first_pod_to_last() {
     })
     .await;
 
-    cluster.delete::<Deployment>(&ObjectKey::new("default", "web")).await;
+    let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
+    let path = object::<Deployment>(&ObjectKey::new("default", "web"));
+    write::delete(&cluster.client, &path, &foreground).await.unwrap();
     cluster.delete::<Service>(&ObjectKey::new("default", "web")).await;
     eventually("all to be collected", || async {
-        cluster.list::<Pod>("default").await.is_empty()
+        cluster.list::<Deployment>("default").await.is_empty()
+            && cluster.list::<Pod>("default").await.is_empty()
             && cluster.list::<ReplicaSet>("default").await.is_empty()
             && cluster.ready("default").await.is_empty()
             && cluster
@@ -200,6 +203,40 @@ async fn a_deployment_lives_from_first_pod_to_last() {
                 .all(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] != "web")
     })
     .await;
+}
+
+/// From the write of a pod's status to the slice that a reader sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_changes_is_in_its_slice_at_once() {
+    let cluster = &Cluster::new().await;
+    let query = Query::all(collection::<EndpointSlice>("default")).labels("kubernetes.io/service-name=web");
+    let mut slices = Box::pin(watch::<EndpointSlice>(cluster.client.clone(), query));
+    cluster.deploy("default", 1).await;
+    eventually("an endpoint", || async { cluster.ready("default").await.len() == 1 }).await;
+    let pod = cluster.list::<Pod>("default").await.remove(0);
+    let path = object::<Pod>(&ObjectKey::new("default", pod["metadata"]["name"].as_str().unwrap()));
+    let mut times = Vec::new();
+    for serial in 0..20_u8 {
+        // Another address, so that the agent of this test has no say in it.
+        let ip = format!("10.244.9.{serial}");
+        let start = std::time::Instant::now();
+        let status = json!({ "podIP": ip, "podIPs": [{ "ip": ip }] });
+        write::patch_status::<Value>(&cluster.client, &path, &status).await.unwrap();
+        let shows =
+            |slice: &EndpointSlice| slice.endpoints.iter().flatten().any(|endpoint| endpoint.addresses.contains(&ip));
+        let seen = async {
+            while let Some(change) = slices.next().await {
+                if matches!(&change, Change::Apply(slice) | Change::InitApply(slice) if shows(slice)) {
+                    return;
+                }
+            }
+        };
+        timeout(DEADLINE, seen).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    println!("pod to slice: median {:?}, longest {:?}", times[10], times[19]);
+    assert!(times[10] < Duration::from_millis(100), "{times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
