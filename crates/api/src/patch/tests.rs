@@ -400,4 +400,44 @@ proptest! {
         let once = apply_strategic_merge_patch(&ports(old), &patch, SERVICE).unwrap();
         prop_assert_eq!(apply_strategic_merge_patch(&once, &patch, SERVICE), Ok(once));
     }
+
+    #[test]
+    fn odd_directives_are_refused_or_done_and_nothing_worse(document in service_like(), patch in service_like()) {
+        let patched = apply_strategic_merge_patch(&document, &patch, SERVICE);
+        if let Ok(patched) = patched {
+            let _ = crate::decode::prune(patched, SERVICE);
+        }
+    }
+}
+
+/// Objects under a Service's names, with directives in right and wrong places.
+fn service_like() -> impl Strategy<Value = Value> {
+    let key = || {
+        proptest::sample::select(vec![
+            "spec",
+            "ports",
+            "port",
+            "finalizers",
+            "metadata",
+            "selector",
+            "$patch",
+            "$retainKeys",
+            "$setElementOrder/ports",
+            "$deleteFromPrimitiveList/finalizers",
+            "$setElementOrder/finalizers",
+        ])
+    };
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        (0..3).prop_map(Value::from),
+        proptest::sample::select(vec!["replace", "delete", "merge", "a", "b"]).prop_map(Value::from),
+    ];
+    let inner = leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key(), inner), 0..4)
+                .prop_map(|entries| Value::Object(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    });
+    (inner.clone(), inner).prop_map(|(spec, metadata)| json!({"spec": spec, "metadata": metadata}))
 }
