@@ -2,12 +2,20 @@
 //!
 //! Knows nothing of Services' forwarding (that is `stead-proxy`) and decides nothing about where pods run.
 
+pub mod agent;
 pub mod cgroup;
+pub mod config;
 pub mod container;
 pub mod image;
 pub mod log;
+pub mod net;
+pub mod pod;
 pub mod runtime;
+pub mod server;
 pub mod shim;
+
+pub use agent::{AgentError, run};
+pub use config::{Config, DEFAULT_IMAGE_DIR, DEFAULT_PORT, ServerConfig};
 
 /// An error with everything that led to it, on one line.
 pub(crate) fn error_text(error: &dyn std::error::Error) -> String {

@@ -69,6 +69,9 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync {
     /// Every run that is here, in order.
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError>;
 
+    /// The runs of one pod, in order, whatever their state.
+    async fn list_pod(&self, pod_uid: &str) -> Result<Vec<ContainerKey>, RuntimeError>;
+
     /// Forgets an ended run together with its log.
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError>;
 

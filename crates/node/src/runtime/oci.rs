@@ -263,6 +263,10 @@ impl ContainerRuntime for OciRuntime {
         Ok(found)
     }
 
+    async fn list_pod(&self, pod_uid: &str) -> Result<Vec<ContainerKey>, RuntimeError> {
+        Ok(keys_of(&self.root, pod_uid))
+    }
+
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         let dir = self.dir(key);
         if let Ok(Shim::Alive) = self.shim_of(key) {
@@ -303,26 +307,29 @@ fn unknown_exit(started_at: Timestamp, finished_at: Timestamp) -> Exit {
 
 /// Every run that has a directory, in order.
 fn keys(root: &Path) -> Vec<ContainerKey> {
-    let names = |dir: &Path| -> Vec<String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort();
-        names
-    };
+    names(root).iter().flat_map(|pod_uid| keys_of(root, pod_uid)).collect()
+}
+
+fn keys_of(root: &Path, pod_uid: &str) -> Vec<ContainerKey> {
     let mut keys = Vec::new();
-    for pod_uid in names(root) {
-        for container in names(&root.join(&pod_uid)) {
-            let attempts = names(&root.join(&pod_uid).join(&container));
-            let mut attempts: Vec<u32> = attempts.iter().filter_map(|name| name.parse().ok()).collect();
-            attempts.sort_unstable();
-            keys.extend(attempts.into_iter().map(|attempt| ContainerKey {
-                pod_uid: pod_uid.clone(),
-                container: container.clone(),
-                attempt,
-            }));
-        }
+    for container in names(&root.join(pod_uid)) {
+        let attempts = names(&root.join(pod_uid).join(&container));
+        let mut attempts: Vec<u32> = attempts.iter().filter_map(|name| name.parse().ok()).collect();
+        attempts.sort_unstable();
+        keys.extend(attempts.into_iter().map(|attempt| ContainerKey {
+            pod_uid: pod_uid.to_owned(),
+            container: container.clone(),
+            attempt,
+        }));
     }
     keys
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// The end of a shim's own log, for an error text.

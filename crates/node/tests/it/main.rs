@@ -2,6 +2,8 @@
 //!
 //! This binary is its own shim: `it shim DIR`. That is why it has a `main` of its own instead of the usual test harness.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod containers;
 
 use std::{

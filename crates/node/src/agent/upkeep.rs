@@ -1,0 +1,78 @@
+//! What goes on beside the pods: the Node object and its lease, routes to other nodes, masquerading, and an eye on the image store.
+
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+
+use stead_dataplane::egress::{self, EgressConfig};
+use tokio::{task::JoinSet, time};
+
+use super::{Event, Shared, node};
+use crate::{
+    error_text,
+    net::{RouteTable, routes_to},
+};
+
+/// How soon a rule or route that somebody else has changed is put right.
+const HEAL: Duration = Duration::from_secs(20);
+const LOOK_FOR_IMAGES: Duration = Duration::from_secs(1);
+
+/// Starts everything; it ends when the set is dropped.
+pub(super) fn start(shared: &Arc<Shared>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(node::keep_registered(Arc::clone(shared)));
+    tasks.spawn(node::keep_lease(Arc::clone(shared)));
+    tasks.spawn(keep_routes(Arc::clone(shared)));
+    tasks.spawn(keep_masquerading(Arc::clone(shared)));
+    tasks.spawn(watch_images(Arc::clone(shared)));
+    tasks
+}
+
+async fn keep_routes(shared: Arc<Shared>) {
+    let mut news = shared.cache.subscribe();
+    loop {
+        let wanted = {
+            let snapshot = shared.cache.read();
+            let others = snapshot.nodes().filter(|node| *node.key.name != *shared.config.node_name);
+            let routes: BTreeMap<_, _> =
+                others.flat_map(|node| routes_to(&node.pod_ranges, &node.internal_addresses)).collect();
+            snapshot.is_synced().then_some(routes)
+        };
+        if let Some(wanted) = wanted {
+            let ranges = shared.config.cluster_pod_ranges.clone();
+            let applied = tokio::task::spawn_blocking(move || RouteTable::read(&ranges)?.apply(&wanted)).await;
+            if let Ok(Err(error)) = applied {
+                tracing::warn!(error = error_text(&error), "routes to other nodes' pods are not all set");
+            }
+        }
+        let changed = async { while news.next().await.nodes.is_empty() && !shared.cache.read().is_synced() {} };
+        let _ = time::timeout(HEAL, changed).await;
+    }
+}
+
+async fn keep_masquerading(shared: Arc<Shared>) {
+    let config = EgressConfig {
+        pod_ranges: shared.config.cluster_pod_ranges.clone(),
+        inside_ranges: shared.config.inside_ranges.clone(),
+    };
+    loop {
+        let config = config.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || egress::ensure(&config)).await {
+            tracing::warn!(error = error_text(&error), "pods' traffic out of the cluster is not masqueraded");
+        }
+        time::sleep(HEAL).await;
+    }
+}
+
+/// An image that was missing may have been loaded by somebody else's process.
+async fn watch_images(shared: Arc<Shared>) {
+    let path = shared.config.image_dir.join("names.json");
+    let read = || fs::metadata(&path).and_then(|meta| meta.modified()).ok();
+    let mut before = read();
+    loop {
+        time::sleep(LOOK_FOR_IMAGES).await;
+        let now = read();
+        if now != before {
+            before = now;
+            shared.send(Event::ImagesChanged);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The pods' network on one node: a namespace for each pod, a veth pair into it, and the routes between nodes.
+//!
+//! Pods are routed, not bridged: a pod has its address alone (/32, /128) and reaches everything through the node, so that replies
+//! of a pod on the same node pass the node's connection tracking like all others, and no bridge's changing hardware address can
+//! interrupt anybody. The node's end of each pair carries the gateway address, the first of the pod range.
+//!
+//! A namespace is held by a mount of its file below the state directory, and addresses are written down there, so that both
+//! outlive the agent. What happens to traffic for Services is `stead-proxy`'s, what is masqueraded `stead-dataplane`'s.
+
+mod addresses;
+mod routes;
+
+pub use addresses::{Addresses, Exhausted};
+pub use routes::{RouteTable, routes_to};
+
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::statfs::{FsType, statfs},
+};
+use stead_model::Family;
+use stead_sys::{
+    link::{LinkError, Links, Route, VethEnd},
+    namespace::Namespace,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("{path}: {operation}", path = path.display())]
+    File { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error("{path} holds no address list", path = path.display())]
+    Addresses { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    #[error("network namespace of pod {pod}")]
+    Namespace { pod: String, source: io::Error },
+    #[error("network of pod {pod}")]
+    Link { pod: String, source: LinkError },
+    #[error("routes of the node")]
+    Routes(#[source] LinkError),
+    #[error("cannot set {sysctl}")]
+    Sysctl { sysctl: String, source: io::Error },
+}
+
+/// Whether this node's network namespace is ours to configure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeNamespace {
+    /// A namespace made for the node: forwarding is turned on.
+    Own,
+    /// The machine's own: its sysctls are left alone, and forwarding is for the administrator to turn on.
+    Machine,
+}
+
+/// A pod's place in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// At most one of each family, in the order of the node's ranges.
+    pub addresses: Vec<IpAddr>,
+    /// Where the namespace is mounted.
+    pub namespace: PathBuf,
+}
+
+/// The networks of all pods of this node. All calls block.
+#[derive(Debug)]
+pub struct Network {
+    dir: PathBuf,
+    addresses: Addresses,
+}
+
+/// `NSFS_MAGIC` (linux/magic.h): what a mounted namespace file is.
+const NSFS: i64 = 0x6e73_6673;
+
+impl Network {
+    /// Takes over what an earlier agent left in `dir`, and sets the node's namespace up for forwarding.
+    pub fn open(dir: PathBuf, pod_ranges: &[IpNet], namespace: NodeNamespace) -> Result<Self, NetworkError> {
+        let namespaces = dir.join("netns");
+        let failed = |operation| {
+            let path = namespaces.clone();
+            move |source| NetworkError::File { path, operation, source }
+        };
+        fs::create_dir_all(&namespaces).map_err(failed("make directory"))?;
+        share_mounts(&namespaces).map_err(failed("make it a mount point"))?;
+        if namespace == NodeNamespace::Own {
+            turn_forwarding_on(pod_ranges)?;
+        }
+        let addresses = Addresses::new(pod_ranges, read_addresses(&dir.join("addresses.json"))?);
+        Ok(Self { dir, addresses })
+    }
+
+    /// Gives a pod its namespace and addresses, or finds those that it has.
+    pub fn attach(&mut self, pod: &str) -> Result<PodNetwork, NetworkError> {
+        let path = self.namespace(pod);
+        let known = self.addresses.of(pod).map(<[IpAddr]>::to_vec);
+        let addresses = match known {
+            Some(addresses) if is_namespace(&path) => return Ok(PodNetwork { addresses, namespace: path }),
+            Some(addresses) => addresses,
+            None => {
+                let addresses = self.addresses.allocate(pod)?.to_vec();
+                self.write_addresses()?;
+                addresses
+            }
+        };
+        self.set_up(pod, &path, &addresses)?;
+        Ok(PodNetwork { addresses, namespace: path })
+    }
+
+    /// The network of a pod that has one.
+    pub fn find(&self, pod: &str) -> Option<PodNetwork> {
+        let namespace = self.namespace(pod);
+        let addresses = self.addresses.of(pod)?.to_vec();
+        is_namespace(&namespace).then_some(PodNetwork { addresses, namespace })
+    }
+
+    /// Pods that have addresses.
+    pub fn pods(&self) -> Vec<String> {
+        self.addresses.owners()
+    }
+
+    /// Takes a pod's network away. One that has none is no error.
+    pub fn detach(&mut self, pod: &str) -> Result<(), NetworkError> {
+        let link_error = |source| NetworkError::Link { pod: pod.to_owned(), source };
+        let mut links = Links::open().map_err(|source| NetworkError::Namespace { pod: pod.to_owned(), source })?;
+        match links.index(&node_end(pod)).and_then(|link| links.delete(link)) {
+            Err(error) if !error.not_found() => return Err(link_error(error)),
+            _ => {}
+        }
+        let path = self.namespace(pod);
+        release(&path).map_err(|source| NetworkError::File { path, operation: "unmount", source })?;
+        if self.addresses.release(pod) {
+            self.write_addresses()?;
+        }
+        Ok(())
+    }
+
+    fn set_up(&self, pod: &str, path: &Path, addresses: &[IpAddr]) -> Result<(), NetworkError> {
+        let broken = |source| NetworkError::Namespace { pod: pod.to_owned(), source };
+        let refused = |source| NetworkError::Link { pod: pod.to_owned(), source };
+        release(path).map_err(broken)?;
+        let namespace = Namespace::create().map_err(broken)?;
+        let mut node = Links::open().map_err(broken)?;
+        let mut inside = Links::open_in(&namespace).map_err(broken)?;
+        let name = node_end(pod);
+        match node.index(&name) {
+            Ok(left) => node.delete(left).map_err(refused)?,
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(refused(error)),
+        }
+        namespace.run(|| quiet_down("eth0")).map_err(broken)?;
+        node.create_veth(
+            VethEnd { name: &name, namespace: None },
+            VethEnd { name: "eth0", namespace: Some(&namespace) },
+        )
+        .map_err(refused)?;
+        quiet_down(&name);
+        let (near, far) = (node.index(&name).map_err(refused)?, inside.index("eth0").map_err(refused)?);
+        inside.set_up(far).map_err(refused)?;
+        for (address, gateway) in addresses.iter().filter_map(|a| Some((*a, self.addresses.gateway(Family::of(*a))?))) {
+            node.add_address(near, IpNet::from(gateway)).map_err(refused)?;
+            inside.add_address(far, IpNet::from(address)).map_err(refused)?;
+        }
+        node.set_up(near).map_err(refused)?;
+        for (address, gateway) in addresses.iter().filter_map(|a| Some((*a, self.addresses.gateway(Family::of(*a))?))) {
+            node.replace_route(Route { to: address.into(), via: None, link: Some(near) }).map_err(refused)?;
+            inside.replace_route(Route { to: gateway.into(), via: None, link: Some(far) }).map_err(refused)?;
+            let everywhere = everything(Family::of(address));
+            inside.replace_route(Route { to: everywhere, via: Some(gateway), link: Some(far) }).map_err(refused)?;
+        }
+        // Last: a namespace that is mounted is whole.
+        hold(&namespace, path).map_err(broken)
+    }
+
+    fn namespace(&self, pod: &str) -> PathBuf {
+        self.dir.join("netns").join(pod)
+    }
+
+    fn write_addresses(&self) -> Result<(), NetworkError> {
+        let path = self.dir.join("addresses.json");
+        let temporary = self.dir.join("addresses.json.new");
+        let json = serde_json::to_vec(&self.addresses.records()).expect("texts and addresses are JSON");
+        let write = fs::write(&temporary, json).and_then(|()| fs::rename(&temporary, &path));
+        write.map_err(|source| NetworkError::File { path, operation: "write", source })
+    }
+}
+
+/// The node's end of a pod's veth pair: `stead` and ten digits, for a link's name has at most 15 bytes.
+fn node_end(pod: &str) -> String {
+    let digest = crate::image::Digest::of(pod.as_bytes());
+    format!("stead{}", &digest.hex()[..10])
+}
+
+fn everything(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(Default::default()),
+        Family::V6 => IpNet::V6(Default::default()),
+    }
+}
+
+fn read_addresses(path: &Path) -> Result<addresses::Records, NetworkError> {
+    match fs::read(path) {
+        Ok(json) => {
+            serde_json::from_slice(&json).map_err(|source| NetworkError::Addresses { path: path.to_owned(), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
+        Err(source) => Err(NetworkError::File { path: path.to_owned(), operation: "read", source }),
+    }
+}
+
+/// Makes `dir` a shared mount, so that a namespace unmounted here is unmounted in every shim's mount namespace too.
+fn share_mounts(dir: &Path) -> io::Result<()> {
+    let none: Option<&str> = None;
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    let place = fs::canonicalize(dir)?;
+    let mounted = mountinfo.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == place));
+    if !mounted {
+        mount(Some(dir), dir, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+    }
+    mount(none, dir, none, MsFlags::MS_SHARED, none)?;
+    Ok(())
+}
+
+fn is_namespace(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == FsType(NSFS))
+}
+
+fn hold(namespace: &Namespace, path: &Path) -> io::Result<()> {
+    fs::File::create(path)?;
+    let source = PathBuf::from(format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd()));
+    let none: Option<&str> = None;
+    mount(Some(&source), path, none, MsFlags::MS_BIND, none)?;
+    Ok(())
+}
+
+fn release(path: &Path) -> io::Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The node routes between its pods; it must not advise them to talk past it.
+fn turn_forwarding_on(ranges: &[IpNet]) -> Result<(), NetworkError> {
+    let has = |family: Family| ranges.iter().any(|range| Family::of(range.addr()) == family);
+    let mut settings = Vec::new();
+    if has(Family::V4) {
+        settings.extend([
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv4/conf/all/send_redirects", "0"),
+            ("net/ipv4/conf/default/send_redirects", "0"),
+        ]);
+    }
+    if has(Family::V6) {
+        settings.extend([("net/ipv6/conf/all/forwarding", "1"), ("net/ipv6/conf/default/accept_ra", "0")]);
+    }
+    for (sysctl, value) in settings {
+        let written = fs::write(Path::new("/proc/sys").join(sysctl), value);
+        written.map_err(|source| NetworkError::Sysctl { sysctl: sysctl.replace('/', "."), source })?;
+    }
+    Ok(())
+}
+
+/// Routers may not change a pod's routes, nor may its neighbours. Where the kernel has no IPv6 there is nothing to quiet.
+fn quiet_down(link: &str) {
+    for sysctl in [format!("net/ipv6/conf/{link}/accept_ra"), format!("net/ipv4/conf/{link}/send_redirects")] {
+        let path = Path::new("/proc/sys").join(sysctl);
+        if path.exists()
+            && let Err(error) = fs::write(&path, "0")
+        {
+            tracing::debug!(%error, path = %path.display(), "cannot be set");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! From a pod's container and its image to what the runtime runs.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::core::v1::{Container as Wire, Pod};
+
+use super::environment::expand;
+use crate::{
+    container::{Access, Container, Limits, Mount, Process, signal_number},
+    image::{Digest, Image},
+    runtime::ContainerKey,
+};
+
+/// Where a pod's things lie on this node.
+#[derive(Clone, Debug)]
+pub struct PodPlace<'a> {
+    /// Holds `hosts`, `hostname` and, where there is one, `resolv.conf`.
+    pub files: &'a Path,
+    pub has_resolv_conf: bool,
+    pub network: &'a Path,
+    /// The cgroup above all pods of this node.
+    pub cgroup: &'a Path,
+    pub hostname: &'a str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidContainer {
+    #[error("no command specified")]
+    NoCommand,
+    #[error("working directory {0:?} is not absolute")]
+    WorkingDir(String),
+}
+
+/// What to run for `wire`. `env` is the whole environment, `known` what `$(NAME)` may name.
+pub fn container(
+    pod: &Pod,
+    wire: &Wire,
+    key: &ContainerKey,
+    image: &Image,
+    env: Vec<String>,
+    known: &BTreeMap<String, String>,
+    place: &PodPlace<'_>,
+    log: PathBuf,
+) -> Result<Container, InvalidContainer> {
+    let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
+        texts.iter().flatten().map(|text| expand(text, known)).collect()
+    };
+    let (command, arguments) = (expanded(&wire.command), expanded(&wire.args));
+    // A command of the pod's own makes the image's arguments meaningless, too.
+    let mut args = if command.is_empty() { image.config.entrypoint.clone() } else { command.clone() };
+    if !arguments.is_empty() {
+        args.extend(arguments);
+    } else if command.is_empty() {
+        args.extend(image.config.command.iter().cloned());
+    }
+    if args.first().is_none_or(String::is_empty) {
+        return Err(InvalidContainer::NoCommand);
+    }
+    let asked = wire.working_dir.clone().filter(|dir| !dir.is_empty());
+    let working_dir = asked.unwrap_or_else(|| image.config.working_dir.clone());
+    let working_dir = if working_dir.is_empty() { "/".to_owned() } else { working_dir };
+    if !working_dir.starts_with('/') {
+        return Err(InvalidContainer::WorkingDir(working_dir));
+    }
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Ok(Container {
+        id: Digest::of(key.to_string().as_bytes()).hex().to_owned(),
+        process: Process { args, env, working_dir, user: image.config.user.clone() },
+        hostname: place.hostname.to_owned(),
+        lower_dirs: image.lower_dirs.clone(),
+        mounts: mounts(place),
+        network: Some(place.network.to_owned()),
+        cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
+        limits: Limits::default(),
+        log,
+        stop_signal: signal_number(&image.config.stop_signal),
+    })
+}
+
+fn mounts(place: &PodPlace<'_>) -> Vec<Mount> {
+    let mut files = vec!["hosts", "hostname"];
+    if place.has_resolv_conf {
+        files.push("resolv.conf");
+    }
+    files
+        .into_iter()
+        .map(|file| Mount {
+            source: place.files.join(file),
+            destination: Path::new("/etc").join(file),
+            access: Access::ReadWrite,
+        })
+        .collect()
+}
