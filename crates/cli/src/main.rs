@@ -1,3 +1,53 @@
-//! The binary `stead`.
+//! The binary `stead`: reads arguments and environment, and wires the crates together.
 
-fn main() {}
+mod args;
+mod capabilities;
+mod config;
+mod down;
+mod exec_node;
+mod image;
+mod log;
+mod node;
+mod proxy;
+mod server;
+mod up;
+
+use std::{env, path::Path, process::ExitCode};
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    // A shim stays as small as it can: it needs neither the argument parser nor anything else of this program.
+    let mut words = env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "shim")
+        && let Some(directory) = words.next()
+    {
+        return stead_node::shim::main(Path::new(&directory));
+    }
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stead: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::ExecNode(args) => exec_node::run(args),
+        Command::Image(command) => image::run(&command),
+        Command::Server(args) => server::run(&args),
+        Command::Node(args) => node::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
+        Command::Anchor => Ok(stead_lab::anchor::run()?),
+        Command::Shim { directory } => {
+            let _ = stead_node::shim::main(&directory);
+            Ok(())
+        }
+    }
+}

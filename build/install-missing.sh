@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs the Debian packages whose commands are missing. With everything there it changes nothing and needs no rights.
+set -eu
+
+missing=""
+need() { # command package
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || missing="$missing $2"
+}
+
+need cc gcc
+need busybox busybox-static
+need curl curl
+need ip iproute2
+need nft nftables
+need conntrack conntrack
+need kubectl kubernetes-client
+
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+if [ "$(id -u)" -ne 0 ]; then
+    echo "run this as root, or install first:$missing" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 — a list of words
+apt-get install -y -qq --no-install-recommends $missing

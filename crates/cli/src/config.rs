@@ -1,0 +1,166 @@
+//! The configuration file: YAML with a section for each part. What it leaves out has the defaults of the documentation.
+
+use std::{
+    fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use stead_lab::Ranges;
+use stead_node::DEFAULT_IMAGE_DIR;
+
+/// The whole file. Unknown fields are errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Config {
+    pub(crate) lab: LabSection,
+    pub(crate) server: ServerSection,
+    pub(crate) node: NodeSection,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct LabSection {
+    /// 1 to 99.
+    pub(crate) nodes: usize,
+    /// The link all hosts share: IPv4 of /24 or larger, then IPv6 of /64 or larger.
+    pub(crate) fabric: Vec<IpNet>,
+    /// TCP port on 127.0.0.1 that kubectl uses; 0 takes any that is free.
+    pub(crate) host_port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct ServerSection {
+    /// What virtual IPs come from; the first range's family is the default of Services.
+    pub(crate) service_ranges: Vec<IpNet>,
+    pub(crate) pod_ranges: Vec<IpNet>,
+    /// `FIRST-LAST`.
+    pub(crate) node_ports: PortRange,
+    pub(crate) cluster_domain: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct NodeSection {
+    /// The machine's image store.
+    pub(crate) images: PathBuf,
+    /// Ranges of the nodes' own addresses: pods' traffic there keeps its source. A lab fills in its fabric.
+    pub(crate) node_ranges: Vec<IpNet>,
+}
+
+/// Ports `FIRST-LAST`, both included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct PortRange(pub(crate) RangeInclusive<u16>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("--config {path} cannot be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("--config {path}: {problem}")]
+    Malformed { path: PathBuf, problem: String },
+}
+
+impl Default for LabSection {
+    fn default() -> Self {
+        Self { nodes: 2, fabric: Ranges::default().fabric, host_port: 0 }
+    }
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        let Ranges { pods, services, .. } = Ranges::default();
+        Self {
+            service_ranges: services,
+            pod_ranges: pods,
+            node_ports: PortRange(30000..=32767),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        Self { images: DEFAULT_IMAGE_DIR.into(), node_ranges: Vec::new() }
+    }
+}
+
+impl TryFrom<String> for PortRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+        match ports {
+            Some(ports) if *ports.start() > 0 && ports.start() <= ports.end() => Ok(Self(ports)),
+            _ => Err(format!("{text:?} is no range of ports such as 30000-32767")),
+        }
+    }
+}
+
+impl From<PortRange> for String {
+    fn from(range: PortRange) -> Self {
+        format!("{}-{}", range.0.start(), range.0.end())
+    }
+}
+
+impl Config {
+    /// The file's content, or the defaults where no file is named.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        Self::parse(&text).map_err(|problem| ConfigError::Malformed { path: path.to_owned(), problem })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string().replace('\n', " "))
+    }
+
+    /// The ranges a lab is made of.
+    pub(crate) fn ranges(&self) -> Ranges {
+        Ranges {
+            fabric: self.lab.fabric.clone(),
+            pods: self.server.pod_ranges.clone(),
+            services: self.server.service_ranges.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let config = Config::parse("lab:\n  nodes: 3\nserver:\n  nodePorts: 20000-40000\n").unwrap();
+        assert_eq!(config.lab, LabSection { nodes: 3, ..LabSection::default() });
+        assert_eq!(config.server.node_ports, PortRange(20000..=40000));
+        assert_eq!(config.ranges(), Ranges::default());
+    }
+
+    #[test]
+    fn a_config_written_out_reads_back() {
+        let config = Config::default();
+        assert_eq!(Config::parse(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn problems_name_the_field_in_one_line() {
+        let check = |text: &str, expect: &str| {
+            let problem = Config::parse(text).unwrap_err();
+            assert!(problem.contains(expect) && !problem.contains('\n'), "{text:?} gave {problem:?}");
+        };
+        check("lab:\n  knots: 3\n", "knots");
+        check("lab:\n  nodes: many\n", "many");
+        check("server:\n  serviceRanges: [10.96.0.0/33]\n", "10.96.0.0/33");
+        check("server:\n  nodePorts: 9-3\n", "\"9-3\" is no range of ports such as 30000-32767");
+        check("lab: [", "");
+    }
+}

@@ -1,0 +1,33 @@
+//! `stead image`: the machine's image store, from the command line.
+
+use std::{fs::File, io, path::Path};
+
+use anyhow::{Context, Result};
+use stead_node::image::{Listed, Store};
+
+use crate::{args::ImageCommand, config::NodeSection};
+
+pub(crate) fn run(command: &ImageCommand) -> Result<()> {
+    let store = Store::open(NodeSection::default().images)?;
+    let images = match command {
+        ImageCommand::Load { archive } if archive == Path::new("-") => store.load(io::stdin().lock())?,
+        ImageCommand::Load { archive } => {
+            store.load(File::open(archive).with_context(|| format!("opening {}", archive.display()))?)?
+        }
+        ImageCommand::Ls => store.list()?,
+        ImageCommand::Tag { from, to } => vec![store.tag(from, to)?],
+    };
+    print!("{}", table(&images));
+    Ok(())
+}
+
+fn table(images: &[Listed]) -> String {
+    let width = images.iter().map(|image| image.name.len()).max().unwrap_or(0).max("NAME".len());
+    let mut text = format!("{:<width$}   {:<19}   SIZE\n", "NAME", "IMAGE ID");
+    for image in images {
+        let id = image.id.to_string();
+        let id = &id[..id.len().min("sha256:".len() + 12)];
+        text += &format!("{:<width$}   {id:<19}   {:.1} MB\n", image.name, image.size as f64 / 1e6);
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! `stead node`: what one machine needs, the agent and the Service proxy on one watch cache, in one process.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use stead_client::{Interest, ServiceCache};
+use stead_dataplane::NfTables;
+use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
+
+use crate::{args::NodeArgs, capabilities, config::Config, log};
+
+pub(crate) fn run(args: &NodeArgs) -> Result<()> {
+    log::start();
+    let config = Config::load(args.config.as_deref())?;
+    capabilities::check(&stead_dataplane::probe::probe())?;
+    let plane = NfTables::open()?;
+    let agent = agent_config(args, &config);
+    let proxy = stead_proxy::Config {
+        node: args.name.clone(),
+        service_ranges: config.server.service_ranges,
+        pod_ranges: config.server.pod_ranges,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let client = stead_client::connect(&args.kubeconfig).await?;
+        let cache = ServiceCache::start(&client, Interest::All);
+        let proxy = stead_proxy::run(proxy, client.clone(), cache.clone(), Box::new(plane));
+        let agent = stead_node::run(agent, client, cache);
+        tokio::select! {
+            ended = proxy => match ended? {},
+            ended = agent => Ok(ended?),
+        }
+    })
+}
+
+fn agent_config(args: &NodeArgs, config: &Config) -> stead_node::Config {
+    let certificates = &args.certificates;
+    let inside = config.node.node_ranges.iter().chain(&config.server.service_ranges);
+    stead_node::Config {
+        node_name: args.name.clone(),
+        node_addresses: args.addresses.clone(),
+        pod_ranges: args.pod_ranges.clone(),
+        cluster_pod_ranges: config.server.pod_ranges.clone(),
+        inside_ranges: inside.copied().collect(),
+        state_dir: args.state.clone(),
+        image_dir: config.node.images.clone(),
+        cgroup: PathBuf::from("/").join(&args.cgroup),
+        shim: ShimCommand::default(),
+        namespace: NodeNamespace::Machine,
+        resolv_conf: None,
+        server: Some(ServerConfig {
+            port: DEFAULT_PORT,
+            certificate: certificates.join("agent.crt"),
+            key: certificates.join("agent.key"),
+            client_authority: certificates.join("ca.crt"),
+        }),
+    }
+}

@@ -1,0 +1,98 @@
+//! `stead server`: the API server, its store and the controllers, in one process.
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use stead_apiserver::{
+    Server,
+    auth::Identity,
+    config::Config,
+    pki::{self, Pki, kubeconfig, write_private},
+    tls,
+};
+use stead_store::Embedded;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    args::ServerArgs,
+    config::{Config as File, ServerSection},
+    log,
+};
+
+pub(crate) fn run(args: &ServerArgs) -> Result<()> {
+    log::start();
+    let section = File::load(args.config.as_deref())?.server;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve(args, section))
+}
+
+async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
+    let pki = Pki::load_or_create(&args.data.join("pki"))?;
+    let config = Config {
+        advertise: args.listen,
+        service_ranges: section.service_ranges,
+        node_ports: section.node_ports.0,
+        pod_ranges: section.pod_ranges,
+        cluster_domain: section.cluster_domain,
+        agent_tls: tls::agent_client_config(&pki)?,
+    };
+    config.validate()?;
+    let tls = serving_certificate(&pki, &config)?;
+    let listeners = listen(args).await?;
+    write_admin_kubeconfig(&pki, &args.data, &config)?;
+
+    let store = Embedded::open(&args.data.join("store"))?;
+    let server = Server::new(Arc::new(store), config.clone()).await?;
+    let controllers =
+        stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
+    let controllers = stead_controllers::run(controllers, controllers_config(&pki));
+    tracing::info!(address = %args.listen, "serving");
+    tokio::select! {
+        () = server.serve(listeners, tls, ended()) => {}
+        never = controllers => match never {},
+    }
+    Ok(())
+}
+
+fn controllers_config(pki: &Pki) -> stead_controllers::Config {
+    stead_controllers::Config { root_ca: pki.ca_pem().into() }
+}
+
+fn serving_certificate(pki: &Pki, config: &Config) -> Result<Arc<rustls::ServerConfig>> {
+    let names = pki::api_server_names(&config.cluster_domain);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut addresses: Vec<IpAddr> =
+        vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into(), config.advertise.ip()];
+    addresses.extend(Server::service_address(config));
+    Ok(tls::server_config(pki.ca_pem(), &pki.issue_server(&names, &addresses)?)?)
+}
+
+async fn listen(args: &ServerArgs) -> Result<Vec<TcpListener>> {
+    let own =
+        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {} cannot be taken", args.listen))?;
+    let mut listeners = vec![own];
+    if let Some(number) = args.listen_fd {
+        let inherited = stead_sys::inherit::listener(number).with_context(|| format!("inherited socket {number}"))?;
+        inherited.set_nonblocking(true).context("inherited socket")?;
+        listeners.push(TcpListener::from_std(inherited).context("inherited socket")?);
+    }
+    Ok(listeners)
+}
+
+/// For a server that stands alone: `DATA/admin.kubeconfig`, by its own address.
+fn write_admin_kubeconfig(pki: &Pki, data: &Path, config: &Config) -> Result<()> {
+    let admin = pki.issue_client("kubernetes-admin", &["system:masters"])?;
+    let url = format!("https://{}", config.advertise);
+    Ok(write_private(&data.join("admin.kubeconfig"), &kubeconfig(&url, pki.ca_pem(), &admin))?)
+}
+
+async fn ended() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,43 @@
+//! Who may talk to the lab's API server: the administrator and each node. All from the CA in the server's data directory.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use stead_apiserver::pki::{Pki, kubeconfig, write_private};
+use stead_lab::NodeAddresses;
+
+use super::prepare::{Prepared, private_directory};
+
+/// Port of the API server on the fabric.
+pub(super) const API_PORT: u16 = 6443;
+
+/// Writes the administrator's kubeconfig, and for each node its kubeconfig and its agent's certificate. Mode 0600.
+pub(super) fn write(prepared: &Prepared) -> Result<()> {
+    let pki = Pki::load_or_create(&prepared.data.join("pki"))?;
+    let admin = pki.issue_client("kubernetes-admin", &["system:masters"])?;
+    let port = prepared.listener.local_addr().context("asking for the host's port")?.port();
+    let url = format!("https://127.0.0.1:{port}");
+    if let Some(folder) = prepared.kubeconfig.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private_directory(folder)?;
+    }
+    write_private(&prepared.kubeconfig, &kubeconfig(&url, pki.ca_pem(), &admin))?;
+    let server = prepared.topology.server.first().context("the fabric has a range")?.addr();
+    for node in &prepared.topology.nodes {
+        write_node(prepared, &pki, node, server)?;
+    }
+    Ok(())
+}
+
+fn write_node(prepared: &Prepared, pki: &Pki, node: &NodeAddresses, server: IpAddr) -> Result<()> {
+    let directory = prepared.node_directory(&node.name);
+    private_directory(&directory)?;
+    let client = pki.issue_client(&format!("system:node:{}", node.name), &["system:nodes"])?;
+    let url = format!("https://{}", std::net::SocketAddr::new(server, API_PORT));
+    write_private(&directory.join("kubeconfig"), &kubeconfig(&url, pki.ca_pem(), &client))?;
+    let addresses: Vec<IpAddr> = node.addresses.iter().map(ipnet::IpNet::addr).collect();
+    let agent = pki.issue_server(&[&node.name], &addresses)?;
+    write_private(&directory.join("agent.crt"), &agent.cert_pem)?;
+    write_private(&directory.join("agent.key"), &agent.key_pem)?;
+    write_private(&directory.join("ca.crt"), pki.ca_pem())?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Everything that can be wrong with a `stead up` is found here, before anything is changed.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use stead_lab::{Claim, Topology};
+
+use super::{BASE, credentials, log_path};
+use crate::{args::UpArgs, config::Config};
+
+/// A lab that may be started: its name is claimed, its port is ours, its files are in place.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) topology: Topology,
+    pub(super) config: Config,
+    pub(super) claim: Claim,
+    /// On the host's loopback.
+    pub(super) listener: TcpListener,
+    pub(super) kubeconfig: PathBuf,
+    /// The server's objects and certificates.
+    pub(super) data: PathBuf,
+}
+
+impl Prepared {
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        log_path(self.claim.directory(), name)
+    }
+
+    /// The file every program of the lab reads.
+    pub(super) fn config_file(&self) -> PathBuf {
+        self.claim.directory().join("config.yaml")
+    }
+
+    /// Credentials and state of one node.
+    pub(super) fn node_directory(&self, node: &str) -> PathBuf {
+        self.claim.directory().join("nodes").join(node)
+    }
+}
+
+pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
+    let mut config = Config::load(args.config.as_deref())?;
+    config.lab.nodes = args.nodes.unwrap_or(config.lab.nodes);
+    config.node.node_ranges.extend(config.lab.fabric.iter().copied());
+    let topology = Topology::new(&args.lab.name, config.lab.nodes, config.ranges())?;
+    check_rights(nix::unistd::geteuid().is_root())?;
+    crate::capabilities::check(&stead_dataplane::probe::probe())?;
+    let listener = bind(config.lab.host_port)?;
+    let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
+    stead_lab::remove_leftovers(&claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
+
+    let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
+    let kubeconfig = args.kubeconfig.clone().unwrap_or_else(|| claim.directory().join("kubeconfig"));
+    let prepared = Prepared { topology, config, claim, listener, kubeconfig, data };
+    for directory in
+        [prepared.data.clone(), prepared.claim.directory().join("log"), prepared.claim.directory().join("nodes")]
+    {
+        private_directory(&directory)?;
+    }
+    credentials::write(&prepared)?;
+    let config = serde_json::to_string_pretty(&prepared.config).context("writing the configuration")?;
+    fs::write(prepared.config_file(), config).context("writing the configuration")?;
+    Ok(prepared)
+}
+
+fn check_rights(root: bool) -> Result<()> {
+    if root { Ok(()) } else { bail!("stead up makes network namespaces, which needs root: run it with sudo") }
+}
+
+fn bind(port: u16) -> Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+        format!("lab.hostPort: 127.0.0.1:{port} cannot be taken: choose another, or 0 for any that is free")
+    })
+}
+
+pub(super) fn private_directory(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("making directory {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_the_field() {
+        let taken = bind(0).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = bind(port).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("lab.hostPort: 127.0.0.1:{port} cannot be taken: choose another, or 0 for any that is free")
+        );
+    }
+
+    #[test]
+    fn missing_rights_are_said_with_the_remedy() {
+        assert_eq!(
+            check_rights(false).unwrap_err().to_string(),
+            "stead up makes network namespaces, which needs root: run it with sudo"
+        );
+        check_rights(true).unwrap();
+    }
+}

@@ -1,0 +1,222 @@
+//! Killing the parts of a lab, one by one and under load. `STEAD_KILLS` says how often (a few in CI, hundreds in `make soak`).
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+use stead_client::{Change, Query, write};
+
+use crate::lab::{Lab, PATIENCE, alive, eventually, ok};
+
+const MANIFEST: &str = include_str!("../../../../examples/hello-world.yaml");
+
+fn kills() -> usize {
+    std::env::var("STEAD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+fn sigkill(pid: u32) {
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap();
+}
+
+fn revision(object: &ConfigMap) -> u64 {
+    object.metadata.resource_version.as_deref().unwrap().parse().unwrap()
+}
+
+/// Creates ConfigMaps until told to stop; what was acknowledged, in order, with its revision.
+async fn write_until(client: kube::Client, stop: Arc<AtomicBool>, written: Arc<AtomicUsize>) -> Vec<(String, u64)> {
+    let mut acknowledged = Vec::new();
+    let path = "/api/v1/namespaces/default/configmaps";
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("fault-{number:06}");
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"n": number.to_string()}});
+        if let Ok(created) = write::create::<_, ConfigMap>(&client, path, &body).await {
+            acknowledged.push((name, revision(&created)));
+            written.fetch_add(1, Ordering::Relaxed);
+        } else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    acknowledged
+}
+
+/// Names seen by a watch that lasts until `last` has come by.
+async fn watch_until(client: kube::Client, last: tokio::sync::oneshot::Receiver<String>) -> BTreeSet<String> {
+    let query = Query::all("/api/v1/namespaces/default/configmaps");
+    let mut changes = Box::pin(stead_client::watch::<ConfigMap>(client, query));
+    let mut seen = BTreeSet::new();
+    let mut last = std::pin::pin!(last);
+    let mut wanted: Option<String> = None;
+    loop {
+        tokio::select! {
+            name = &mut last, if wanted.is_none() => wanted = name.ok(),
+            change = changes.next() => {
+                if let Some(Change::InitApply(object) | Change::Apply(object)) = change {
+                    seen.extend(object.metadata.name);
+                }
+            }
+        }
+        if wanted.as_ref().is_some_and(|name| seen.contains(name)) {
+            return seen;
+        }
+    }
+}
+
+#[test]
+fn a_server_killed_under_writes_loses_nothing_it_acknowledged() {
+    let lab = Lab::up("server", 1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = stead_client::connect(&lab.kubeconfig()).await.unwrap();
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (tell_last, last) = tokio::sync::oneshot::channel();
+        let writer = tokio::spawn(write_until(client.clone(), stop.clone(), written.clone()));
+        let watcher = tokio::spawn(watch_until(client.clone(), last));
+        for _ in 0..kills() {
+            let before = written.load(Ordering::Relaxed);
+            tokio::task::block_in_place(|| {
+                eventually("writes to go on", || (written.load(Ordering::Relaxed) > before + 20).then_some(()));
+                let pid = lab.pid("server").unwrap();
+                sigkill(pid);
+                eventually("the server to be started again", || lab.pid("server").filter(|new| *new != pid));
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+        let acknowledged = writer.await.unwrap();
+        let ascending = acknowledged.windows(2).all(|pair| pair[0].1 < pair[1].1);
+        assert!(ascending, "revisions went back: {acknowledged:?}");
+        tell_last.send(acknowledged.last().unwrap().0.clone()).unwrap();
+        let seen = tokio::time::timeout(PATIENCE, watcher).await.expect("the watch ends").unwrap();
+        for (name, at) in &acknowledged {
+            let path = format!("/api/v1/namespaces/default/configmaps/{name}");
+            let stored: ConfigMap =
+                write::get(&client, &path).await.unwrap_or_else(|error| panic!("{name} is lost: {error}"));
+            assert_eq!(revision(&stored), *at, "{name}");
+            assert!(seen.contains(name), "the watch missed {name}");
+        }
+    });
+}
+
+/// One request through the virtual IP; the pod's name.
+fn ask(target: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(4096).read_to_string(&mut text)?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("Hostname: ").map(str::to_owned))
+        .ok_or(std::io::ErrorKind::InvalidData.into())
+}
+
+#[test]
+fn a_node_killed_under_connections_fails_none_and_adopts_its_containers() {
+    let lab = Lab::up("node", 1);
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], MANIFEST));
+    lab.kubectl_ok("expose deployment hello-world --port=80 --target-port=8080");
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    let vip = lab.kubectl_ok("get svc hello-world -o jsonpath={.spec.clusterIP}");
+    let target: SocketAddr = format!("{vip}:80").parse().unwrap();
+    eventually("the virtual IP to answer", || lab.curl("node1", &format!("http://{vip}")));
+    let containers = r"jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{'\n'}{end}";
+    let before = ok("pods", lab.kubectl_words(&["get", "pods", "-o", containers], ""));
+
+    let namespace = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace("node1").unwrap();
+    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let client = thread::spawn({
+        let (stop, asked) = (stop.clone(), asked.clone());
+        move || {
+            let ask_on = || {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) && asked.load(Ordering::Relaxed) < 200_000 {
+                    failures.extend(ask(target).err());
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(2));
+                }
+                failures
+            };
+            namespace.run(ask_on).unwrap()
+        }
+    });
+    for _ in 0..kills().min(20) {
+        let before = asked.load(Ordering::Relaxed);
+        eventually("connections to go on", || (asked.load(Ordering::Relaxed) > before + 50).then_some(()));
+        let pid = lab.pid("node1").unwrap();
+        sigkill(pid);
+        eventually("the node to be started again", || lab.pid("node1").filter(|new| *new != pid));
+    }
+    // Whatever the new process did to kernel and containers on its way up has happened once it reports again.
+    lab.kubectl_ok("scale deployment hello-world --replicas=3");
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    stop.store(true, Ordering::Relaxed);
+    let failures = client.join().unwrap();
+    assert!(
+        failures.is_empty(),
+        "{} of {} requests failed: {failures:?}",
+        failures.len(),
+        asked.load(Ordering::Relaxed)
+    );
+
+    let after = ok("pods", lab.kubectl_words(&["get", "pods", "-o", containers], ""));
+    for line in before.lines() {
+        assert!(after.contains(line), "{line} is not among\n{after}");
+        lab.kubectl_ok(&format!("logs {}", line.split(' ').next().unwrap()));
+    }
+}
+
+#[test]
+fn a_killed_supervisor_takes_everything_along() {
+    let mut lab = Lab::up("supervisor", 2);
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], MANIFEST));
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    let descendants = processes_of(&lab.name);
+    assert!(descendants.len() >= 5, "server, two nodes and two shims: {descendants:?}");
+    let second = Lab::up("beside", 1);
+
+    lab.kill_supervisor();
+    eventually("every process of the lab to be gone", || descendants.iter().all(|pid| !alive(*pid)).then_some(()));
+    assert!(second.kubectl("get nodes").status.success(), "a lab of another name lives on");
+
+    lab.up_again(2);
+    let pods = lab.kubectl_ok("get deployments");
+    assert!(pods.contains("hello-world"), "--data keeps objects: {pods}");
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    lab.down();
+    let cgroups =
+        fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path().join("stead").join(&lab.name));
+    let left: Vec<_> = cgroups.filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "control groups remain: {left:?}");
+    assert!(!Path::new("/run/stead").join(&lab.name).exists());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&lab.name), "a mount remains: {mounts}");
+}
+
+/// Processes whose arguments name the lab's directory.
+fn processes_of(lab: &str) -> Vec<u32> {
+    let needle = format!("/run/stead/{lab}/");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&needle))
+    })
+    .collect()
+}

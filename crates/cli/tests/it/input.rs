@@ -1,0 +1,109 @@
+//! Bad input: each is told what is wrong by field and cause, and nothing else is disturbed.
+
+use std::fs;
+
+use crate::lab::{Lab, ok, run, stead};
+
+fn service(spec: &str) -> String {
+    format!(r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"bad"}},"spec":{spec}}}"#)
+}
+
+#[test]
+fn bad_objects_are_refused_by_field_and_disturb_nothing() {
+    let lab = Lab::up("input", 1);
+    ok(
+        "a good service",
+        lab.kubectl_words(
+            &["create", "-f", "-"],
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"good"},"spec":{"type":"NodePort","clusterIP":"10.96.7.7","ports":[{"port":80,"nodePort":30080}]}}"#,
+        ),
+    );
+    let before = lab.kubectl_ok("get svc good -o yaml");
+    let refused = |manifest: &str, expect: &str| {
+        let error = lab.kubectl_refused(&["create", "-f", "-"], manifest);
+        assert!(error.contains(expect), "{manifest}\ngave {error}\ninstead of {expect}");
+    };
+    refused("kind: [", "error");
+    refused(&service(r#"{"ports":[{"port":80,"foo":1}]}"#), r#"unknown field "spec.ports[0].foo""#);
+    refused(&service(r#"{"ports":[{"port":70000}]}"#), "spec.ports[0].port: Invalid value: 70000");
+    refused(&service(r#"{"ports":[{"port":80},{"port":81}]}"#), "spec.ports[0].name: Required value");
+    refused(
+        &service(r#"{"clusterIP":"192.0.2.1","ports":[{"port":80}]}"#),
+        r#"spec.clusterIPs: Invalid value: ["192.0.2.1"]: failed to allocate IP 192.0.2.1"#,
+    );
+    refused(
+        &service(r#"{"clusterIP":"10.96.7.7","ports":[{"port":80}]}"#),
+        "failed to allocate IP 10.96.7.7: provided IP is already allocated",
+    );
+    refused(
+        &service(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30080}]}"#),
+        "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+    );
+    refused(
+        &service(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}"#),
+        "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+    );
+    refused(&service(r#"{"externalIPs":["192.0.2.1"],"ports":[{"port":80}]}"#), "spec.externalIPs");
+    refused(&service(r#"{"type":"ExternalName","externalName":"example.org"}"#), "spec.type");
+    let doubled =
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"bad"},"spec":{"ports":[{"port":80,"port":81}]}}"#;
+    assert!(raw(&lab, doubled.as_bytes()).contains(r#"duplicate field \"spec.ports[0].port\""#));
+    assert!(raw(&lab, &[b' '; 4 << 20]).contains("RequestEntityTooLarge"));
+    assert!(raw(&lab, b"\xff\xfe not json").contains("BadRequest"));
+
+    assert_eq!(lab.kubectl_ok("get svc good -o yaml"), before);
+    assert!(!lab.kubectl_ok("get svc").contains("bad"));
+    assert!(lab.kubectl("get --raw /readyz").status.success());
+}
+
+/// A body posted as it is, with strict field validation; what the server answers.
+fn raw(lab: &Lab, body: &[u8]) -> String {
+    let file = lab.directory.path().join("body");
+    fs::write(&file, body).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let client = stead_client::connect(&lab.kubeconfig()).await.unwrap();
+        let request = http::Request::post("/api/v1/namespaces/default/services?fieldValidation=Strict")
+            .header("content-type", "application/json")
+            .body(kube::client::Body::from(body.to_vec()))
+            .unwrap();
+        let answer = client.send(request).await.unwrap();
+        answer.into_body().collect_bytes().await.unwrap()
+    });
+    String::from_utf8(answer.to_vec()).unwrap()
+}
+
+#[test]
+fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("t{}-refused", std::process::id());
+    let refused = |config: &str, flags: &[&str], expect: &str| {
+        let file = directory.path().join("config.yaml");
+        fs::write(&file, config).unwrap();
+        let mut command = stead();
+        command.args(["up", "--name", &name, "--config"]).arg(&file).args(flags);
+        let output = run(command, "");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(expect), "{config} {flags:?} gave {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "more than a line: {error}");
+        assert!(!std::path::Path::new("/run/stead").join(&name).exists());
+    };
+    refused(
+        "server:\n  serviceRanges: [10.244.0.0/20, 'fd56:96::/112']",
+        &[],
+        "overlaps server.serviceRanges 10.244.0.0/20",
+    );
+    refused("lab:\n  knots: 2", &[], "knots");
+    refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    refused(&format!("lab:\n  hostPort: {port}"), &[], &format!("lab.hostPort: 127.0.0.1:{port} cannot be taken"));
+
+    let lab = Lab::up("taken", 1);
+    let mut command = stead();
+    command.args(["up", "--name", &lab.name]);
+    let output = run(command, "");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("is running already: choose another name with --name"), "{error}");
+    assert!(lab.kubectl("get nodes").status.success());
+}

@@ -1,0 +1,7 @@
+//! The workspace's own rules, and the binary as a user runs it.
+
+mod faults;
+mod input;
+mod lab;
+mod transcript;
+mod workspace;

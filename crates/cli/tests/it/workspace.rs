@@ -1,0 +1,160 @@
+//! Rules that no compiler checks: which crate may use which, which licences come along, and that the architecture page is true.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// What each crate may use of the others, dev-dependencies apart.
+const EDGES: [(&str, &[&str]); 14] = [
+    ("model", &[]),
+    ("api", &["model"]),
+    ("store", &["model"]),
+    ("apiserver", &["api", "model", "store"]),
+    ("client", &["api", "model"]),
+    ("controllers", &["api", "client", "model"]),
+    ("plan", &["api", "model"]),
+    ("sys", &["model"]),
+    ("dataplane", &["model", "plan", "sys"]),
+    ("proxy", &["api", "client", "dataplane", "model", "plan", "sys"]),
+    ("node", &["api", "client", "dataplane", "model", "sys"]),
+    ("lab", &["model", "sys"]),
+    (
+        "cli",
+        &[
+            "api",
+            "apiserver",
+            "client",
+            "controllers",
+            "dataplane",
+            "lab",
+            "model",
+            "node",
+            "plan",
+            "proxy",
+            "store",
+            "sys",
+        ],
+    ),
+    ("testbed", &["model", "sys"]),
+];
+
+/// Licences that may come along in the binary; an expression passes when one of its alternatives does.
+const LICENCES: [&str; 12] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "MIT-0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "Unicode-3.0",
+    "Zlib",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .current_dir(root())
+        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .exec()
+        .unwrap()
+}
+
+#[test]
+fn crates_use_only_what_their_place_allows() {
+    let allowed: BTreeMap<_, BTreeSet<_>> = EDGES
+        .into_iter()
+        .map(|(name, uses)| (name.to_owned(), uses.iter().map(ToString::to_string).collect()))
+        .collect();
+    let metadata = metadata();
+    for package in metadata.workspace_packages() {
+        let name = package.name.strip_prefix("stead-").unwrap();
+        let allowed = allowed.get(name).unwrap_or_else(|| panic!("crate {name} has no row in the table of edges"));
+        let uses: BTreeSet<_> = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind != DependencyKind::Development)
+            .filter_map(|dependency| dependency.name.strip_prefix("stead-").map(ToOwned::to_owned))
+            .collect();
+        let more: Vec<_> = uses.difference(allowed).collect();
+        assert!(more.is_empty(), "crate {name} must not use {more:?}");
+    }
+}
+
+#[test]
+fn only_sys_has_unsafe_code() {
+    let offenders: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| !path.starts_with(root().join("crates/sys/")))
+        .filter(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(concat!("unsafe", " {")))
+        })
+        .collect();
+    assert!(offenders.is_empty(), "unsafe code outside sys: {offenders:?}");
+}
+
+#[test]
+fn every_licence_may_come_along() {
+    let metadata = metadata();
+    let bad: Vec<_> = metadata
+        .packages
+        .iter()
+        .filter(|package| !package.license.as_deref().is_some_and(acceptable))
+        .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
+        .collect();
+    assert!(bad.is_empty(), "licences not on the list: {bad:#?}");
+}
+
+/// `A OR B` (also written `A/B`) passes with one of them, `A AND B` with both.
+fn acceptable(expression: &str) -> bool {
+    let expression = expression.replace(['(', ')'], "").replace('/', " OR ");
+    expression.split(" AND ").all(|part| part.split(" OR ").any(|licence| LICENCES.contains(&licence.trim())))
+}
+
+#[test]
+fn the_architecture_page_names_every_crate_and_only_paths_that_exist() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    for package in metadata().workspace_packages() {
+        let folder = format!("`crates/{}`", package.name.strip_prefix("stead-").unwrap());
+        assert!(page.contains(&folder), "docs/architecture.md says nothing of {folder}");
+    }
+    for quoted in page.split('`').skip(1).step_by(2) {
+        let is_path = ["crates/", "docs/", "build/"].iter().any(|start| quoted.starts_with(start));
+        assert!(!is_path || root().join(quoted).exists(), "docs/architecture.md names {quoted}, which is not there");
+    }
+}
+
+#[test]
+fn modules_are_files_of_their_own_name() {
+    let mod_files: Vec<_> = sources().into_iter().filter(|path| path.ends_with("mod.rs")).collect();
+    assert!(mod_files.is_empty(), "foo.rs + foo/bar.rs instead of {mod_files:?}");
+}
+
+/// Every source file of the workspace.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join("crates")];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() > 50, "the search for sources found too few");
+    found
+}
