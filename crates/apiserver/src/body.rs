@@ -90,10 +90,7 @@ impl Encoding {
         check_type(&self.type_meta(bytes)?, resource)?;
         let decoded = match self {
             Self::Json => decode(bytes, resource.definition),
-            Self::Yaml => match yaml(bytes, |yaml| Ok(decode_from(yaml, resource.definition))) {
-                Ok(decoded) => decoded,
-                Err(error) => return Err(bad_yaml(&error.to_string())),
-            },
+            Self::Yaml => decode_yaml(bytes, resource)?,
         };
         accept(decoded, resource, validation)
     }
@@ -149,6 +146,25 @@ fn bad_json(problem: &str) -> Refusal {
 
 fn bad_yaml(problem: &str) -> Refusal {
     ApiError::bad_request(format_args!("error converting YAML to JSON: yaml: {problem}")).into()
+}
+
+/// The walk's own error where it ends early, the parser's where the text is no YAML.
+fn decode_yaml(bytes: &[u8], resource: &Resource) -> Result<Result<Decoded, DecodeError>, Refusal> {
+    let mut failed = None;
+    let decoded = yaml(bytes, |yaml| {
+        decode_from(yaml, resource.definition).map_err(|error| {
+            let problem = error.to_string();
+            failed = Some(error);
+            serde::de::Error::custom(problem)
+        })
+    });
+    match (decoded, failed) {
+        (Ok(decoded), _) => Ok(Ok(decoded)),
+        (Err(_), Some(error @ (DecodeError::Type(_) | DecodeError::TooDeep { .. } | DecodeError::NoSchema { .. }))) => {
+            Ok(Err(error))
+        }
+        (Err(error), _) => Err(bad_yaml(&error.to_string())),
+    }
 }
 
 /// Runs `read` on the one document in `bytes`; depth, aliases and size of what they stand for are bounded.

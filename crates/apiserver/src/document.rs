@@ -20,6 +20,11 @@ impl Document {
     pub(crate) fn json(value: &Value, content_type: &'static str) -> Self {
         let body = Bytes::from(value.to_string());
         let hash = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self::tagged(body, hash, content_type)
+    }
+
+    /// A document whose hash is known.
+    pub(crate) fn tagged(body: Bytes, hash: String, content_type: &'static str) -> Self {
         Self { body, content_type, hash }
     }
 

@@ -11,19 +11,20 @@ use stead_api::status::ApiError;
 use crate::{query::Query, refusal::Refusal, server::Inner};
 
 /// The Kubernetes version whose API this is.
-const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.2");
+pub(crate) const GIT_VERSION: &str = "v1.36.2";
+const MAJOR: &str = "1";
+const MINOR: &str = "36";
 /// Patience with a store that is asked whether it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 const CHECKS: [&str; 3] = ["ping", "store", "watch-cache"];
 
 /// `/version`.
 pub(crate) fn version() -> Bytes {
-    let (major, minor, git) = KUBERNETES;
     let platform = format!("{}/{}", std::env::consts::OS, architecture());
     json!({
-        "major": major, "minor": minor, "emulationMajor": major, "emulationMinor": minor,
-        "minCompatibilityMajor": major, "minCompatibilityMinor": "35",
-        "gitVersion": git, "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "major": MAJOR, "minor": MINOR, "emulationMajor": MAJOR, "emulationMinor": MINOR,
+        "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": "35",
+        "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc", "platform": platform,
     })
     .to_string()

@@ -9,11 +9,13 @@ pub mod pki;
 pub mod server;
 pub mod tls;
 
+mod agent;
 mod alloc;
 mod authorize;
 mod body;
 mod bootstrap;
 mod cache;
+mod compaction;
 mod discovery;
 mod dispatch;
 mod document;

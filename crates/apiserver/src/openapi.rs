@@ -1,11 +1,90 @@
-//! OpenAPI over HTTP. The documents are `stead_api`'s; each is made once.
+//! OpenAPI over HTTP. The documents are `stead_api`'s, made at first use and then kept.
 
-use axum::response::Response;
-use http::HeaderMap;
-use stead_api::status::ApiError;
+use std::{sync::OnceLock, time::Duration};
 
-use crate::{path::Target, query::Query, refusal::Refusal};
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::{Timestamp, fmt::rfc2822};
+use stead_api::{kinds, openapi::OpenApi, status::ApiError};
 
-pub(crate) fn answer(_target: &Target<'_>, _headers: &HeaderMap, _query: &Query) -> Result<Response, Refusal> {
-    Err(ApiError::no_such_path().into())
+use crate::{document::Document, health, path::Target, query::Query, refusal::Refusal};
+
+const JSON: &str = "application/json";
+/// What is addressed by its hash never changes.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// The documents as they are sent.
+#[derive(Debug)]
+struct Documents {
+    index: Document,
+    v2: Document,
+    /// By path below `/openapi/v3/`.
+    v3: Vec<(String, Document)>,
+}
+
+fn documents() -> &'static Documents {
+    static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let made = OpenApi::new(kinds::ALL, health::GIT_VERSION);
+        let document = |from: &stead_api::openapi::Document| {
+            Document::tagged(Bytes::copy_from_slice(&from.text), from.hash.clone(), JSON)
+        };
+        let paths = kinds::ALL.iter().map(|kind| match kind.group {
+            "" => format!("api/{}", kind.version),
+            group => format!("apis/{group}/{}", kind.version),
+        });
+        let v3 = paths.filter_map(|path| made.document(&path).map(|found| (path, document(found)))).collect();
+        Documents { index: document(made.index()), v2: document(made.v2()), v3 }
+    })
+}
+
+pub(crate) fn answer(target: &Target<'_>, headers: &HeaderMap, query: &Query) -> Result<Response, Refusal> {
+    if !accepts_json(headers) {
+        return Err(ApiError::not_acceptable(&[JSON]).into());
+    }
+    match target {
+        Target::OpenApiV3Index => Ok(documents().index.answer(headers)),
+        Target::OpenApiV2 => Ok(documents().v2.answer(headers)),
+        Target::OpenApiV3(path) => {
+            let found = documents().v3.iter().find(|(known, _)| known == path).map(|(_, document)| document);
+            let document = found.ok_or_else(ApiError::no_such_path)?;
+            match query.get("hash") {
+                None => Ok(document.answer(headers)),
+                Some(hash) if hash == document.hash => Ok(lasting(document.answer(headers))),
+                Some(_) => elsewhere(path, &document.hash),
+            }
+        }
+        _ => Err(ApiError::no_such_path().into()),
+    }
+}
+
+/// Clients of the protobuf form name JSON too, but for one reader of v2, which has to fall back to v3.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    accept.peek().is_none()
+        || accept
+            .flat_map(|value| value.split(','))
+            .any(|range| matches!(range.split(';').next().unwrap_or_default().trim(), JSON | "application/*" | "*/*"))
+}
+
+fn lasting(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    let expires = Timestamp::now() + FOREVER;
+    let expires = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&expires);
+    if let Some(expires) = expires.ok().and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(header::EXPIRES, expires);
+    }
+    response
+}
+
+/// The document has changed since its address was told.
+fn elsewhere(path: &str, hash: &str) -> Result<Response, Refusal> {
+    let location = HeaderValue::from_str(&format!("/openapi/v3/{path}?hash={hash}"))
+        .map_err(|error| ApiError::internal("an address cannot be written", error))?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
 }

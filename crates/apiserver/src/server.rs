@@ -17,6 +17,7 @@ use crate::{
     auth::Identity,
     bootstrap,
     cache::{Caches, FeedError, KindCache},
+    compaction,
     config::{Config, ConfigError},
     dispatch, serve,
     storage::Storage,
@@ -77,6 +78,7 @@ impl Server {
         });
         bootstrap::prepare(&inner).await.map_err(ServerError::Bootstrap)?;
         tasks.spawn(bootstrap::keep(Arc::downgrade(&inner)));
+        tasks.spawn(compaction::run(inner.storage.store.clone()));
         *inner.tasks.lock().expect("held for a moment only") = tasks;
         Ok(Self(inner))
     }

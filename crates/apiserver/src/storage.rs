@@ -25,6 +25,8 @@ pub(crate) struct Claims {
     /// Key and owner; none of these may exist before.
     pub(crate) claim: Vec<(String, String)>,
     pub(crate) release: Vec<String>,
+    /// Other objects that the write relies on, as they were read.
+    pub(crate) relies_on: Vec<(String, Revision)>,
 }
 
 /// How a conditional write ended.
@@ -33,6 +35,8 @@ pub(crate) enum Written {
     At(Revision),
     /// The object is not as it was read (or exists, or is gone).
     Changed,
+    /// What the write relies on is not as it was read.
+    OthersChanged,
     /// Somebody holds these claims; the object is as it was read.
     Taken(Vec<String>),
 }
@@ -96,6 +100,10 @@ impl Storage {
         let mut txn = Txn { compare: vec![Compare::ModRevision { key: bytes(key), is: before }], ..Txn::default() };
         txn.success.push(op);
         txn.failure.push(Op::Get { key: bytes(key) });
+        for (other, revision) in &claims.relies_on {
+            txn.compare.push(Compare::ModRevision { key: bytes(other), is: *revision });
+            txn.failure.push(Op::Get { key: bytes(other) });
+        }
         for (claim, owner) in &claims.claim {
             txn.compare.push(Compare::ModRevision { key: bytes(claim), is: Revision::ZERO });
             txn.success.push(Op::Put { key: bytes(claim), value: bytes(owner), lease: None });
@@ -112,8 +120,14 @@ impl Storage {
             OpOutcome::Get(found) => found,
             OpOutcome::Put | OpOutcome::Delete(_) => None,
         });
-        if found.next().flatten().map_or(Revision::ZERO, |found| found.mod_revision) != before {
+        let mut next = || found.next().flatten().map_or(Revision::ZERO, |found| found.mod_revision);
+        if next() != before {
             return Ok(Written::Changed);
+        }
+        for (_, revision) in &claims.relies_on {
+            if next() != *revision {
+                return Ok(Written::OthersChanged);
+            }
         }
         let taken = claims.claim.iter().zip(found).filter(|(_, found)| found.is_some());
         Ok(Written::Taken(taken.map(|((claim, _), _)| claim.clone()).collect()))

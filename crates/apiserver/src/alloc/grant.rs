@@ -220,7 +220,7 @@ impl Granted<'_> {
     pub(crate) fn keys(plan: &AllocationPlan) -> Claims {
         let addresses = plan.released_addresses.iter().map(|address| address_key(*address));
         let ports = plan.released_node_ports.iter().map(|port| port_key(*port));
-        Claims { claim: Vec::new(), release: addresses.chain(ports).collect() }
+        Claims { release: addresses.chain(ports).collect(), ..Claims::default() }
     }
 
     /// The write is stored: what was claimed stays, what was released is free.

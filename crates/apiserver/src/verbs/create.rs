@@ -14,7 +14,7 @@ use crate::{
     query::Keep,
     refusal::Refusal,
     service::{self, Purpose},
-    storage::{Claims, Written},
+    storage::Written,
 };
 
 /// How often a generated name, or a number found for a Service, is chosen anew when somebody has it.
@@ -55,7 +55,7 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
     let Sent { mut object, mut warnings } = sent;
     resource.strategy.become_stored(&mut object);
     demand.check(&call.path, &object)?;
-    check_home(call, &object).await?;
+    let mut place = home(call, meta::name(&object), Source::Cache).await?;
     begin(&mut object);
     resource.strategy.default(&mut object);
     resource.strategy.prepare_create(&mut object);
@@ -68,7 +68,7 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
             // Some defaults are made of the name.
             resource.strategy.default(&mut new);
         }
-        match attempt(call, &mut new, keep).await? {
+        match attempt(call, &mut new, keep, place.clone()).await? {
             Outcome::Stored => {
                 warnings.extend(resource.strategy.warnings(&new, None));
                 return Ok(call.object(StatusCode::CREATED, &new, warnings));
@@ -77,6 +77,7 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
                 return Err(ApiError::already_exists(resource, meta::name(&new)).into());
             }
             Outcome::Exists | Outcome::Again => {}
+            Outcome::HomeChanged => place = home(call, meta::name(&new), Source::Store).await?,
         }
     }
     Err(ApiError::already_exists(resource, &prefix).into())
@@ -87,9 +88,16 @@ enum Outcome {
     Exists,
     /// Something chosen freely was taken.
     Again,
+    /// The namespace is not as it was read.
+    HomeChanged,
 }
 
-async fn attempt(call: &Call<'_>, new: &mut Value, keep: Keep) -> Result<Outcome, Refusal> {
+async fn attempt(
+    call: &Call<'_>,
+    new: &mut Value,
+    keep: Keep,
+    home: Option<(String, Revision)>,
+) -> Result<Outcome, Refusal> {
     let resource = call.path.resource;
     let server = call.server;
     let is_service = service::is_service(resource);
@@ -105,8 +113,8 @@ async fn attempt(call: &Call<'_>, new: &mut Value, keep: Keep) -> Result<Outcome
         true => Some(service::grant(server, new, None, Purpose::of(keep)).await?),
         false => None,
     };
-    let none = Claims::default();
-    let claims = granted.as_ref().map_or(&none, |granted| &granted.claims);
+    let mut claims = granted.as_ref().map(|granted| granted.claims.clone()).unwrap_or_default();
+    claims.relies_on.extend(home);
     if keep == Keep::DryRun {
         let exists = !server.storage.existing(&[&key]).await?.is_empty();
         if let Some(granted) = granted {
@@ -118,7 +126,7 @@ async fn attempt(call: &Call<'_>, new: &mut Value, keep: Keep) -> Result<Outcome
         Some(seconds) => Some(server.event_leases.lease(seconds).await?),
         None => None,
     };
-    let written = match server.storage.put(&key, new, Revision::ZERO, lease, claims).await {
+    let written = match server.storage.put(&key, new, Revision::ZERO, lease, &claims).await {
         Err(StoreError::NoLease(lease)) => {
             server.event_leases.forget(lease).await;
             return Ok(Outcome::Again);
@@ -134,6 +142,7 @@ async fn attempt(call: &Call<'_>, new: &mut Value, keep: Keep) -> Result<Outcome
             Ok(Outcome::Stored)
         }
         Written::Changed => Ok(Outcome::Exists),
+        Written::OthersChanged => Ok(Outcome::HomeChanged),
         Written::Taken(keys) => {
             let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
             if errors.is_empty() {
@@ -160,20 +169,36 @@ fn begin(object: &mut Value) {
     meta::set(object, "creationTimestamp", seconds(Timestamp::now()));
 }
 
-/// The namespace exists and is not on its way out.
-async fn check_home(call: &Call<'_>, object: &Value) -> Result<(), Refusal> {
+/// Where the namespace is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Cache,
+    Store,
+}
+
+/// The namespace exists and is not on its way out. Its key and revision, for the write to rely on.
+async fn home(call: &Call<'_>, name: &str, source: Source) -> Result<Option<(String, Revision)>, Refusal> {
     let resource = call.path.resource;
-    let Some(namespace) = call.path.namespace.filter(|_| resource.namespaced) else { return Ok(()) };
+    let Some(namespace) = call.path.namespace.filter(|_| resource.namespaced) else { return Ok(None) };
     let kind = &stead_api::kinds::namespace::RESOURCE;
-    let cache = call.server.cache(kind);
-    if cache.get(namespace).is_none() {
-        super::get::reach(call.server, cache, crate::query::At::Newest).await?;
+    let key = kind.registry_key("", namespace);
+    let cached = call.server.cache(kind).get(namespace).filter(|_| source == Source::Cache);
+    let (object, revision) = match cached {
+        Some(entry) => (entry.object(), entry.revision),
+        None => {
+            let stored = call.server.storage.get(&key).await?;
+            let stored = stored.ok_or_else(|| ApiError::not_found(kind, namespace))?;
+            (stored.object, stored.revision)
+        }
+    };
+    if meta::is_being_deleted(&object) {
+        // What the cache shows may be of a namespace that is gone and made anew; the store knows.
+        if source == Source::Cache {
+            return Box::pin(home(call, name, Source::Store)).await;
+        }
+        return Err(ApiError::namespace_terminating(resource, name, namespace).into());
     }
-    let found = cache.get(namespace).ok_or_else(|| ApiError::not_found(kind, namespace))?;
-    if meta::is_being_deleted(&found.object()) {
-        return Err(ApiError::namespace_terminating(resource, meta::name(object), namespace).into());
-    }
-    Ok(())
+    Ok(Some((key, revision)))
 }
 
 /// As metadata states times.

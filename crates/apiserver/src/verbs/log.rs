@@ -1,10 +1,168 @@
-//! GET of `pods/NAME/log`: asked from the agent of the pod's node.
+//! GET of `pods/NAME/log`: checked here, answered by the agent of the pod's node.
 
 use axum::response::Response;
-use stead_api::status::ApiError;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
+use stead_api::{kinds, meta, status::ApiError};
 
-use crate::{path::ResourcePath, query::Query, refusal::Refusal, server::Inner};
+use crate::{agent, path::ResourcePath, query::Query, refusal::Refusal, server::Inner};
 
-pub(crate) async fn get(_server: &Inner, _path: &ResourcePath<'_>, _query: &Query) -> Result<Response, Refusal> {
-    Err(ApiError::no_such_path().into())
+/// What of the query is the agent's to understand.
+const PASSED_ON: [&str; 9] = [
+    "follow",
+    "previous",
+    "sinceSeconds",
+    "sinceTime",
+    "timestamps",
+    "tailLines",
+    "limitBytes",
+    "stream",
+    "insecureSkipTLSVerifyBackend",
+];
+
+pub(crate) async fn get(server: &Inner, path: &ResourcePath<'_>, query: &Query) -> Result<Response, Refusal> {
+    let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
+    let stored = server.storage.get(&path.resource.registry_key(namespace, name)).await?;
+    let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
+    check_numbers(query)?;
+    let container = container(&pod, query)?;
+    let node_name = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    check_started(&pod, container, query)?;
+    let node_kind = &kinds::node::RESOURCE;
+    let node = server.storage.get(&node_kind.registry_key("", node_name)).await?;
+    let node = node.ok_or_else(|| ApiError::not_found(node_kind, node_name))?.object;
+    let target = format!("/containerLogs/{namespace}/{name}/{container}{}", passed_on(query));
+    let mut response = agent::get(&server.config, &node, &target).await?;
+    if response.status() != StatusCode::OK {
+        return Err(agent::refusal(response).await);
+    }
+    response.headers_mut().clear();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(response)
+}
+
+/// Numbers are checked here, so that the error is in the API's words.
+fn check_numbers(query: &Query) -> Result<(), Refusal> {
+    for (name, least) in [("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)] {
+        if let Some(number) = query.number(name)?
+            && number < least
+        {
+            let detail = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+            let problem = stead_api::field::FieldError::invalid(name, number, detail);
+            return Err(ApiError::invalid_kind("", "PodLogOptions", "", &[problem]).into());
+        }
+    }
+    Ok(())
+}
+
+fn passed_on(query: &Query) -> String {
+    let pairs = PASSED_ON.iter().filter_map(|name| query.get(name).map(|value| (*name, value))).collect::<Vec<_>>();
+    match serde_urlencoded::to_string(&pairs) {
+        Ok(text) if !text.is_empty() => format!("?{text}"),
+        _ => String::new(),
+    }
+}
+
+/// The container that is meant: the one named, or the only one.
+fn container<'a>(pod: &'a Value, query: &Query) -> Result<&'a str, Refusal> {
+    let of = |list: &str| pod.pointer(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let name = |container: &'a Value| container["name"].as_str().unwrap_or_default();
+    let containers = of("/spec/containers").iter().map(name).collect::<Vec<_>>();
+    let inits = of("/spec/initContainers").iter().map(name).collect::<Vec<_>>();
+    let pod_name = meta::name(pod);
+    match query.get("container").filter(|wanted| !wanted.is_empty()) {
+        Some(wanted) => {
+            let found = containers.iter().chain(&inits).find(|name| **name == wanted);
+            let found = found.ok_or_else(|| {
+                ApiError::bad_request(format_args!("container {wanted} is not valid for pod {pod_name}"))
+            })?;
+            Ok(found)
+        }
+        None => match containers.as_slice() {
+            [only] => Ok(only),
+            many => {
+                let mut message = format!(
+                    "a container name must be specified for pod {pod_name}, choose one of: [{}]",
+                    many.join(" ")
+                );
+                if !inits.is_empty() {
+                    message.push_str(&format!(" or one of the init containers: [{}]", inits.join(" ")));
+                }
+                Err(ApiError::bad_request(message).into())
+            }
+        },
+    }
+}
+
+/// There is something to read: the container runs or has run.
+fn check_started(pod: &Value, container: &str, query: &Query) -> Result<(), Refusal> {
+    let lists = ["/status/containerStatuses", "/status/initContainerStatuses"];
+    let mut statuses = lists.iter().filter_map(|list| pod.pointer(list).and_then(Value::as_array)).flatten();
+    let status = statuses.find(|status| status["name"] == container).unwrap_or(&Value::Null);
+    let pod_name = meta::name(pod);
+    let has_ended_before = !status["lastState"]["terminated"].is_null();
+    if query.is_true("previous") {
+        if has_ended_before {
+            return Ok(());
+        }
+        let message = format!("previous terminated container {container:?} in pod {pod_name:?} not found");
+        return Err(ApiError::bad_request(message).into());
+    }
+    if !status["state"]["running"].is_null() || !status["state"]["terminated"].is_null() || has_ended_before {
+        return Ok(());
+    }
+    let why = match status["state"]["waiting"]["reason"].as_str() {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(reason) if !reason.is_empty() => reason,
+        _ => "ContainerCreating",
+    };
+    let message = format!("container {container:?} in pod {pod_name:?} is waiting to start: {why}");
+    Err(ApiError::bad_request(message).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(pod: &Value, query: &str, expected: Result<&str, &str>) {
+        let query = Query::parse(Some(query)).unwrap();
+        let found = container(pod, &query).and_then(|container| {
+            check_started(pod, container, &query)?;
+            Ok(container)
+        });
+        assert_eq!(found.map_err(|refusal| refusal.0.status.message), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn one_container_is_meant_and_has_started() {
+        let pod = |containers: &[&str], state: Value| {
+            let named = containers.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+            json!({"metadata": {"name": "p"}, "spec": {"containers": named}, "status": {"containerStatuses": [state]}})
+        };
+        let runs = json!({"name": "a", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}});
+        check(&pod(&["a"], runs.clone()), "", Ok("a"));
+        check(&pod(&["a", "b"], runs.clone()), "container=a", Ok("a"));
+        check(&pod(&["a"], runs.clone()), "container=z", Err("container z is not valid for pod p"));
+        check(
+            &pod(&["a", "b"], runs.clone()),
+            "",
+            Err("a container name must be specified for pod p, choose one of: [a b]"),
+        );
+        check(
+            &pod(&["a", "b"], runs.clone()),
+            "container=b",
+            Err("container \"b\" in pod \"p\" is waiting to start: ContainerCreating"),
+        );
+        check(&pod(&["a"], runs), "previous=true", Err("previous terminated container \"a\" in pod \"p\" not found"));
+        let waits = json!({"name": "a", "state": {"waiting": {"reason": "ErrImagePull"}}});
+        check(&pod(&["a"], waits), "", Err("container \"a\" in pod \"p\" is waiting to start: image can't be pulled"));
+        let crashed = json!({
+            "name": "a", "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1}},
+        });
+        check(&pod(&["a"], crashed), "", Ok("a"));
+    }
 }

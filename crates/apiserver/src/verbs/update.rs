@@ -190,7 +190,7 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
             with_revision(new, revision);
             Ok(Stand::Stored)
         }
-        Written::Changed => Ok(Stand::Again),
+        Written::Changed | Written::OthersChanged => Ok(Stand::Again),
         Written::Taken(keys) => {
             let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
             if errors.is_empty() {
@@ -214,6 +214,6 @@ async fn remove(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> R
             with_revision(new, revision);
             Ok(Stand::Stored)
         }
-        Written::Changed | Written::Taken(_) => Ok(Stand::Again),
+        Written::Changed | Written::OthersChanged | Written::Taken(_) => Ok(Stand::Again),
     }
 }

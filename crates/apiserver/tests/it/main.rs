@@ -2,4 +2,11 @@
 
 mod support;
 
+mod bad_input;
+mod deletion;
+mod kubectl;
+mod lists;
+mod services;
 mod smoke;
+mod subresources;
+mod watches;

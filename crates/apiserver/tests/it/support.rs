@@ -158,7 +158,7 @@ impl Client {
     pub(crate) async fn watch(&self, path: &str) -> Events {
         let response = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        Events { body: response.into_body().into_data_stream(), buffer: Vec::new() }
+        Events::of(response)
     }
 }
 
@@ -169,6 +169,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    pub(crate) fn of(response: Response<Body>) -> Self {
+        Self { body: response.into_body().into_data_stream(), buffer: Vec::new() }
+    }
+
     /// The next event; `None`: the watch has ended.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {

@@ -1,0 +1,169 @@
+//! What is wrong is refused by its name and cause, in upstream's words, and disturbs nothing.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Cluster};
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const STRICT: &str = "/api/v1/namespaces/default/services?fieldValidation=Strict";
+
+#[track_caller]
+fn check(answer: &Answer, code: u16, reason: &str, text: &str) {
+    assert_eq!(answer.code.as_u16(), code, "{}", answer.text);
+    assert_eq!((&answer.body["kind"], &answer.body["reason"]), (&json!("Status"), &json!(reason)), "{}", answer.text);
+    assert!(answer.message().contains(text), "{:?} lacks {text:?}", answer.message());
+}
+
+async fn yaml(client: &Client, spec: &str) -> Answer {
+    let body = format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec: {spec}\n");
+    client.post_raw(STRICT, "application/yaml", body).await
+}
+
+#[tokio::test]
+async fn wrong_objects_are_refused_by_field() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let before = cluster.store.revision().await.unwrap();
+    for (spec, code, reason, text) in [
+        ("{ports: [{port: 80}], foo: 1}", 400, "BadRequest", "strict decoding error: unknown field \"spec.foo\""),
+        (
+            "{ports: [{port: 80, port: 81}]}",
+            400,
+            "BadRequest",
+            "strict decoding error: duplicate field \"spec.ports[0].port\"",
+        ),
+        (
+            "{ports: [{port: 70000}]}",
+            422,
+            "Invalid",
+            "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        ("{ports: [{port: 80}, {port: 81}]}", 422, "Invalid", "spec.ports[0].name: Required value"),
+        (
+            "{ports: [{port: eighty}]}",
+            400,
+            "BadRequest",
+            "json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32",
+        ),
+        (
+            "{clusterIP: 1.2.3.4, ports: [{port: 80}]}",
+            422,
+            "Invalid",
+            "spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range",
+        ),
+        ("{clusterIP: 10.96.0.1, ports: [{port: 80}]}", 422, "Invalid", "provided IP is already allocated"),
+        (
+            "{type: NodePort, ports: [{port: 80, nodePort: 80}]}",
+            422,
+            "Invalid",
+            "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        ),
+        ("{type: Nothing, ports: [{port: 80}]}", 422, "Invalid", "spec.type: Unsupported value: \"Nothing\""),
+        ("{externalIPs: [1.2.3.4], ports: [{port: 80}]}", 422, "Invalid", "spec.externalIPs"),
+    ] {
+        check(&yaml(&admin, spec).await, code, reason, text);
+    }
+    assert_eq!(cluster.store.revision().await.unwrap(), before, "nothing was written");
+}
+
+#[tokio::test]
+async fn wrong_texts_are_refused() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let broken = "apiVersion: v1\nkind: Service\n  metadata: [";
+    let answer = admin.post_raw(SERVICES, "application/yaml", broken).await;
+    check(&answer, 400, "BadRequest", "error converting YAML to JSON: yaml:");
+    let answer = admin.post_raw(SERVICES, "application/json", "{\"a\":").await;
+    check(&answer, 400, "BadRequest", "json parse error");
+    let answer = admin.post_raw(SERVICES, "application/json", "[1]").await;
+    assert_eq!(answer.code.as_u16(), 400, "{}", answer.text);
+    let answer = admin.post_raw(SERVICES, "application/xml", "<a/>").await;
+    check(&answer, 415, "UnsupportedMediaType", "application/yaml");
+    let answer = admin.post_raw(SERVICES, "application/json", "x".repeat(4 << 20)).await;
+    check(&answer, 413, "RequestEntityTooLarge", "limit is 3145728");
+    let answer = admin.post(SERVICES, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})).await;
+    check(&answer, 400, "BadRequest", "Pod in version \"v1\" cannot be handled as a Service");
+    let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    let answer = admin.post_raw(SERVICES, "application/json", format!("{{\"spec\":{deep}}}")).await;
+    assert_eq!(answer.code.as_u16(), 400, "{}", answer.text);
+    let answer = admin.post_raw(SERVICES, "application/yaml", format!("spec: {deep}")).await;
+    assert_eq!(answer.code.as_u16(), 400, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_bomb_of_aliases_is_bounded() {
+    let cluster = Cluster::new().await;
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for n in 1..12 {
+        let before = format!("*a{},", n - 1).repeat(10);
+        bomb.push_str(&format!("a{n}: &a{n} [{before}]\n"));
+    }
+    let answer = cluster.admin().post_raw(SERVICES, "application/yaml", bomb).await;
+    check(&answer, 400, "BadRequest", "yaml");
+}
+
+#[tokio::test]
+async fn warnings_tell_what_has_no_effect() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let unknown = json!({"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "foo": 1}});
+    let warned = admin.post(SERVICES, &unknown).await;
+    assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"spec.foo\\\"\""]);
+    let stored = warned.expect(201);
+    assert_eq!(stored["spec"]["foo"], Value::Null);
+    let mut ignored = unknown.clone();
+    ignored["metadata"]["name"] = "other".into();
+    let ignored = admin.post(&format!("{SERVICES}?fieldValidation=Ignore"), &ignored).await;
+    assert_eq!((ignored.code.as_u16(), ignored.warnings().len()), (201, 0));
+    let refused = admin.post(&format!("{SERVICES}?fieldValidation=Lax"), &unknown).await;
+    check(&refused, 422, "Invalid", "fieldValidation");
+}
+
+#[tokio::test]
+async fn names_and_namespaces_have_to_fit() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let map = |name: &str| json!({"metadata": {"name": name}});
+    let maps = "/api/v1/namespaces/default/configmaps";
+    check(&admin.post(maps, &map("UPPER")).await, 422, "Invalid", "metadata.name: Invalid value: \"UPPER\"");
+    check(&admin.post(maps, &json!({})).await, 422, "Invalid", "name or generateName is required");
+    let answer = admin.post("/api/v1/namespaces/nowhere/configmaps", &map("a")).await;
+    check(&answer, 404, "NotFound", "namespaces \"nowhere\" not found");
+    let answer = admin.post(maps, &json!({"metadata": {"name": "a", "namespace": "other"}})).await;
+    check(&answer, 400, "BadRequest", "does not match the namespace sent on the request");
+    admin.post(maps, &map("a")).await.expect(201);
+    check(&admin.post(maps, &map("a")).await, 409, "AlreadyExists", "configmaps \"a\" already exists");
+    let answer = admin.put(&format!("{maps}/a"), &map("b")).await;
+    check(&answer, 400, "BadRequest", "the name of the object (b) does not match the name on the URL (a)");
+    check(&admin.put(&format!("{maps}/b"), &map("b")).await, 404, "NotFound", "configmaps \"b\" not found");
+    let generated = admin.post(maps, &json!({"metadata": {"generateName": "gen-"}})).await.expect(201);
+    let name = generated["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("gen-") && name.len() == 9, "{name}");
+    check(&admin.get("/api/v1/nothings").await, 404, "NotFound", "the server could not find the requested resource");
+    check(&admin.delete("/api/v1/namespaces").await, 405, "MethodNotAllowed", "");
+}
+
+#[tokio::test]
+async fn wrong_patches_are_refused() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let path = format!("{SERVICES}/kubernetes");
+    let answer = admin.patch(&path, "apply-patch", &json!({})).await;
+    check(&answer, 415, "UnsupportedMediaType", "application/strategic-merge-patch+json");
+    let answer = admin.patch(&path, "json-patch", &json!([{"op": "test", "path": "/kind", "value": "Pod"}])).await;
+    check(&answer, 422, "Invalid", "");
+    let answer = admin.patch(&path, "json-patch", &json!({"op": "test"})).await;
+    check(&answer, 400, "BadRequest", "");
+    let answer = admin
+        .patch(&path, "merge-patch", &json!({"metadata": {"resourceVersion": "1"}, "spec": {"selector": {"a": "b"}}}))
+        .await;
+    check(&answer, 409, "Conflict", "the object has been modified");
+    let answer =
+        admin.patch(&format!("{path}?fieldValidation=Strict"), "merge-patch", &json!({"spec": {"foo": 1}})).await;
+    check(&answer, 400, "BadRequest", "unknown field \"spec.foo\"");
+    let answer = admin.patch(&path, "merge-patch", &json!({"metadata": {"name": "other"}})).await;
+    assert!(matches!(answer.code.as_u16(), 400 | 422), "{}", answer.text);
+    let patched =
+        admin.patch(&path, "json-patch", &json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}])).await;
+    assert_eq!(patched.expect(200)["metadata"]["labels"]["a"], "b");
+}

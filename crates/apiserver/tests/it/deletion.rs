@@ -1,0 +1,139 @@
+//! Deletion: grace for pods, finalizers, propagation, preconditions, namespaces, collections.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Cluster};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn pod(admin: &Client, name: &str) -> Value {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "stead.local/hello-app:1.0"}]},
+    });
+    admin.post(PODS, &pod).await.expect(201)
+}
+
+async fn bind(admin: &Client, name: &str, node: &str) {
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"kind": "Node", "name": node},
+    });
+    admin.post(&format!("{PODS}/{name}/binding"), &binding).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_pod_that_runs_is_given_time() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    pod(&admin, "idle").await;
+    admin.delete(&format!("{PODS}/idle")).await.expect(200);
+    admin.get(&format!("{PODS}/idle")).await.expect(404);
+    pod(&admin, "busy").await;
+    bind(&admin, "busy", "node1").await;
+    let marked = admin.delete(&format!("{PODS}/busy")).await.expect(200);
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
+    let first = marked["metadata"]["deletionTimestamp"].as_str().unwrap().to_owned();
+    let again = admin.delete(&format!("{PODS}/busy")).await.expect(200);
+    assert_eq!(again["metadata"]["deletionTimestamp"], first.as_str(), "a second deletion changes nothing");
+    let shorter = admin.delete_with(&format!("{PODS}/busy"), &json!({"gracePeriodSeconds": 5})).await.expect(200);
+    assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
+    assert!(shorter["metadata"]["deletionTimestamp"].as_str().unwrap() < first.as_str());
+    admin.delete_with(&format!("{PODS}/busy"), &json!({"gracePeriodSeconds": 0})).await.expect(200);
+    admin.get(&format!("{PODS}/busy")).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    pod(&admin, "p").await;
+    bind(&admin, "p", "node1").await;
+    let bound = admin.get(&format!("{PODS}/p")).await.expect(200);
+    assert_eq!(bound["spec"]["nodeName"], "node1");
+    assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
+    let binding = json!({"target": {"kind": "Node", "name": "node2"}});
+    let refused = admin.post(&format!("{PODS}/p/binding"), &binding).await.expect(409);
+    assert!(refused["message"].as_str().unwrap().contains("pod p is already assigned to node \"node1\""), "{refused}");
+    let by_node = admin.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dnode1").await.expect(200);
+    assert_eq!(by_node["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn propagation_is_asked_of_the_collector_by_finalizers() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
+        admin.post(MAPS, &json!({"metadata": {"name": "m"}})).await.expect(201);
+        let path = format!("{MAPS}/m");
+        let marked = admin.delete_with(&path, &json!({"propagationPolicy": policy})).await.expect(200);
+        assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
+        assert!(marked["metadata"]["deletionTimestamp"].is_string());
+        let added = json!({"metadata": {"finalizers": [finalizer, "example.com/late"]}});
+        admin.patch(&path, "merge-patch", &added).await.expect(422);
+        admin.patch(&path, "merge-patch", &json!({"metadata": {"finalizers": null}})).await.expect(200);
+        admin.get(&path).await.expect(404);
+    }
+    admin.post(MAPS, &json!({"metadata": {"name": "m"}})).await.expect(201);
+    let wrong = admin.delete_with(&format!("{MAPS}/m"), &json!({"propagationPolicy": "Somehow"})).await.expect(422);
+    assert!(wrong["message"].as_str().unwrap().contains("propagationPolicy"), "{wrong}");
+    admin.delete(&format!("{MAPS}/m?propagationPolicy=Background")).await.expect(200);
+    admin.get(&format!("{MAPS}/m")).await.expect(404);
+}
+
+#[tokio::test]
+async fn preconditions_hold_or_nothing_is_deleted() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let made = admin.post(MAPS, &json!({"metadata": {"name": "m"}})).await.expect(201);
+    let path = format!("{MAPS}/m");
+    let refused = admin.delete_with(&path, &json!({"preconditions": {"uid": "other"}})).await.expect(409);
+    let expected = format!(
+        "Operation cannot be fulfilled on configmaps \"m\": Precondition failed: UID in precondition: other, UID in object meta: {}",
+        made["metadata"]["uid"].as_str().unwrap()
+    );
+    assert_eq!(refused["message"], expected);
+    admin.delete_with(&path, &json!({"preconditions": {"resourceVersion": "1"}})).await.expect(409);
+    admin.delete(&format!("{path}?dryRun=All")).await.expect(200);
+    let preconditions = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
+    admin.delete_with(&path, &preconditions).await.expect(200);
+    let gone = admin.delete(&path).await.expect(404);
+    assert_eq!(gone["details"]["kind"], "configmaps");
+}
+
+#[tokio::test]
+async fn a_namespace_goes_when_it_is_finalized() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    admin.post("/api/v1/namespaces", &json!({"metadata": {"name": "extra"}})).await.expect(201);
+    let maps = "/api/v1/namespaces/extra/configmaps";
+    admin.post(maps, &json!({"metadata": {"name": "m"}})).await.expect(201);
+    let marked = admin.delete("/api/v1/namespaces/extra").await.expect(200);
+    assert_eq!(marked["status"]["phase"], "Terminating");
+    let refused = admin.post(maps, &json!({"metadata": {"name": "late"}})).await.expect(403);
+    let expected = "configmaps \"late\" is forbidden: unable to create new content in namespace extra because it is being terminated";
+    assert_eq!(refused["message"], expected);
+    assert_eq!(refused["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    let deleted = admin.delete(maps).await.expect(200);
+    assert_eq!((deleted["kind"].as_str(), deleted["items"].as_array().unwrap().len()), (Some("ConfigMapList"), 1));
+    let mut namespace = admin.get("/api/v1/namespaces/extra").await.expect(200);
+    namespace["spec"]["finalizers"] = json!([]);
+    admin.put("/api/v1/namespaces/extra/finalize", &namespace).await.expect(200);
+    admin.get("/api/v1/namespaces/extra").await.expect(404);
+    let immortal = admin.delete("/api/v1/namespaces/default").await.expect(403);
+    assert_eq!(immortal["message"], "namespaces \"default\" is forbidden: this namespace may not be deleted");
+}
+
+#[tokio::test]
+async fn collections_are_deleted_by_selector() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for (name, label) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        admin.post(MAPS, &json!({"metadata": {"name": name, "labels": {"l": label}}})).await.expect(201);
+    }
+    let deleted = admin.delete(&format!("{MAPS}?labelSelector=l%3Dx")).await.expect(200);
+    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
+    let left = admin.get(MAPS).await.expect(200);
+    assert_eq!(left["items"][0]["metadata"]["name"], "b");
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,171 @@
+//! The installed kubectl against a served instance: TLS, client certificates, discovery, OpenAPI, Tables, patches.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use stead_apiserver::pki::{kubeconfig, write_private};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command, sync::oneshot};
+
+use crate::support::Cluster;
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: hello-world
+spec:
+  replicas: 2
+  selector:
+    matchLabels: {app: hello-world}
+  template:
+    metadata:
+      labels: {app: hello-world}
+    spec:
+      containers:
+      - name: hello-app
+        image: stead.local/hello-app:1.0
+        ports:
+        - containerPort: 8080
+";
+
+struct Kubectl<'a> {
+    directory: &'a Path,
+}
+
+/// What a command printed, and whether it succeeded.
+struct Printed {
+    good: bool,
+    out: String,
+    err: String,
+}
+
+impl Kubectl<'_> {
+    async fn run(&self, arguments: &[&str], input: &str) -> Printed {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(self.directory.join("kubeconfig"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = tokio::time::timeout(Duration::from_secs(90), child.wait_with_output());
+        let output = output.await.unwrap_or_else(|_| panic!("kubectl {arguments:?} hangs")).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Printed { good: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    #[track_caller]
+    fn check(printed: &Printed, arguments: &[&str], expected: &[&str]) {
+        assert!(printed.good, "kubectl {arguments:?}: {}{}", printed.out, printed.err);
+        for part in expected {
+            assert!(printed.out.contains(part), "kubectl {arguments:?} lacks {part:?}: {}{}", printed.out, printed.err);
+        }
+    }
+
+    async fn good(&self, arguments: &str, expected: &[&str]) {
+        self.good_with(arguments, "", expected).await;
+    }
+
+    async fn good_with(&self, arguments: &str, input: &str, expected: &[&str]) {
+        let arguments = arguments.split_whitespace().collect::<Vec<_>>();
+        Self::check(&self.run(&arguments, input).await, &arguments, expected);
+    }
+
+    async fn bad_with(&self, arguments: &str, input: &str, expected: &str) {
+        let arguments = arguments.split_whitespace().collect::<Vec<_>>();
+        let printed = self.run(&arguments, input).await;
+        assert!(!printed.good, "kubectl {arguments:?} succeeded: {}", printed.out);
+        assert!(printed.err.contains(expected), "kubectl {arguments:?} lacks {expected:?}: {}", printed.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_drives_a_served_cluster() {
+    if std::process::Command::new("kubectl").arg("version").arg("--client").output().is_err() {
+        eprintln!("kubectl is not installed: nothing tried");
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let admin = cluster.pki.issue_client("kubernetes-admin", &["system:masters"]).unwrap();
+    let config = kubeconfig(&url, cluster.pki.ca_pem(), &admin);
+    write_private(&directory.path().join("kubeconfig"), &config).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (server, tls) = (cluster.server.clone(), cluster.serving());
+    let serving = tokio::spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        server.serve(vec![listener], tls, stopped).await;
+    });
+    drive(&Kubectl { directory: directory.path() }).await;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), serving).await.unwrap().unwrap();
+}
+
+async fn drive(kubectl: &Kubectl<'_>) {
+    kubectl.good("version", &["Server Version: v1.36.2"]).await;
+    kubectl.good("get svc", &["NAME", "CLUSTER-IP", "kubernetes", "10.96.0.1", "443/TCP"]).await;
+    kubectl.good("get namespaces", &["STATUS", "kube-system", "Active"]).await;
+    kubectl.good("api-resources", &["deployments", "endpointslices", "svc"]).await;
+    kubectl.good_with("apply -f -", DEPLOYMENT, &["deployment.apps/hello-world created"]).await;
+    kubectl.good_with("apply -f -", DEPLOYMENT, &["deployment.apps/hello-world unchanged"]).await;
+    let three = DEPLOYMENT.replace("replicas: 2", "replicas: 3");
+    kubectl.good_with("apply -f -", &three, &["deployment.apps/hello-world configured"]).await;
+    kubectl.good_with("diff -f -", &three, &[]).await;
+    kubectl.good("get deployment hello-world", &["READY", "0/3"]).await;
+    kubectl.good("expose deployment hello-world --port=80 --target-port=8080", &["exposed"]).await;
+    kubectl.good("get svc hello-world", &["ClusterIP", "80/TCP"]).await;
+    kubectl.good("get all", &["service/hello-world", "deployment.apps/hello-world"]).await;
+    kubectl.good("scale deployment hello-world --replicas=5", &["scaled"]).await;
+    kubectl.good("get deploy hello-world -o jsonpath={.spec.replicas}", &["5"]).await;
+    kubectl.good("set image deployment hello-world *=stead.local/hello-app:2.0", &["image updated"]).await;
+    kubectl.good("patch svc hello-world -p {\"spec\":{\"type\":\"NodePort\"}}", &["patched"]).await;
+    kubectl.good("get svc hello-world", &["NodePort", "80:3"]).await;
+    kubectl.good("describe svc hello-world", &["Type:", "NodePort", "IP:", "10.96."]).await;
+    kubectl.good("describe deployment hello-world", &["Replicas:", "5 desired"]).await;
+    kubectl.good("get svc hello-world -o yaml", &["clusterIPs:", "kind: Service"]).await;
+    kubectl.good("label svc hello-world tier=front", &["labeled"]).await;
+    kubectl.good("get svc -l tier=front", &["hello-world"]).await;
+    kubectl.good("annotate svc hello-world a=b", &["annotated"]).await;
+    kubectl.good("explain service.spec.ports", &["nodePort", "<[]ServicePort>"]).await;
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {a: b}\n";
+    kubectl.good_with("create -f -", map, &["created"]).await;
+    kubectl.good("get configmap cm -o jsonpath={.data.a}", &["b"]).await;
+    kubectl.good("get events,pods,endpoints,endpointslices,nodes,rs,leases,sa -A", &["kubernetes"]).await;
+    let extra = "apiVersion: v1\nkind: Namespace\nmetadata: {name: extra}\n";
+    kubectl.good_with("create -f -", extra, &["created"]).await;
+    kubectl.good_with("-n extra create -f -", map, &["created"]).await;
+    kubectl.good_with("replace -f -", map, &["replaced"]).await;
+    kubectl.good("-n extra delete configmap --all --timeout=20s", &["deleted"]).await;
+    refusals(kubectl).await;
+    kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
+    kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
+    kubectl.good("wait --for=delete svc/hello-world --timeout=20s", &[]).await;
+}
+
+async fn refusals(kubectl: &Kubectl<'_>) {
+    let service = |spec: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: bad}}\nspec: {spec}\n");
+    for (spec, expected) in [
+        (
+            "{ports: [{port: 70000}]}",
+            "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        ("{ports: [{port: 80}], foo: 1}", "strict decoding error: unknown field \"spec.foo\""),
+        ("{ports: [{port: 80}, {port: 81}]}", "spec.ports[0].name: Required value"),
+        ("{clusterIP: 1.2.3.4, ports: [{port: 80}]}", "failed to allocate IP 1.2.3.4"),
+        ("{type: NodePort, ports: [{port: 80, nodePort: 80}]}", "provided port is not in the valid range"),
+    ] {
+        kubectl.bad_with("create -f -", &service(spec), expected).await;
+    }
+    kubectl.bad_with("get svc nothing", "", "services \"nothing\" not found").await;
+    kubectl.bad_with("apply --server-side -f -", DEPLOYMENT, "Server-side apply not available on the server").await;
+}

@@ -1,0 +1,155 @@
+//! Status, scale, conflicts, events, and other ways to the same object.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Cluster};
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+async fn deployment(admin: &Client) -> Value {
+    let deployment = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "c", "image": "stead.local/hello-app:1.0"}]},
+            },
+        },
+    });
+    admin.post(DEPLOYMENTS, &deployment).await.expect(201)
+}
+
+#[tokio::test]
+async fn status_and_spec_are_written_apart() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let made = deployment(&admin).await;
+    assert_eq!(made["metadata"]["generation"], 1);
+    let both = json!({"spec": {"replicas": 7}, "status": {"replicas": 3}});
+    let path = format!("{DEPLOYMENTS}/web");
+    let status = admin.patch(&format!("{path}/status"), "merge-patch", &both).await.expect(200);
+    assert_eq!((&status["spec"]["replicas"], &status["status"]["replicas"]), (&json!(2), &json!(3)));
+    assert_eq!(status["metadata"]["generation"], 1);
+    let both = json!({"spec": {"replicas": 7}, "status": {"replicas": 9}});
+    let spec = admin.patch(&path, "merge-patch", &both).await.expect(200);
+    assert_eq!((&spec["spec"]["replicas"], &spec["status"]["replicas"]), (&json!(7), &json!(3)));
+    assert_eq!(spec["metadata"]["generation"], 2);
+    assert_eq!(admin.get(&format!("{path}/status")).await.expect(200), spec);
+    let same = admin.patch(&path, "merge-patch", &json!({"spec": {"replicas": 7}})).await.expect(200);
+    assert_eq!(same, spec, "a write that changes nothing is none");
+}
+
+#[tokio::test]
+async fn scale_is_read_and_written() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    deployment(&admin).await;
+    let path = format!("{DEPLOYMENTS}/web/scale");
+    let mut scale = admin.get(&path).await.expect(200);
+    assert_eq!((&scale["kind"], &scale["apiVersion"]), (&json!("Scale"), &json!("autoscaling/v1")));
+    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!(2), &json!("app=web")));
+    scale["spec"]["replicas"] = 4.into();
+    let written = admin.put(&path, &scale).await.expect(200);
+    assert_eq!(written["spec"]["replicas"], 4);
+    admin.put(&path, &scale).await.expect(409);
+    let patched = admin.patch(&path, "merge-patch", &json!({"spec": {"replicas": 5}})).await.expect(200);
+    assert_eq!(patched["spec"]["replicas"], 5);
+    let patched = admin.patch(&path, "strategic-merge-patch", &json!({"spec": {"replicas": 6}})).await.expect(200);
+    assert_eq!(patched["spec"]["replicas"], 6);
+    assert_eq!(admin.get(&format!("{DEPLOYMENTS}/web")).await.expect(200)["spec"]["replicas"], 6);
+    let negative = admin.patch(&path, "merge-patch", &json!({"spec": {"replicas": -1}})).await.expect(422);
+    assert!(negative["message"].as_str().unwrap().contains("spec.replicas"), "{negative}");
+    admin.get(&format!("{DEPLOYMENTS}/none/scale")).await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_patches_are_all_kept() {
+    let cluster = Cluster::new().await;
+    let map = "/api/v1/namespaces/default/configmaps";
+    cluster.admin().post(map, &json!({"metadata": {"name": "m"}})).await.expect(201);
+    let mut tasks = Vec::new();
+    for n in 0..20 {
+        let admin = cluster.admin();
+        tasks.push(tokio::spawn(async move {
+            let patch = json!({"data": {format!("k{n}"): "v"}});
+            let path = format!("{map}/m");
+            // The server tries five times; a client that is told of a conflict tries again.
+            while admin.patch(&path, "merge-patch", &patch).await.code.as_u16() == 409 {}
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let read = cluster.admin().get(&format!("{map}/m")).await.expect(200);
+    assert_eq!(read["data"].as_object().unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn events_are_one_object_in_two_groups() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let event = json!({
+        "metadata": {"name": "web.1"},
+        "involvedObject": {"kind": "Service", "namespace": "default", "name": "web"},
+        "reason": "Made", "message": "it was made", "type": "Normal", "source": {"component": "test"},
+    });
+    admin.post("/api/v1/namespaces/default/events", &event).await.expect(201);
+    let newer = "/apis/events.k8s.io/v1/namespaces/default/events/web.1";
+    let newer = admin.get(newer).await.expect(200);
+    assert_eq!((&newer["apiVersion"], &newer["note"]), (&json!("events.k8s.io/v1"), &json!("it was made")));
+    assert_eq!(newer["regarding"]["name"], "web");
+    let query = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dweb,type%3DNormal";
+    assert_eq!(admin.get(query).await.expect(200)["items"].as_array().unwrap().len(), 1);
+    let patch = json!({"message": "again", "count": 2});
+    let path = "/api/v1/namespaces/default/events/web.1";
+    assert_eq!(admin.patch(path, "strategic-merge-patch", &patch).await.expect(200)["message"], "again");
+    let newer = admin.get("/apis/events.k8s.io/v1/namespaces/default/events").await.expect(200);
+    assert_eq!((&newer["items"][0]["note"], &newer["items"][0]["deprecatedCount"]), (&json!("again"), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_put_creates_where_that_is_the_kinds_way() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let lease = json!({"metadata": {"name": "node1"}, "spec": {"holderIdentity": "node1", "leaseDurationSeconds": 40}});
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node1";
+    let made = admin.put(path, &lease).await.expect(201);
+    let again = admin.put(path, &lease).await.expect(200);
+    assert_eq!(made, again);
+    let web = json!({"spec": {"ports": [{"port": 80}]}});
+    admin.put("/api/v1/namespaces/default/services/web", &web).await.expect(201);
+}
+
+#[tokio::test]
+async fn documents_are_tagged_and_sent_once() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    for (path, accept, kind) in [
+        ("/api", aggregated, "APIGroupDiscoveryList"),
+        ("/apis", aggregated, "APIGroupDiscoveryList"),
+        ("/api", "application/json", "APIVersions"),
+        ("/apis", "*/*", "APIGroupList"),
+        ("/apis/apps", "*/*", "APIGroup"),
+        ("/api/v1", "*/*", "APIResourceList"),
+    ] {
+        let answer = admin.get_as(path, accept).await;
+        assert_eq!(answer.body["kind"], kind, "{path}");
+        let tag = answer.headers["etag"].to_str().unwrap();
+        let request = http::Request::get(path).header("accept", accept).header("if-none-match", tag);
+        let known = admin.call(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!(known.code.as_u16(), 304, "{path}");
+    }
+    let index = admin.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = admin.get(url).await;
+    assert!(document.headers.contains_key("expires"));
+    let document = document.expect(200);
+    let patch = &document["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"];
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Service");
+    assert_eq!(admin.get("/openapi/v3/api/v1?hash=old").await.code.as_u16(), 301);
+    assert_eq!(admin.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
+    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    assert_eq!(admin.get_as("/openapi/v2", protobuf).await.code.as_u16(), 406);
+}
