@@ -1,5 +1,8 @@
 //! Transports: TLS from a kubeconfig or a service account, or a service in this process.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
