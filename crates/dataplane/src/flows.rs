@@ -93,3 +93,89 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stead_sys::conntrack::Tuple;
+
+    use super::*;
+
+    const TRANSLATED: Status = Status(Status::DESTINATION_NAT.0 | Status::SEEN_REPLY.0);
+
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn frontend(protocol: Protocol, text: &str) -> Frontend {
+        Frontend { address: socket(text).ip(), protocol, port: socket(text).port() }
+    }
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            index.insert(frontend(protocol, "10.96.0.1:80"), vec![socket("10.244.1.2:8080")]);
+        }
+        index.insert(frontend(Protocol::Udp, "192.168.56.101:30080"), Vec::new());
+        index
+    }
+
+    fn entry(protocol: Protocol, to: &str, from: &str, status: Status) -> Entry {
+        let client = socket("10.244.2.9:40000");
+        Entry {
+            protocol,
+            original: Tuple { source: client, destination: socket(to) },
+            reply: Tuple { source: socket(from), destination: client },
+            zone: 0,
+            status,
+            is_over: false,
+            id: None,
+        }
+    }
+
+    #[test]
+    fn connections_to_anything_but_a_backend_of_their_frontend_go() {
+        let check = |protocol, to: &str, from: &str, status, expect: bool| {
+            assert_eq!(index().is_stale(&entry(protocol, to, from, status)), expect, "{protocol} {to} at {from}");
+        };
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            check(protocol, "10.96.0.1:80", "10.244.1.2:8080", TRANSLATED, false);
+            check(protocol, "10.96.0.1:80", "10.244.1.3:8080", TRANSLATED, true);
+            check(protocol, "10.96.0.1:80", "10.244.1.2:8081", TRANSLATED, true);
+            // Nothing is known of these.
+            check(protocol, "10.96.0.1:81", "10.244.1.3:8080", TRANSLATED, false);
+            check(protocol, "10.96.0.2:80", "10.244.1.3:8080", TRANSLATED, false);
+            check(protocol, "10.244.1.3:8080", "10.244.1.3:8080", Status(0), false);
+        }
+        check(Protocol::Udp, "192.168.56.101:30080", "10.244.1.2:8080", TRANSLATED, true);
+        check(Protocol::Tcp, "192.168.56.101:30080", "10.244.1.2:8080", TRANSLATED, false);
+        // Not translated: as if there were no Service.
+        check(Protocol::Udp, "10.96.0.1:80", "10.96.0.1:80", Status::SEEN_REPLY, true);
+        check(Protocol::Tcp, "10.96.0.1:80", "10.96.0.1:80", Status(0), true);
+        check(Protocol::Tcp, "10.96.0.1:80", "10.96.0.1:80", Status::SEEN_REPLY, false);
+    }
+
+    #[test]
+    fn what_is_over_is_left_to_the_kernel() {
+        let mut over = entry(Protocol::Tcp, "10.96.0.1:80", "10.244.1.3:8080", TRANSLATED);
+        assert!(index().is_stale(&over));
+        over.is_over = true;
+        assert!(!index().is_stale(&over));
+    }
+
+    #[test]
+    fn in_a_service_range_what_has_no_frontend_goes_too() {
+        let index = Index { ranges: vec!["10.96.0.0/16".parse().unwrap()], ..index() };
+        assert!(index.is_stale(&entry(Protocol::Tcp, "10.96.7.7:80", "10.244.1.2:8080", TRANSLATED)));
+        assert!(!index.is_stale(&entry(Protocol::Tcp, "10.97.7.7:80", "10.244.1.2:8080", TRANSLATED)));
+        assert_eq!(index.filters(), [Filter::Family(Family::V4)]);
+    }
+
+    #[test]
+    fn few_frontends_are_read_one_by_one_and_many_together() {
+        assert_eq!(index().filters().len(), 3);
+        let mut many = index();
+        (1..10).for_each(|port| many.insert(frontend(Protocol::Tcp, &format!("[fd56:96::1]:{port}")), Vec::new()));
+        assert_eq!(many.filters(), Family::ALL.map(Filter::Family));
+        assert_eq!(Index::default().filters(), []);
+    }
+}

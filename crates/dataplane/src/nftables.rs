@@ -62,6 +62,32 @@ struct State {
     suspect: bool,
 }
 
+impl State {
+    /// Brings the mirror to the plan; the transaction brings the kernel there. Nothing is changed where it fails.
+    fn step(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<(Transaction, Update), Error> {
+        let mut rules = Rules::Unchanged;
+        let update = match scope {
+            Scope::Services(keys) if self.mirror.settings == plan.settings => {
+                self.mirror.update(plan, keys.iter().cloned(), &mut Nothing)?
+            }
+            _ => {
+                if self.mirror.forget_idle_kinds() {
+                    rules = Rules::Maybe;
+                }
+                let keys: BTreeSet<ObjectKey> = self.mirror.keys().chain(plan.services.keys()).cloned().collect();
+                self.mirror.update(plan, keys, &mut Nothing)?
+            }
+        };
+        if update.skeleton {
+            rules = Rules::Maybe;
+        }
+        let known = std::mem::take(&mut self.known);
+        let (transaction, known) = changes(&self.mirror, known, &update.differences, rules);
+        self.known = known;
+        Ok((transaction, update))
+    }
+}
+
 impl NfTables {
     /// The tables of the calling thread's network namespace. Nothing is read or changed yet.
     pub fn open() -> Result<Self, Error> {
@@ -81,31 +107,13 @@ impl NfTables {
 
     /// Applies to tables whose content is known.
     fn change(&mut self, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
-        let mut rules = Rules::Unchanged;
-        let update = match scope {
-            Scope::Services(keys) if state.mirror.settings == plan.settings => {
-                state.mirror.update(plan, keys.iter().cloned(), &mut Nothing)
-            }
-            _ => {
-                if state.mirror.forget_idle_kinds() {
-                    rules = Rules::Maybe;
-                }
-                let keys: BTreeSet<ObjectKey> = state.mirror.keys().chain(plan.services.keys()).cloned().collect();
-                state.mirror.update(plan, keys, &mut Nothing)
-            }
-        };
-        let update = match update {
-            Ok(update) => update,
+        let (transaction, update) = match state.step(plan, scope) {
+            Ok(step) => step,
             Err(error) => {
                 self.state = Some(state);
                 return Err(error);
             }
         };
-        if update.skeleton {
-            rules = Rules::Maybe;
-        }
-        let (transaction, known) = changes(&state.mirror, state.known, &update.differences, rules);
-        state.known = known;
         let commit = match self.nft.commit(&transaction, Some(state.generation)) {
             Ok(commit) => {
                 state.generation = after(state.generation, &transaction);
