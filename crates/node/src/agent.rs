@@ -55,7 +55,7 @@ pub enum AgentError {
 /// Every cause of work.
 #[derive(Debug)]
 enum Event {
-    Pod(Change<Pod>),
+    Pod(Box<Change<Pod>>),
     News {
         uid: String,
         input: Input,
@@ -148,7 +148,7 @@ pub async fn run(config: Config, client: Client, cache: ServiceCache) -> Result<
     loop {
         let wake = agent.next_wake();
         let event = tokio::select! {
-            Some(change) = pods.next() => Event::Pod(change),
+            Some(change) = pods.next() => Event::Pod(Box::new(change)),
             Some(event) = arriving.recv() => event,
             () = tokio::time::sleep(wake) => {
                 agent.on_wake();
@@ -162,7 +162,7 @@ pub async fn run(config: Config, client: Client, cache: ServiceCache) -> Result<
 impl Agent {
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Pod(change) => self.on_pod(change),
+            Event::Pod(change) => self.on_pod(*change),
             Event::News { uid, input } => {
                 let Some(entry) = self.pods.get_mut(&uid) else { return };
                 let notes = entry.observed.apply(input, Timestamp::now());

@@ -10,8 +10,8 @@ mod probe;
 mod status;
 mod sync;
 
-pub use command::{InvalidContainer, PodPlace, container};
-pub use environment::{Addresses, InvalidEnvironment, environment, expand};
+pub use command::{ContainerPlace, InvalidContainer, container};
+pub use environment::{Addresses, Environment, InvalidEnvironment, environment, expand};
 pub use files::{hostname, hosts_file};
 pub use observed::{
     Backoff, Container, Finished, Image, Input, MissingReason, Network, Note, Observed, Outcome, Run, Severity,

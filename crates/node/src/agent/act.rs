@@ -19,8 +19,8 @@ use crate::{
     error_text,
     image::StoreError,
     pod::{
-        self, Action, Addresses, Finished, Input, InvalidContainer, InvalidEnvironment, MissingReason, Network,
-        PodPlace,
+        self, Action, Addresses, ContainerPlace, Finished, Input, InvalidContainer, InvalidEnvironment, MissingReason,
+        Network,
     },
     runtime::{ContainerKey, RuntimeError, Stop},
 };
@@ -179,19 +179,20 @@ impl Shared {
         let network = self.network().find(&key.pod_uid).ok_or(StartError::NoNetwork)?;
         let hostname = pod::hostname(pod);
         let addresses = Addresses { pod: addresses, host: &self.config.node_addresses };
-        let (env, known) = {
+        let environment = {
             let services = self.cache.read();
             pod::environment(pod, wire, &image.config.env, services.services(), &hostname, addresses)?
         };
         let files = self.pod_dir(&key.pod_uid);
-        let place = PodPlace {
+        let place = ContainerPlace {
             files: &files,
             has_resolv_conf: self.config.resolv_conf.is_some(),
             network: &network.namespace,
             cgroup: &self.config.cgroup,
             hostname: &hostname,
+            log: self.runtime.log(key),
         };
-        Ok(pod::container(pod, wire, key, &image, env, &known, &place, self.runtime.log(key))?)
+        Ok(pod::container(pod, wire, key, &image, environment, &place)?)
     }
 
     /// A container's environment names the Services that exist, so they must be known first.

@@ -41,8 +41,8 @@ impl FoundRuns {
         let mut found = self.0.remove(pod.metadata.uid.as_deref().unwrap_or_default()).unwrap_or_default();
         let mut observed = with_network(network, now);
         for container in pod.spec.iter().flat_map(|spec| &spec.containers) {
-            let told = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-            let told = told.filter(|told| told.name == container.name).next();
+            let mut told = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+            let told = told.find(|told| told.name == container.name);
             let state = match found.remove(&container.name) {
                 Some(runs) => state_of(runs, told, now),
                 None => match told {

@@ -158,7 +158,7 @@ fn capacity(config: &Config) -> Value {
     let memory = read("/proc/meminfo");
     let kibibytes = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_ascii_whitespace().next());
     let disk = nix::sys::statvfs::statvfs(&config.state_dir);
-    let disk = disk.map(|disk| disk.blocks() as u64 * disk.fragment_size() as u64 / 1024).unwrap_or(0);
+    let disk = disk.map(|disk| disk.blocks() * disk.fragment_size() / 1024).unwrap_or(0);
     json!({
         "cpu": cpus.to_string(),
         "memory": format!("{}Ki", kibibytes.unwrap_or("0")),

@@ -1,22 +1,19 @@
 //! From a pod's container and its image to what the runtime runs.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 
-use super::environment::expand;
+use super::environment::{Environment, expand};
 use crate::{
     container::{Access, Container, Limits, Mount, Process, signal_number},
     image::{Digest, Image},
     runtime::ContainerKey,
 };
 
-/// Where a pod's things lie on this node.
+/// Where a container's things lie on this node.
 #[derive(Clone, Debug)]
-pub struct PodPlace<'a> {
+pub struct ContainerPlace<'a> {
     /// Holds `hosts`, `hostname` and, where there is one, `resolv.conf`.
     pub files: &'a Path,
     pub has_resolv_conf: bool,
@@ -24,6 +21,7 @@ pub struct PodPlace<'a> {
     /// The cgroup above all pods of this node.
     pub cgroup: &'a Path,
     pub hostname: &'a str,
+    pub log: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,19 +32,17 @@ pub enum InvalidContainer {
     WorkingDir(String),
 }
 
-/// What to run for `wire`. `env` is the whole environment, `known` what `$(NAME)` may name.
+/// What to run for `wire`.
 pub fn container(
     pod: &Pod,
     wire: &Wire,
     key: &ContainerKey,
     image: &Image,
-    env: Vec<String>,
-    known: &BTreeMap<String, String>,
-    place: &PodPlace<'_>,
-    log: PathBuf,
+    environment: Environment,
+    place: &ContainerPlace<'_>,
 ) -> Result<Container, InvalidContainer> {
     let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
-        texts.iter().flatten().map(|text| expand(text, known)).collect()
+        texts.iter().flatten().map(|text| expand(text, &environment.known)).collect()
     };
     let (command, arguments) = (expanded(&wire.command), expanded(&wire.args));
     // A command of the pod's own makes the image's arguments meaningless, too.
@@ -68,19 +64,19 @@ pub fn container(
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     Ok(Container {
         id: Digest::of(key.to_string().as_bytes()).hex().to_owned(),
-        process: Process { args, env, working_dir, user: image.config.user.clone() },
+        process: Process { args, env: environment.lines, working_dir, user: image.config.user.clone() },
         hostname: place.hostname.to_owned(),
         lower_dirs: image.lower_dirs.clone(),
         mounts: mounts(place),
         network: Some(place.network.to_owned()),
         cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
         limits: Limits::default(),
-        log,
+        log: place.log.clone(),
         stop_signal: signal_number(&image.config.stop_signal),
     })
 }
 
-fn mounts(place: &PodPlace<'_>) -> Vec<Mount> {
+fn mounts(place: &ContainerPlace<'_>) -> Vec<Mount> {
     let mut files = vec!["hosts", "hostname"];
     if place.has_resolv_conf {
         files.push("resolv.conf");

@@ -22,9 +22,16 @@ pub struct Addresses<'a> {
     pub host: &'a [IpAddr],
 }
 
-/// `NAME=value` for each variable, each name once. `services` are those that exist now, in any order.
-///
-/// Beside the list, the variables that `$(NAME)` in command and arguments may name: all but the image's.
+/// A container's environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `NAME=value`, each name once.
+    pub lines: Vec<String>,
+    /// What `$(NAME)` in command and arguments may name: all variables but the image's.
+    pub known: BTreeMap<String, String>,
+}
+
+/// The environment of `container`. `services` are those that exist now, in any order.
 pub fn environment<'a>(
     pod: &Pod,
     container: &Container,
@@ -32,7 +39,7 @@ pub fn environment<'a>(
     services: impl Iterator<Item = &'a ServiceView>,
     hostname: &str,
     addresses: Addresses<'_>,
-) -> Result<(Vec<String>, BTreeMap<String, String>), InvalidEnvironment> {
+) -> Result<Environment, InvalidEnvironment> {
     let mut known = service_variables(pod, services);
     let mut own = Vec::new();
     for variable in container.env.iter().flatten() {
@@ -55,7 +62,8 @@ pub fn environment<'a>(
     set("HOSTNAME", hostname);
     known.iter().filter(|(name, _)| !own.contains(name)).for_each(|(name, value)| set(name, value));
     own.iter().for_each(|name| set(name, &known[name]));
-    Ok((lines.into_iter().map(|(name, value)| format!("{name}={value}")).collect(), known))
+    let lines = lines.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Ok(Environment { lines, known })
 }
 
 /// Puts in the values of `$(NAME)`; `$$` is a dollar, and a name that is not known stays as it stands.

@@ -280,10 +280,7 @@ fn services_are_in_the_environment() {
     let (pod_ip, host_ip) = ("10.244.1.2".parse().unwrap(), "192.168.56.101".parse().unwrap());
     let addresses = Addresses { pod: &[pod_ip], host: &[host_ip] };
     let image = ["PATH=/image".to_owned(), "LANG=C".to_owned()];
-    let lines = |pod: &Pod| {
-        let made = environment(pod, &container, &image, services.iter(), "p", addresses).unwrap();
-        made.0
-    };
+    let lines = |pod: &Pod| environment(pod, &container, &image, services.iter(), "p", addresses).unwrap().lines;
     let all = lines(&pod);
     for expect in [
         "LANG=C",

@@ -16,6 +16,8 @@ use stead_node::{
 };
 use stead_sys::namespace::Namespace;
 
+use crate::eventually;
+
 pub(crate) const TESTS: &[super::Test] = &[
     ("hello_app_answers_in_its_namespace_and_ends_when_asked", hello_app_answers_in_its_namespace_and_ends_when_asked),
     ("containers_are_fenced", containers_are_fenced),
@@ -95,14 +97,6 @@ impl Drop for Node {
 
 fn key(container: &str) -> ContainerKey {
     ContainerKey { pod_uid: "pod".to_owned(), container: container.to_owned(), attempt: 0 }
-}
-
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn get(namespace: &Namespace) -> std::io::Result<String> {

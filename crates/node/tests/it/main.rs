@@ -4,12 +4,21 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod agent;
+mod api;
 mod containers;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
 };
 
 /// A test: its name, and what it does. A failure is a panic.
@@ -22,7 +31,7 @@ fn main() -> ExitCode {
     {
         return stead_node::shim::main(Path::new(dir));
     }
-    let tests: Vec<Test> = containers::TESTS.to_vec();
+    let tests: Vec<Test> = [containers::TESTS, agent::TESTS].concat();
     if args.iter().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
@@ -33,6 +42,7 @@ fn main() -> ExitCode {
         eprintln!("{} tests skipped: they need root", tests.len());
         return ExitCode::SUCCESS;
     }
+    own_mount_namespace();
     let mut failed = 0;
     for (name, test) in tests.into_iter().filter(|(name, _)| wanted(name)) {
         let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
@@ -40,4 +50,20 @@ fn main() -> ExitCode {
         failed += u32::from(!passed);
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is mounted here goes with the tests, however they end. No thread has been started yet.
+fn own_mount_namespace() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+}
+
+/// Waits until `condition` holds.
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
