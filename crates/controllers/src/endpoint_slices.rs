@@ -61,9 +61,12 @@ pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey) -> Outcome {
 
 fn managed_slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
     let slices = snapshot.endpoint_slices.with_term(&term::service(&key.namespace, &key.name));
-    slices.map(|(_, slice)| &**slice).filter(|slice| {
-        slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
-    })
+    slices.map(|(_, slice)| &**slice).filter(|slice| is_managed(slice))
+}
+
+/// Whether a slice says that it is this controller's.
+pub(crate) fn is_managed(slice: &EndpointSlice) -> bool {
+    slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
 /// A slice of an earlier Service of this name is not ours to fill.

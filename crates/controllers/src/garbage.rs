@@ -63,8 +63,7 @@ fn attend(snapshot: &Snapshot, kind: Kind, metadata: &ObjectMeta) -> Option<Writ
     }
     if !living.is_empty() {
         // It goes on without the others.
-        let first = missing.into_iter().next();
-        return Some(Write { first, ..set_owners(kind, metadata, living.into_iter()) });
+        return Some(Write { first: missing, ..set_owners(kind, metadata, living.into_iter()) });
     }
     let blocking = blocking_dependents(snapshot, metadata) > 0;
     let propagation = match waiting > 0 && blocking {
@@ -78,7 +77,7 @@ fn attend(snapshot: &Snapshot, kind: Kind, metadata: &ObjectMeta) -> Option<Writ
         grace_seconds: None,
         propagation: Some(propagation),
     };
-    Some(Write { first: missing.into_iter().next(), ..Write::new(kind, object_key(metadata), verb) })
+    Some(Write { first: missing, ..Write::new(kind, object_key(metadata), verb) })
 }
 
 fn owner(snapshot: &Snapshot, dependent: &ObjectMeta, reference: &OwnerReference) -> Owner {

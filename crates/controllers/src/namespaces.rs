@@ -84,7 +84,7 @@ fn empty(snapshot: &Snapshot, namespace: &Namespace) -> Vec<Write> {
         namespace.spec.get_or_insert_default().finalizers = None;
         let path = format!("/api/v1/namespaces/{}/events", key.name);
         writes.push(Write {
-            first: Some(First::DeleteCollection { path }),
+            first: vec![First::DeleteCollection { path }],
             ..Write::new(Kind::Namespace, key, Verb::Finalize(json(&namespace)))
         });
     }

@@ -124,7 +124,7 @@ fn lose(pod: &Pod, node: &ObjectKey) -> Write {
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let verb = Verb::Delete { uid, grace_seconds: Some(0), propagation: None };
     Write {
-        first: Some(First::EnsureGone { kind: Kind::Node, key: node.clone(), uid: String::new() }),
+        first: vec![First::EnsureGone { kind: Kind::Node, key: node.clone(), uid: String::new() }],
         ..Write::new(Kind::Pod, object_key(&pod.metadata), verb)
     }
 }

@@ -28,8 +28,8 @@ pub struct Write {
     /// The object written. For a creation by `generateName` the name is empty.
     pub key: ObjectKey,
     pub verb: Verb,
-    /// What must hold, or be done, before.
-    pub first: Option<First>,
+    /// What must hold, or be done, before; all of it.
+    pub first: Vec<First>,
     /// `{name}` in the message is the name the object got.
     pub on_success: Option<Note>,
     /// `{error}` in the message is the server's own.
@@ -129,7 +129,7 @@ impl Outcome {
 
 impl Write {
     pub(crate) fn new(kind: Kind, key: ObjectKey, verb: Verb) -> Self {
-        Self { kind, key, verb, first: None, on_success: None, on_failure: None }
+        Self { kind, key, verb, first: Vec::new(), on_success: None, on_failure: None }
     }
 
     /// Creates `object`; its metadata hold the namespace and a name or a `generateName`.
@@ -168,11 +168,10 @@ impl fmt::Display for Write {
             Verb::Bind { node, .. } => write!(f, "bind {kind} {key} {node}"),
             Verb::Finalize(_) => write!(f, "finalize {kind} {key}"),
         }?;
-        match &self.first {
-            Some(First::EnsureGone { kind, key, .. }) => write!(f, " once {} {key} is gone", kind.name()),
-            Some(First::DeleteCollection { path }) => write!(f, " after {path}"),
-            None => Ok(()),
-        }
+        self.first.iter().try_for_each(|first| match first {
+            First::EnsureGone { kind, key, .. } => write!(f, " once {} {key} is gone", kind.name()),
+            First::DeleteCollection { path } => write!(f, " after {path}"),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod carry;
 mod desk;
+mod lean;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use self::{
     carry::{Carrier, Done},
     desk::Desk,
+    lean::lean,
 };
 use crate::{
     Outcome, Source,
@@ -166,5 +168,5 @@ where
     K: FromItem + k8s_openapi::Resource,
     KindChange: From<Change<K>>,
 {
-    watch::<K>(client.clone(), Query::all(collection::<K>(""))).map(KindChange::from).boxed()
+    watch::<K>(client.clone(), Query::all(collection::<K>(""))).map(|change| lean(change.into())).boxed()
 }

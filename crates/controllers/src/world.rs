@@ -258,10 +258,13 @@ impl World {
 
     fn carry_out(&mut self, write: Write) {
         let (kind, key) = (write.kind, write.key.clone());
-        if let Some(First::EnsureGone { kind, key, uid }) = &write.first
-            && let Some(object) = self.get(*kind, key)
-            && (uid.is_empty() || text(object, "/metadata/uid") == *uid)
-        {
+        let is_there = |first: &First| match first {
+            First::EnsureGone { kind, key, uid } => {
+                self.get(*kind, key).is_some_and(|object| uid.is_empty() || text(object, "/metadata/uid") == *uid)
+            }
+            First::DeleteCollection { .. } => false,
+        };
+        if write.first.iter().any(is_there) {
             return;
         }
         let before = self.get(kind, &key).cloned();
@@ -370,6 +373,12 @@ impl World {
             object["metadata"]["resourceVersion"] = self.revision.to_string().into();
             self.show(kind, &object, false);
         }
+    }
+
+    /// Has an object of a real server in the snapshot, as it is.
+    pub(crate) fn adopt(&mut self, kind: Kind, object: &Value) {
+        self.objects.insert((kind, key_of(object)), object.clone());
+        self.show(kind, object, true);
     }
 
     fn show(&mut self, kind: Kind, object: &Value, exists: bool) {

@@ -127,27 +127,35 @@ impl Carrier {
     }
 
     async fn prepare(&self, write: &Write) -> Result<Ready, CallError> {
-        match &write.first {
-            None => Ok(Ready::Yes),
-            Some(First::EnsureGone { kind, key, uid }) => {
-                match write::get::<Value>(&self.client, &kind.path(key)).await {
-                    Ok(object) => {
-                        let found = object.pointer("/metadata/uid").and_then(Value::as_str);
-                        let is_there = uid.is_empty() || found == Some(uid);
-                        Ok(if is_there { Ready::No } else { Ready::Yes })
+        for first in &write.first {
+            match first {
+                First::EnsureGone { kind, key, uid } => {
+                    if self.is_there(*kind, key, uid).await? {
+                        return Ok(Ready::No);
                     }
-                    Err(error) if error.is_not_found() => Ok(Ready::Yes),
-                    Err(error) => Err(error),
                 }
+                First::DeleteCollection { path } => self.delete_collection(path).await?,
             }
-            Some(First::DeleteCollection { path }) => {
-                match write::delete(&self.client, path, &DeleteOptions::default()).await {
-                    Ok(_) => Ok(Ready::Yes),
-                    // Events end by themselves where the server cannot do this.
-                    Err(error) if matches!(error.status(), Some((404 | 405, _))) => Ok(Ready::Yes),
-                    Err(error) => Err(error),
-                }
+        }
+        Ok(Ready::Yes)
+    }
+
+    async fn is_there(&self, kind: Kind, key: &ObjectKey, uid: &str) -> Result<bool, CallError> {
+        match write::get::<Value>(&self.client, &kind.path(key)).await {
+            Ok(object) => {
+                let found = object.pointer("/metadata/uid").and_then(Value::as_str);
+                Ok(uid.is_empty() || found == Some(uid))
             }
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_collection(&self, path: &str) -> Result<(), CallError> {
+        match write::delete(&self.client, path, &DeleteOptions::default()).await {
+            // Events end by themselves where the server cannot do this.
+            Err(error) if !matches!(error.status(), Some((404 | 405, _))) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -10,7 +10,10 @@ use k8s_openapi::api::{
 };
 use kube::Client;
 use serde_json::{Value, json};
-use stead_api::{item::FromItem, snapshot::Change};
+use stead_api::{
+    item::FromItem,
+    snapshot::{Change, Kind},
+};
 use stead_apiserver::{Config, Identity, Server, pki::Pki, tls};
 use stead_client::{
     Query, collection, in_process, object, watch,
@@ -19,6 +22,8 @@ use stead_client::{
 use stead_model::ObjectKey;
 use stead_store::Model;
 use tokio::{task::JoinSet, time::timeout};
+
+use crate::world::World;
 
 /// Longer than anything here takes on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -98,6 +103,17 @@ impl Cluster {
         .await;
     }
 
+    /// Looks at everything that is stored, as at a cluster found like this.
+    async fn all_there_is_to_do(&self) -> Vec<String> {
+        let mut world = World::new();
+        for kind in Kind::ALL {
+            let list: Value = write::get(&self.client, &kind.collection("")).await.unwrap();
+            list["items"].as_array().unwrap().iter().for_each(|object| world.adopt(*kind, object));
+        }
+        world.settle();
+        world.log
+    }
+
     /// Addresses of ready endpoints in slices.
     async fn ready(&self, namespace: &str) -> BTreeSet<String> {
         let slices = self.list::<EndpointSlice>(namespace).await;
@@ -152,6 +168,8 @@ async fn a_deployment_lives_from_first_pod_to_last() {
     cluster.deploy("default", 2).await;
     eventually("two endpoints", || async { cluster.ready("default").await.len() == 2 }).await;
     eventually("the rollout", || cluster.rollout_is_complete()).await;
+    // What the server made of our objects is what we want: nothing is written again and again.
+    eventually("rest", || async { cluster.all_there_is_to_do().await.is_empty() }).await;
     let pods = cluster.list::<Pod>("default").await;
     let nodes: BTreeSet<_> = pods.iter().map(|pod| pod["spec"]["nodeName"].to_string()).collect();
     assert_eq!((pods.len(), nodes.len()), (2, 2));

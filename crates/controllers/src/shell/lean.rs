@@ -1,0 +1,25 @@
+//! Leaves out of objects what no controller reads, before they are kept: with many thousands of objects made by others it is
+//! most of the memory. Metadata stay whole.
+
+use stead_api::snapshot::{Change, KindChange};
+
+use crate::{endpoint_slices, namespaces};
+
+pub(super) fn lean(mut change: KindChange) -> KindChange {
+    match &mut change {
+        KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice))
+            if !endpoint_slices::is_managed(slice) =>
+        {
+            slice.endpoints = None;
+            slice.ports = None;
+        }
+        KindChange::ConfigMap(Change::InitApply(map) | Change::Apply(map))
+            if map.metadata.name.as_deref() != Some(namespaces::ROOT_CA) =>
+        {
+            map.data = None;
+            map.binary_data = None;
+        }
+        _ => {}
+    }
+    change
+}
