@@ -174,7 +174,8 @@ impl Draft<'_> {
         family: Family,
         backends: &[Backend],
     ) -> Vec<SocketAddr> {
-        let goes_on = |endpoint: &EndpointView| port.protocol != Protocol::Udp || endpoint.is_serving();
+        let goes_on =
+            |endpoint: &EndpointView| !endpoint.is_ready() && (port.protocol != Protocol::Udp || endpoint.is_serving());
         let mut endpoints = collect(slices, port, family, &self.context.node, goes_on);
         endpoints.retain(|endpoint| backends.binary_search_by_key(&endpoint.address, |own| own.address).is_err());
         endpoints.truncate(MAX_BACKENDS);
@@ -189,10 +190,11 @@ fn collect(
     node: &str,
     is_wanted: impl Fn(&EndpointView) -> bool,
 ) -> Vec<Backend> {
-    let mut backends = Vec::with_capacity(slices.iter().map(|slice| slice.endpoints.len()).sum());
+    let mut backends = Vec::new();
     for slice in slices.iter().filter(|slice| slice.family == Some(family)) {
         for target in slice.ports.iter().filter(|target| target.name == port.name && target.protocol == port.protocol) {
             let wanted = slice.endpoints.iter().filter(|endpoint| is_wanted(endpoint) && is_usable(endpoint.address));
+            backends.reserve(wanted.clone().count());
             backends.extend(wanted.map(|endpoint| Backend {
                 address: SocketAddr::new(endpoint.address, target.port),
                 local: slice.node_of(endpoint) == Some(node),
