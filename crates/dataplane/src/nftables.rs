@@ -35,7 +35,8 @@ use crate::{
     plane::{Applied, DataPlane, Error, Scope, Verified},
 };
 
-/// Reads and commits that may be repeated because another program commits in between.
+/// How often reading and committing is begun anew because another program commits in between. Where one commits all the time, the last
+/// commit does not insist, and the next verification reads again.
 const ATTEMPTS: usize = 10;
 
 /// The nftables data plane of one network namespace.
@@ -150,17 +151,18 @@ impl NfTables {
             let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
             let (mirror, mut update, standing) = lower(plan, &actuals)?;
             let (transaction, known) = reconcile(&mirror, actuals);
-            match self.nft.commit(&transaction, Some(generation)) {
+            let insists = attempt < ATTEMPTS;
+            match self.nft.commit(&transaction, insists.then_some(generation)) {
                 Ok(commit) => {
                     let generation = after(generation, &transaction);
                     let wanted: BTreeSet<Frontend> = all_frontends(plan).collect();
                     self.cleaning.merge(Cleaning::everything());
                     self.cleaning.departed.extend(standing.frontends().filter(|frontend| !wanted.contains(frontend)));
-                    self.state = Some(State { mirror, known, generation, suspect: false });
+                    self.state = Some(State { mirror, known, generation, suspect: !insists });
                     update.departed.clear();
                     return Ok(applied(&transaction, commit, update));
                 }
-                Err(nft::Error::Stale) if attempt < ATTEMPTS => {}
+                Err(nft::Error::Stale) => {}
                 Err(error) => return Err(Error::Write(error)),
             }
         }
@@ -212,11 +214,12 @@ impl DataPlane for NfTables {
             let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
             let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
             let (transaction, known) = reconcile(&state.mirror, actuals);
-            match self.nft.commit(&transaction, Some(generation)) {
+            let insists = attempt < ATTEMPTS;
+            match self.nft.commit(&transaction, insists.then_some(generation)) {
                 Ok(_) => {
                     let generation = after(generation, &transaction);
                     if let Some(state) = &mut self.state {
-                        (state.known, state.generation, state.suspect) = (known, generation, false);
+                        (state.known, state.generation, state.suspect) = (known, generation, !insists);
                     }
                     if transaction.is_empty() {
                         return Ok(Verified::Intact);
@@ -226,7 +229,7 @@ impl DataPlane for NfTables {
                     self.clean()?;
                     return Ok(Verified::Healed { operations: transaction.operations() });
                 }
-                Err(nft::Error::Stale) if attempt < ATTEMPTS => {}
+                Err(nft::Error::Stale) => {}
                 Err(error) => return Err(Error::Write(error)),
             }
         }

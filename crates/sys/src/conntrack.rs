@@ -256,3 +256,64 @@ fn parse_tuple(attributes: Attributes<'_>) -> Option<(Protocol, Tuple)> {
 fn short(attribute: Attribute<'_>) -> Option<u16> {
     attribute.value.try_into().ok().map(u16::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::nft::{BaseChain, Chain, Change, Hook, Name, Nftables, Statement, Table, Transaction, Verdict};
+
+    /// A namespace that keeps track of connections, as one with NAT does.
+    fn tracking() -> Namespace {
+        let namespace = Namespace::create().unwrap();
+        let changes = Family::ALL.map(|family| {
+            let name = Name { family, table: "track" };
+            let base = Some(BaseChain { hook: Hook::Output, priority: -100 });
+            [
+                Change::AddTable(name, Table { comment: "".into() }),
+                Change::AddChain(name, Chain { name: "out".into(), base }),
+                Change::AddRule(
+                    name,
+                    "out".into(),
+                    vec![Statement::NotTranslated, Statement::Verdict(Verdict::Accept)],
+                ),
+            ]
+        });
+        let transaction = Transaction { changes: changes.into_iter().flatten().collect() };
+        Nftables::open_in(&namespace).unwrap().commit(&transaction, None).unwrap();
+        namespace
+    }
+
+    fn read(conntrack: &mut Conntrack, filter: Filter) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        conntrack.read(filter, |entry| entries.push(entry)).unwrap();
+        entries
+    }
+
+    #[test]
+    fn flows_are_found_by_where_they_go_and_deleted_one_by_one() {
+        let namespace = tracking();
+        let mut conntrack = Conntrack::open_in(&namespace).unwrap();
+        for (family, loopback) in [(Family::V4, "127.0.0.1"), (Family::V6, "::1")] {
+            let bind = || namespace.run(|| UdpSocket::bind((loopback, 0)).unwrap()).unwrap();
+            let [server, other, client] = [(); 3].map(|()| bind());
+            let [to, elsewhere, from] = [&server, &other, &client].map(|socket| socket.local_addr().unwrap());
+            client.send_to(b"?", to).unwrap();
+            client.send_to(b"?", elsewhere).unwrap();
+            assert_eq!(read(&mut conntrack, Filter::Family(family)).len(), 2);
+            let found = read(&mut conntrack, Filter::To { protocol: Protocol::Udp, destination: to });
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].original, Tuple { source: from, destination: to });
+            assert_eq!((found[0].reply.source, found[0].status.has(Status::SEEN_REPLY)), (to, false));
+            assert_eq!(read(&mut conntrack, Filter::To { protocol: Protocol::Tcp, destination: to }), []);
+
+            assert_eq!(conntrack.delete(&found).unwrap(), 1);
+            assert_eq!(conntrack.delete(&found).unwrap(), 0);
+            // A new flow of the same addresses is another entry.
+            client.send_to(b"?", to).unwrap();
+            assert_eq!(conntrack.delete(&found).unwrap(), 0);
+            assert_eq!(read(&mut conntrack, Filter::Family(family)).len(), 2);
+        }
+    }
+}
