@@ -120,7 +120,9 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string().replace('\n', " "))
+        let value: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
+            .map_err(|error| format!("no YAML: {}", error.to_string().replace('\n', " ")))?;
+        serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
     }
 
     /// The ranges a lab is made of.
@@ -157,10 +159,11 @@ mod tests {
             let problem = Config::parse(text).unwrap_err();
             assert!(problem.contains(expect) && !problem.contains('\n'), "{text:?} gave {problem:?}");
         };
-        check("lab:\n  knots: 3\n", "knots");
-        check("lab:\n  nodes: many\n", "many");
-        check("server:\n  serviceRanges: [10.96.0.0/33]\n", "10.96.0.0/33");
-        check("server:\n  nodePorts: 9-3\n", "\"9-3\" is no range of ports such as 30000-32767");
-        check("lab: [", "");
+        check("lab:\n  knots: 3\n", "lab.knots: unknown field `knots`");
+        check("lab:\n  nodes: many\n", "lab.nodes: invalid type: string \"many\"");
+        check("lab:\n  nodes: 1\n  nodes: 2\n", "no YAML: duplicate");
+        check("server:\n  serviceRanges: [10.96.0.0/33]\n", "server.serviceRanges[0]: invalid IP address syntax");
+        check("server:\n  nodePorts: 9-3\n", "server.nodePorts: \"9-3\" is no range of ports such as 30000-32767");
+        check("lab: [", "no YAML: ");
     }
 }

@@ -8,6 +8,7 @@ mod programs;
 mod ready;
 
 use std::{
+    fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::pin,
@@ -43,11 +44,18 @@ async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {
     let mut ends = Ends::new()?;
     let lab = tokio::select! {
         started = Lab::start(&prepared) => started?,
-        () = ends.next() => return Ok(prepared.claim.release()?),
+        () = ends.next() => return leave(prepared),
     };
-    let outcome = lab.run(&prepared, args, ends).await;
-    prepared.claim.release()?;
-    outcome
+    // After a failure the logs that tell of it stay, until the next lab of this name.
+    lab.run(&prepared, args, ends).await?;
+    leave(prepared)
+}
+
+/// Once every process is gone: nothing stays but what `--data` asked for.
+fn leave(prepared: Prepared) -> Result<()> {
+    fs::remove_file(&prepared.kubeconfig).with_context(|| format!("removing {}", prepared.kubeconfig.display()))?;
+    stead_lab::remove_leftovers(&prepared.claim, &prepared.topology.name).context("removing what the lab left")?;
+    Ok(prepared.claim.release()?)
 }
 
 /// A running lab. When it is dropped, everything of it is gone.

@@ -11,6 +11,9 @@ use super::prepare::{Prepared, private_directory};
 /// Port of the API server on the fabric.
 pub(super) const API_PORT: u16 = 6443;
 
+/// How a kubeconfig of ours begins: with the one cluster it has.
+pub(super) const KUBECONFIG_HEAD: &str = "apiVersion: v1\nkind: Config\nclusters:\n- name: stead\n";
+
 /// Writes the administrator's kubeconfig, and for each node its kubeconfig and its agent's certificate. Mode 0600.
 pub(super) fn write(prepared: &Prepared) -> Result<()> {
     let pki = Pki::load_or_create(&prepared.data.join("pki"))?;

@@ -1,7 +1,7 @@
 //! Everything that can be wrong with a `stead up` is found here, before anything is changed.
 
 use std::{
-    fs,
+    fs, io,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -49,6 +49,9 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     let topology = Topology::new(&args.lab.name, config.lab.nodes, config.ranges())?;
     check_rights(nix::unistd::geteuid().is_root())?;
     crate::capabilities::check(&stead_dataplane::probe::probe())?;
+    if let Some(path) = &args.kubeconfig {
+        check_kubeconfig(path)?;
+    }
     let listener = bind(config.lab.host_port)?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
     stead_lab::remove_leftovers(&claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
@@ -69,6 +72,19 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
 
 fn check_rights(root: bool) -> Result<()> {
     if root { Ok(()) } else { bail!("stead up makes network namespaces, which needs root: run it with sudo") }
+}
+
+/// A file that holds anything but what an earlier lab wrote there is somebody's, and stays.
+fn check_kubeconfig(path: &Path) -> Result<()> {
+    match fs::read_to_string(path) {
+        Ok(text) if !text.is_empty() && !text.starts_with(credentials::KUBECONFIG_HEAD) => {
+            bail!("--kubeconfig {} holds other credentials: name a file that does not exist", path.display())
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("--kubeconfig {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn bind(port: u16) -> Result<TcpListener> {
@@ -98,6 +114,21 @@ mod tests {
             error,
             format!("lab.hostPort: 127.0.0.1:{port} cannot be taken: choose another, or 0 for any that is free")
         );
+    }
+
+    #[test]
+    fn a_kubeconfig_of_somebody_else_is_not_overwritten() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        check_kubeconfig(file.path()).unwrap();
+        fs::write(file.path(), "apiVersion: v1\nkind: Config\nclusters:\n- name: precious\n").unwrap();
+        let error = check_kubeconfig(file.path()).unwrap_err().to_string();
+        assert!(error.contains("holds other credentials"), "{error}");
+        fs::write(file.path(), stead_apiserver::pki::kubeconfig("https://x", "", &credential())).unwrap();
+        check_kubeconfig(file.path()).unwrap();
+    }
+
+    fn credential() -> stead_apiserver::pki::CertKey {
+        stead_apiserver::pki::CertKey { cert_pem: String::new(), key_pem: String::new() }
     }
 
     #[test]
