@@ -6,7 +6,7 @@ use std::{
 };
 
 use stead_model::{Frontend, ObjectKey, Protocol};
-use stead_plan::Plan;
+use stead_plan::{MAX_BACKENDS, Plan};
 use stead_sys::{conntrack, nft};
 
 /// Carries plans out in the kernel of one node.
@@ -80,7 +80,7 @@ pub enum Error {
     Read(#[source] nft::Error),
     #[error("clean connections of departed backends")]
     Flows(#[source] conntrack::Error),
-    #[error("{service} has {count} backends on one port; at most 65000 are possible")]
+    #[error("{service} has {count} backends on one port; at most {MAX_BACKENDS} are possible")]
     TooManyBackends { service: ObjectKey, count: usize },
     #[error("open netlink for the Service tables")]
     Open(#[source] nft::Error),

@@ -111,9 +111,6 @@ impl Kind {
     }
 }
 
-/// The most backends of one list.
-pub(crate) const BACKENDS_MAX: usize = 65_000;
-
 /// The slots that `backends` are spread over: as many, up to 128; beyond, the next of a ladder of steps so that few counts are in use.
 ///
 /// Slots beyond the number of backends repeat backends, each at most once; the result is at most 1/64 more than `backends`.
@@ -143,9 +140,9 @@ mod tests {
 
     #[test]
     fn slots_are_exact_then_few() {
-        let counts = (0..=BACKENDS_MAX).map(slots).collect::<HashSet<_>>();
+        let counts = (0..=stead_plan::MAX_BACKENDS).map(slots).collect::<HashSet<_>>();
         assert!(counts.len() < 129 + 64 * 10, "{}", counts.len());
-        for backends in 0..=BACKENDS_MAX {
+        for backends in 0..=stead_plan::MAX_BACKENDS {
             let slots = usize::from(slots(backends));
             assert!(slots >= backends && slots - backends <= backends / 64, "{backends} on {slots}");
             assert!(backends > 128 || slots == backends);

@@ -10,10 +10,10 @@ use std::{
 };
 
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, Plan, ServicePortPlan, Settings};
+use stead_plan::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, Plan, ServicePortPlan, Settings};
 
 use super::{
-    id::{BACKENDS_MAX, Class, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, slots},
+    id::{Class, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, slots},
     program::{Difference, Entry},
 };
 use crate::plane::{Departed, Error};
@@ -229,7 +229,7 @@ impl Mirror {
 
     fn check(&self, plan: &Plan, keys: &BTreeSet<ObjectKey>) -> Result<(), Error> {
         for (service, part) in keys.iter().filter_map(|key| plan.services.get_key_value(key)) {
-            if let Some(port) = part.ports.iter().find(|port| port.backends.len() > BACKENDS_MAX) {
+            if let Some(port) = part.ports.iter().find(|port| port.backends.len() > MAX_BACKENDS) {
                 return Err(Error::TooManyBackends { service: service.clone(), count: port.backends.len() });
             }
         }
