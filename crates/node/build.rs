@@ -1,6 +1,11 @@
 //! Compiles the built-in demo application to a static program, which `image::builtin` packs into an image.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    hash::{DefaultHasher, Hasher},
+    path::PathBuf,
+    process::Command,
+};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -17,7 +22,12 @@ fn main() {
         .arg("hello-app/main.rs")
         .status();
     match status {
-        Ok(status) if status.success() => {}
+        Ok(status) if status.success() => {
+            // Tells one program from another, so that an image is made anew when its program has changed.
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&fs::read(&out).expect("rustc has just written it"));
+            println!("cargo::rustc-env=HELLO_APP_SOURCE={:016x}", hasher.finish());
+        }
         Ok(status) => panic!("rustc ended with {status} on hello-app/main.rs"),
         Err(error) => panic!("cannot run rustc for hello-app/main.rs: {error}"),
     }

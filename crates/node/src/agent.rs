@@ -210,12 +210,14 @@ impl Agent {
                 let listed = self.listed.take().unwrap_or_default();
                 // Now that all pods have been seen: what runs for none of them is taken down.
                 let network = self.shared.network();
-                for uid in self.found.pods().into_iter().chain(network.pods()).filter(|uid| !listed.contains(uid)) {
-                    self.pods.entry(uid.clone()).or_insert_with(|| {
-                        let pod = adopt::lost_pod(&uid);
-                        let place = network.find(&uid);
-                        Entry::new(pod, self.found.observed_of_lost(&uid, place, Timestamp::now()))
-                    });
+                let lost = self.found.pods().into_iter().chain(network.pods());
+                for uid in lost.filter(|uid| !listed.contains(uid)) {
+                    if self.pods.contains_key(&uid) {
+                        continue;
+                    }
+                    let observed = self.found.observed_of_lost(&uid, network.find(&uid), Timestamp::now());
+                    self.shared.await_ends(&uid, &observed);
+                    self.pods.insert(uid.clone(), Entry::new(adopt::lost_pod(&uid), observed));
                 }
                 drop(network);
                 let gone: Vec<String> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
@@ -225,7 +227,7 @@ impl Agent {
     }
 
     fn on_object(&mut self, pod: Pod) {
-        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let Some(uid) = pod.metadata.uid.clone().filter(|uid| is_file_name(uid)) else { return };
         let revision = pod.metadata.resource_version.as_deref().and_then(|revision| revision.parse().ok()).unwrap_or(0);
         let shared = &self.shared;
         match self.pods.get_mut(&uid) {
@@ -253,7 +255,6 @@ impl Agent {
         let mut pod = (*entry.pod).clone();
         adopt::mark_deleted(&mut pod, Timestamp::now());
         entry.pod = Arc::new(pod);
-        self.shared.await_ends(uid, &entry.observed);
         self.settle(uid);
     }
 
@@ -306,6 +307,11 @@ impl Entry {
             probes: BTreeMap::new(),
         }
     }
+}
+
+/// Uids become names of directories; no API server makes one that could not be.
+fn is_file_name(uid: &str) -> bool {
+    !uid.is_empty() && uid.len() <= 128 && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl Drop for Entry {

@@ -95,21 +95,16 @@ impl Network {
         Ok(Self { dir, addresses })
     }
 
-    /// Gives a pod its namespace and addresses, or finds those that it has.
-    pub fn attach(&mut self, pod: &str) -> Result<PodNetwork, NetworkError> {
-        let path = self.namespace(pod);
-        let known = self.addresses.of(pod).map(<[IpAddr]>::to_vec);
-        let addresses = match known {
-            Some(addresses) if is_namespace(&path) => return Ok(PodNetwork { addresses, namespace: path }),
-            Some(addresses) => addresses,
-            None => {
-                let addresses = self.addresses.allocate(pod)?.to_vec();
-                self.write_addresses()?;
-                addresses
-            }
-        };
-        self.set_up(pod, &path, &addresses)?;
-        Ok(PodNetwork { addresses, namespace: path })
+    /// Sets addresses aside for a pod, the same ones again for one that has some. What the kernel does for them is
+    /// [`Reservation::set_up`]'s, which needs this value no more.
+    pub fn reserve(&mut self, pod: &str) -> Result<Reservation, NetworkError> {
+        if self.addresses.of(pod).is_none() {
+            self.addresses.allocate(pod)?;
+            self.write_addresses()?;
+        }
+        let addresses = self.addresses.of(pod).unwrap_or_default();
+        let ends = addresses.iter().filter_map(|a| Some((*a, self.addresses.gateway(Family::of(*a))?))).collect();
+        Ok(Reservation { pod: pod.to_owned(), path: self.namespace(pod), ends })
     }
 
     /// The network of a pod that has one.
@@ -124,57 +119,22 @@ impl Network {
         self.addresses.owners()
     }
 
-    /// Takes a pod's network away. One that has none is no error.
-    pub fn detach(&mut self, pod: &str) -> Result<(), NetworkError> {
-        let link_error = |source| NetworkError::Link { pod: pod.to_owned(), source };
-        let mut links = Links::open().map_err(|source| NetworkError::Namespace { pod: pod.to_owned(), source })?;
-        match links.index(&node_end(pod)).and_then(|link| links.delete(link)) {
-            Err(error) if !error.not_found() => return Err(link_error(error)),
-            _ => {}
-        }
-        let path = self.namespace(pod);
-        release(&path).map_err(|source| NetworkError::File { path, operation: "unmount", source })?;
-        if self.addresses.release(pod) {
-            self.write_addresses()?;
-        }
-        Ok(())
+    /// Gives a pod's addresses back, once [`take_away`](Self::take_away) has been at work.
+    pub fn release(&mut self, pod: &str) -> Result<(), NetworkError> {
+        if self.addresses.release(pod) { self.write_addresses() } else { Ok(()) }
     }
 
-    fn set_up(&self, pod: &str, path: &Path, addresses: &[IpAddr]) -> Result<(), NetworkError> {
-        let broken = |source| NetworkError::Namespace { pod: pod.to_owned(), source };
-        let refused = |source| NetworkError::Link { pod: pod.to_owned(), source };
-        release(path).map_err(broken)?;
-        let namespace = Namespace::create().map_err(broken)?;
-        let mut node = Links::open().map_err(broken)?;
-        let mut inside = Links::open_in(&namespace).map_err(broken)?;
-        let name = node_end(pod);
-        match node.index(&name) {
-            Ok(left) => node.delete(left).map_err(refused)?,
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(refused(error)),
+    /// How a pod's links and namespace are taken away, without keeping others from theirs meanwhile.
+    pub fn take_away(&self, pod: &str) -> impl FnOnce() -> Result<(), NetworkError> + Send + use<> {
+        let (path, pod) = (self.namespace(pod), pod.to_owned());
+        move || {
+            let mut links = Links::open().map_err(|source| NetworkError::Namespace { pod: pod.clone(), source })?;
+            match links.index(&node_end(&pod)).and_then(|link| links.delete(link)) {
+                Err(source) if !source.not_found() => return Err(NetworkError::Link { pod, source }),
+                _ => {}
+            }
+            release(&path).map_err(|source| NetworkError::File { path, operation: "unmount", source })
         }
-        namespace.run(|| quiet_down("eth0")).map_err(broken)?;
-        node.create_veth(
-            VethEnd { name: &name, namespace: None },
-            VethEnd { name: "eth0", namespace: Some(&namespace) },
-        )
-        .map_err(refused)?;
-        quiet_down(&name);
-        let (near, far) = (node.index(&name).map_err(refused)?, inside.index("eth0").map_err(refused)?);
-        inside.set_up(far).map_err(refused)?;
-        for (address, gateway) in addresses.iter().filter_map(|a| Some((*a, self.addresses.gateway(Family::of(*a))?))) {
-            node.add_address(near, IpNet::from(gateway)).map_err(refused)?;
-            inside.add_address(far, IpNet::from(address)).map_err(refused)?;
-        }
-        node.set_up(near).map_err(refused)?;
-        for (address, gateway) in addresses.iter().filter_map(|a| Some((*a, self.addresses.gateway(Family::of(*a))?))) {
-            node.replace_route(Route { to: address.into(), via: None, link: Some(near) }).map_err(refused)?;
-            inside.replace_route(Route { to: gateway.into(), via: None, link: Some(far) }).map_err(refused)?;
-            let everywhere = everything(Family::of(address));
-            inside.replace_route(Route { to: everywhere, via: Some(gateway), link: Some(far) }).map_err(refused)?;
-        }
-        // Last: a namespace that is mounted is whole.
-        hold(&namespace, path).map_err(broken)
     }
 
     fn namespace(&self, pod: &str) -> PathBuf {
@@ -187,6 +147,62 @@ impl Network {
         let json = serde_json::to_vec(&self.addresses.records()).expect("texts and addresses are JSON");
         let write = fs::write(&temporary, json).and_then(|()| fs::rename(&temporary, &path));
         write.map_err(|source| NetworkError::File { path, operation: "write", source })
+    }
+}
+
+/// Addresses set aside for a pod, each with the gateway it uses.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    pod: String,
+    path: PathBuf,
+    ends: Vec<(IpAddr, IpAddr)>,
+}
+
+impl Reservation {
+    /// Makes the pod's namespace and links, or finds them whole.
+    pub fn set_up(self) -> Result<PodNetwork, NetworkError> {
+        if !is_namespace(&self.path) {
+            self.make()?;
+        }
+        let addresses = self.ends.into_iter().map(|(address, _)| address).collect();
+        Ok(PodNetwork { addresses, namespace: self.path })
+    }
+
+    fn make(&self) -> Result<(), NetworkError> {
+        let broken = |source| NetworkError::Namespace { pod: self.pod.clone(), source };
+        let refused = |source| NetworkError::Link { pod: self.pod.clone(), source };
+        release(&self.path).map_err(broken)?;
+        let namespace = Namespace::create().map_err(broken)?;
+        let mut node = Links::open().map_err(broken)?;
+        let mut inside = Links::open_in(&namespace).map_err(broken)?;
+        let name = node_end(&self.pod);
+        match node.index(&name) {
+            Ok(left) => node.delete(left).map_err(refused)?,
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(refused(error)),
+        }
+        node.create_veth(
+            VethEnd { name: &name, namespace: None },
+            VethEnd { name: "eth0", namespace: Some(&namespace) },
+        )
+        .map_err(refused)?;
+        quiet_down(&name);
+        namespace.run(|| quiet_down("eth0")).map_err(broken)?;
+        let (near, far) = (node.index(&name).map_err(refused)?, inside.index("eth0").map_err(refused)?);
+        for (address, gateway) in &self.ends {
+            node.add_address(near, IpNet::from(*gateway)).map_err(refused)?;
+            inside.add_address(far, IpNet::from(*address)).map_err(refused)?;
+        }
+        node.set_up(near).map_err(refused)?;
+        inside.set_up(far).map_err(refused)?;
+        for (address, gateway) in &self.ends {
+            node.replace_route(Route { to: IpNet::from(*address), via: None, link: Some(near) }).map_err(refused)?;
+            inside.replace_route(Route { to: IpNet::from(*gateway), via: None, link: Some(far) }).map_err(refused)?;
+            let everywhere = everything(Family::of(*address));
+            inside.replace_route(Route { to: everywhere, via: Some(*gateway), link: Some(far) }).map_err(refused)?;
+        }
+        // Last: a namespace that is mounted is whole.
+        hold(&namespace, &self.path).map_err(broken)
     }
 }
 

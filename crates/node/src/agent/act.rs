@@ -18,6 +18,7 @@ use crate::{
     container::Container,
     error_text,
     image::StoreError,
+    net::{NetworkError, Reservation},
     pod::{
         self, Action, Addresses, ContainerPlace, Finished, Input, InvalidContainer, InvalidEnvironment, MissingReason,
         Network,
@@ -63,7 +64,7 @@ impl Shared {
                 shared.news(&uid, Input::Attached(result));
             })),
             Action::Detach => drop(tokio::task::spawn_blocking(move || {
-                if let Err(error) = shared.network().detach(&uid) {
+                if let Err(error) = shared.detach(&uid) {
                     tracing::warn!(pod = uid, error = error_text(&error), "its network could not be taken away");
                 }
                 shared.news(&uid, Input::Detached);
@@ -125,9 +126,16 @@ impl Shared {
     }
 
     fn attach(&self, uid: &str, pod: &Pod) -> Result<Vec<std::net::IpAddr>, String> {
-        let network = self.network().attach(uid).map_err(|error| error_text(&error))?;
+        let reservation = self.network().reserve(uid);
+        let network = reservation.and_then(Reservation::set_up).map_err(|error| error_text(&error))?;
         self.write_files(uid, pod, &network.addresses).map_err(|error| format!("files of the pod: {error}"))?;
         Ok(network.addresses)
+    }
+
+    fn detach(&self, uid: &str) -> Result<(), NetworkError> {
+        let take_away = self.network().take_away(uid);
+        take_away()?;
+        self.network().release(uid)
     }
 
     fn write_files(&self, uid: &str, pod: &Pod, addresses: &[std::net::IpAddr]) -> io::Result<()> {

@@ -15,6 +15,7 @@ use crate::{config::Config, error_text};
 const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
 const REFRESH: Duration = Duration::from_secs(300);
+const SETTLE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(500);
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// The Kubernetes version whose API and behaviour this agent has.
@@ -25,12 +26,31 @@ const MAX_PODS: u32 = 110;
 pub(super) async fn keep_registered(shared: Arc<Shared>) {
     loop {
         match register(&shared).await {
-            Ok(()) => time::sleep(REFRESH).await,
+            Ok(()) => {
+                let _ = time::timeout(REFRESH, unregistered(&shared)).await;
+            }
             Err(error) => {
                 tracing::warn!(node = shared.config.node_name, error = error_text(&error), "node is not registered");
                 time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// Waits until others see no ready node of this name, as after a pause that looked like death, or a deletion by hand.
+async fn unregistered(shared: &Shared) {
+    let mut news = shared.cache.subscribe();
+    // What was just written takes its time to come back.
+    time::sleep(SETTLE).await;
+    loop {
+        let is_seen = {
+            let snapshot = shared.cache.read();
+            !snapshot.is_synced() || snapshot.node(&shared.config.node_name).is_some_and(|node| node.is_ready)
+        };
+        if !is_seen {
+            return;
+        }
+        news.next().await;
     }
 }
 

@@ -43,7 +43,14 @@ async fn keep_routes(shared: Arc<Shared>) {
                 tracing::warn!(error = error_text(&error), "routes to other nodes' pods are not all set");
             }
         }
-        let changed = async { while news.next().await.nodes.is_empty() && !shared.cache.read().is_synced() {} };
+        let changed = async {
+            loop {
+                let touched = news.next().await;
+                if touched.synced || !touched.nodes.is_empty() {
+                    return;
+                }
+            }
+        };
         let _ = time::timeout(HEAL, changed).await;
     }
 }

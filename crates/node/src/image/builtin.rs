@@ -8,7 +8,6 @@ use std::{
     io::{self, Cursor},
     path::{Path, PathBuf},
     process::Command,
-    sync::LazyLock,
 };
 
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ pub const HELLO_APP_2: &str = "stead.local/hello-app:2.0";
 pub const BUSYBOX: &str = "stead.local/busybox:latest";
 
 static HELLO_APP: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hello-app"));
-static HELLO_APP_SOURCE: LazyLock<String> = LazyLock::new(|| Digest::of(HELLO_APP).to_string());
+const HELLO_APP_SOURCE: &str = env!("HELLO_APP_SOURCE");
 /// What program an image was made from; another program makes the image anew.
 const SOURCE_LABEL: &str = "stead.local/source";
 
@@ -57,7 +56,7 @@ pub(super) fn ensure(store: &Store, name: &ImageName) -> Result<(), StoreError> 
         BUSYBOX => return store.load_unless(|| here(None), busybox),
         _ => return Ok(()),
     };
-    let source = HELLO_APP_SOURCE.as_str();
+    let source = HELLO_APP_SOURCE;
     if here(Some(source)) {
         return Ok(());
     }

@@ -95,7 +95,8 @@ impl Store {
     pub fn open_with(dir: impl Into<PathBuf>, limits: Limits) -> Result<Self, StoreError> {
         let store = Self { root: dir.into(), limits };
         for folder in [store.root.clone(), store.root.join("config"), store.layers(), store.scratch()] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
+            // Layers hold programs with the set-user-id bit: nobody but root may come near them.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
             made.map_err(|source| StoreError::Io { path: folder, operation: "create directory", source })?;
         }
         Ok(store)

@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -63,7 +63,8 @@ enum Shim {
 impl OciRuntime {
     /// Makes the directory where it is missing.
     pub fn open(root: PathBuf, shim: ShimCommand) -> io::Result<Self> {
-        fs::create_dir_all(&root)?;
+        // Containers' files and logs are for nobody but root.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         Ok(Self { root, shim })
     }
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::mount::{MsFlags, mount};
 use stead_node::{
     container::{Container, Limits, Process},
     image::Store,
@@ -22,6 +23,7 @@ pub(crate) const TESTS: &[super::Test] = &[
     ("hello_app_answers_in_its_namespace_and_ends_when_asked", hello_app_answers_in_its_namespace_and_ends_when_asked),
     ("containers_are_fenced", containers_are_fenced),
     ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
+    ("without_cgroups_containers_run_all_the_same", without_cgroups_containers_run_all_the_same),
     ("what_cannot_run_says_why", what_cannot_run_says_why),
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
     ("a_program_with_too_much_memory_is_named_so", a_program_with_too_much_memory_is_named_so),
@@ -248,4 +250,27 @@ fn a_program_with_too_much_memory_is_named_so() {
         let exit = runtime.wait(&key).await.unwrap();
         assert_eq!((exit.code, exit.cause), (137, ExitCause::OutOfMemory));
     });
+}
+
+fn without_cgroups_containers_run_all_the_same() {
+    let node = Node::new();
+    let key = key("free");
+    let none: Option<&str> = None;
+    let hierarchies: Vec<_> = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()).collect();
+    let remount = |flags: MsFlags| {
+        for hierarchy in hierarchies.iter().filter(|path| path.is_dir() && !path.is_symlink()) {
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags;
+            mount(none, hierarchy, none, flags, none).unwrap();
+        }
+    };
+    remount(MsFlags::MS_RDONLY);
+    let code = node.tokio.block_on(async {
+        let runtime = node.runtime();
+        runtime.start(&key, &node.shell(&key, "exit 5")).await.unwrap();
+        runtime.wait(&key).await.unwrap().code
+    });
+    remount(MsFlags::empty());
+    assert_eq!(code, 5);
+    let said = fs::read_to_string(node.dir.path().join("containers/pod/free/0/shim.log")).unwrap();
+    assert!(said.contains("runs without limits"), "{said}");
 }
