@@ -107,7 +107,8 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
-fn column_definitions(resource: &Resource) -> Value {
+/// `columnDefinitions` of a Table.
+pub fn column_definitions(resource: &Resource) -> Value {
     let column = |column: &crate::resource::Column| {
         json!({
             "name": column.name,
@@ -120,7 +121,8 @@ fn column_definitions(resource: &Resource) -> Value {
     resource.columns.iter().map(column).collect()
 }
 
-fn row(resource: &Resource, object: &Value, options: TableOptions) -> Value {
+/// One of a Table's `rows`; for a Table that is written piece by piece.
+pub fn row(resource: &Resource, object: &Value, options: TableOptions) -> Value {
     let cells = resource.strategy.cells(object, options.now);
     match options.include {
         IncludeObject::None => json!({"cells": cells}),

@@ -96,7 +96,7 @@ async fn resource(
     body: Body,
 ) -> Result<Response, Refusal> {
     let mut verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
-    if path.watch || verb == Verb::List && query.watches() {
+    if verb.reads() && path.watch || verb == Verb::List && query.watches() {
         verb = Verb::Watch;
     }
     let demand = authorize::resource(identity, verb, &path)?;
@@ -107,7 +107,9 @@ async fn resource(
     if path.subresource == Some(Subresource::Log) {
         return verbs::log::get(server, &path, query).await;
     }
-    let shown = Shown::new(path.resource, view?);
+    // A Scale has no columns of its own.
+    let view = if path.subresource == Some(Subresource::Scale) { View::Object } else { view? };
+    let shown = Shown::new(path.resource, view);
     let call = Call { server, path, query, headers: &parts.headers, shown };
     let answer = match (path.subresource, verb) {
         (_, Verb::Watch) => return verbs::watch::watch(&call).await,

@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn paths_name_resources() {
-        let check = |path: &str, expected: Option<(&str, Option<&str>, Option<&str>, Option<Subresource>)>| {
+        type Parts<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<Subresource>);
+        let check = |path: &str, expected: Option<Parts<'_>>| {
             let found = match parse(path) {
                 Target::Resource(path) => Some((path.resource.plural, path.namespace, path.name, path.subresource)),
                 Target::Unknown => None,

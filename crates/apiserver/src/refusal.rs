@@ -9,7 +9,7 @@ use crate::query::InvalidQuery;
 
 /// Why a request is not done.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) ApiError);
+pub(crate) struct Refusal(pub(crate) Box<ApiError>);
 
 impl Refusal {
     pub(crate) fn into_response(self) -> Response {
@@ -33,41 +33,43 @@ impl Refusal {
 
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        Self(error)
+        Self(Box::new(error))
     }
 }
 
 impl From<SelectorError> for Refusal {
     fn from(error: SelectorError) -> Self {
-        Self(error.into())
+        ApiError::from(error).into()
     }
 }
 
 impl From<PatchError> for Refusal {
     fn from(error: PatchError) -> Self {
-        Self(error.into())
+        ApiError::from(error).into()
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self(match error {
+        let error = match error {
             StoreError::Compacted { requested, oldest } => ApiError::resource_version_too_old(requested.0, oldest.0),
             StoreError::Future { requested, newest } => ApiError::resource_version_too_large(requested.0, newest.0),
             StoreError::Closed => ApiError::unavailable("the store is closed").with_log(error),
             StoreError::NoLease(_) | StoreError::DuplicateKey(_) | StoreError::Slow | StoreError::Engine { .. } => {
                 ApiError::internal("the store failed", error)
             }
-        })
+        };
+        error.into()
     }
 }
 
 impl From<InvalidQuery> for Refusal {
     fn from(error: InvalidQuery) -> Self {
-        Self(match error {
+        let error = match error {
             InvalidQuery::ListOptions(errors) => ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &errors),
             InvalidQuery::WriteOptions(errors) => ApiError::invalid_kind("meta.k8s.io", "CreateOptions", "", &errors),
             other => ApiError::bad_request(other),
-        })
+        };
+        error.into()
     }
 }

@@ -4,7 +4,14 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stead_api::{meta, resource::Resource};
+use stead_api::{
+    meta,
+    resource::Resource,
+    table::{
+        Columns, IncludeObject, TableOptions, column_definitions, parse_include_object, partial_object_metadata, row,
+        table,
+    },
+};
 use stead_model::Revision;
 
 use crate::query::Query;
@@ -13,16 +20,9 @@ use crate::query::Query;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Object,
-    Table(Include),
+    /// How much of its object a row carries.
+    Table(IncludeObject),
     PartialMetadata,
-}
-
-/// How much of its object a table row carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Include {
-    None,
-    Metadata,
-    Object,
 }
 
 /// Nothing that the client accepts can be served.
@@ -80,11 +80,10 @@ impl<'a> MediaRange<'a> {
         let meta_v1 = self.parameter("g") == Some("meta.k8s.io") && self.parameter("v") == Some("v1");
         match self.parameter("as") {
             None => Some(View::Object),
-            Some("Table") if meta_v1 => Some(View::Table(match query.get("includeObject") {
-                Some("None") => Include::None,
-                Some("Object") => Include::Object,
-                _ => Include::Metadata,
-            })),
+            Some("Table") if meta_v1 => {
+                let include = query.get("includeObject").and_then(parse_include_object);
+                Some(View::Table(include.unwrap_or_default()))
+            }
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta_v1 => Some(View::PartialMetadata),
             Some(_) => None,
         }
@@ -100,80 +99,50 @@ impl Shown {
 
     /// The answer to a request for one object, from its stored form with `metadata.resourceVersion`.
     pub(crate) fn object(&self, json: &Bytes, now: Timestamp) -> Bytes {
-        match self.view {
-            View::Object if !self.converted => json.clone(),
-            View::Table(_) => self.table(&[self.item(json, now)], &ListMeta::of(json)),
-            _ => self.item(json, now),
-        }
+        self.event_object(json, now, Columns::Defined)
+    }
+
+    /// What a watch event carries; a Table names its columns in the first one.
+    pub(crate) fn event_object(&self, json: &Bytes, now: Timestamp, columns: Columns) -> Bytes {
+        let View::Table(include) = self.view else { return self.item(json, now) };
+        let object = self.served(json);
+        let metadata = json!({"resourceVersion": meta::resource_version(&object)});
+        encode(&table(self.resource, [&object], metadata, TableOptions { now, include, columns }))
     }
 
     /// One item of a list, or row of a table.
     pub(crate) fn item(&self, json: &Bytes, now: Timestamp) -> Bytes {
-        if self.view == View::Object && !self.converted {
-            return json.clone();
-        }
-        let mut object = parse(json);
-        let shown = match self.view {
-            View::Object => {
-                self.resource.strategy.become_served(&mut object);
-                object
-            }
-            View::PartialMetadata => partial(&object),
+        match self.view {
+            View::Object if !self.converted => json.clone(),
+            View::Object => encode(&self.served(json)),
+            View::PartialMetadata => encode(&partial_object_metadata(&self.served(json))),
             View::Table(include) => {
-                let cells = self.resource.strategy.cells(&object, now);
-                match include {
-                    Include::None => json!({"cells": cells}),
-                    Include::Metadata => json!({"cells": cells, "object": partial(&object)}),
-                    Include::Object => {
-                        self.resource.strategy.become_served(&mut object);
-                        json!({"cells": cells, "object": object})
-                    }
-                }
+                let options = TableOptions { now, include, columns: Columns::Omitted };
+                encode(&row(self.resource, &self.served(json), options))
             }
-        };
-        encode(&shown)
+        }
     }
 
-    /// What a watch event carries.
-    pub(crate) fn event_object(&self, json: &Bytes, now: Timestamp, columns: Columns) -> Bytes {
-        match (self.view, columns) {
-            (View::Table(_), Columns::Shown) => self.table(&[self.item(json, now)], &ListMeta::of(json)),
-            (View::Table(_), Columns::Known) => {
-                let meta = ListMeta::of(json);
-                [self.table_head(&meta, &[]).as_bytes(), &self.item(json, now), b"]}"].concat().into()
-            }
-            _ => self.object(json, now),
+    /// The object in the form of this version; cells are made of the stored form, which rows carry too.
+    fn served(&self, json: &Bytes) -> Value {
+        let mut object: Value = serde_json::from_slice(json).expect("the cache holds JSON that this process wrote");
+        if self.converted && self.view == View::Object {
+            self.resource.strategy.become_served(&mut object);
         }
+        object
     }
 
     /// What opens a list; items follow, separated by commas, then [`LIST_END`].
     pub(crate) fn list_head(&self, meta: &ListMeta) -> String {
         match self.view {
-            View::Table(_) => self.table_head(meta, &self.columns()),
+            View::Table(_) => self.table_head(meta),
             View::Object => self.head(&format!("{}List", self.resource.kind), &self.resource.api_version(), meta),
             View::PartialMetadata => self.head("PartialObjectMetadataList", "meta.k8s.io/v1", meta),
         }
     }
 
-    fn table(&self, rows: &[Bytes], meta: &ListMeta) -> Bytes {
-        let mut text = self.table_head(meta, &self.columns()).into_bytes();
-        text.extend_from_slice(&rows.join(&b","[..]));
-        text.extend_from_slice(LIST_END.as_bytes());
-        text.into()
-    }
-
-    fn columns(&self) -> Vec<Value> {
-        let columns = self.resource.columns.iter().map(|column| {
-            json!({
-                "name": column.name, "type": column.kind, "format": column.format,
-                "description": column.description, "priority": column.priority,
-            })
-        });
-        columns.collect()
-    }
-
-    fn table_head(&self, meta: &ListMeta, columns: &[Value]) -> String {
-        let columns = if columns.is_empty() { Value::Null } else { columns.into() };
+    fn table_head(&self, meta: &ListMeta) -> String {
+        let columns = column_definitions(self.resource);
         format!(
             r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":{columns},"rows":["#,
             meta.json()
@@ -188,13 +157,6 @@ impl Shown {
 /// What closes a list or table.
 pub(crate) const LIST_END: &str = "]}";
 
-/// Whether a table of a watch event names its columns: the first one does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Columns {
-    Shown,
-    Known,
-}
-
 /// `metadata` of a list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListMeta {
@@ -208,10 +170,6 @@ impl ListMeta {
         Self { resource_version: revision.to_string(), ..Self::default() }
     }
 
-    fn of(object: &Bytes) -> Self {
-        Self { resource_version: meta::resource_version(&parse(object)).to_owned(), ..Self::default() }
-    }
-
     fn json(&self) -> Value {
         let mut json = json!({"resourceVersion": self.resource_version});
         if let Some(go_on) = &self.go_on {
@@ -222,15 +180,6 @@ impl ListMeta {
         }
         json
     }
-}
-
-fn partial(object: &Value) -> Value {
-    let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-}
-
-fn parse(json: &Bytes) -> Value {
-    serde_json::from_slice(json).expect("the cache holds JSON that this process wrote")
 }
 
 fn encode(value: &Value) -> Bytes {
@@ -253,7 +202,7 @@ mod tests {
         check("application/vnd.kubernetes.protobuf,application/json", Ok(View::Object));
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-            Ok(View::Table(Include::Metadata)),
+            Ok(View::Table(IncludeObject::Metadata)),
         );
         check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Err(NotAcceptable));
         check("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Ok(View::PartialMetadata));

@@ -9,7 +9,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{Stream, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stead_api::status::ApiError;
+use stead_api::{status::ApiError, table::Columns};
 use stead_model::Revision;
 use tokio::{
     sync::watch,
@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     cache::{Change, ChangeKind, Entry, KindCache, Listing, Position},
     filter::Filter,
-    view::{Columns, Shown, View},
+    view::{Shown, View},
 };
 
 /// A frame is sent once it has grown to this many bytes.
@@ -84,7 +84,7 @@ pub(crate) fn frames(watch: Watch, start: Start) -> impl Stream<Item = Result<By
         initial,
         position,
         seen,
-        columns: Columns::Shown,
+        columns: Columns::Defined,
         deadline: Box::pin(tokio::time::sleep(watch.timeout)),
         tick,
         ended: false,
@@ -199,7 +199,7 @@ impl Watcher {
 
     fn event(&mut self, kind: &str, json: &Bytes, frame: &mut BytesMut) {
         let object = self.watch.shown.event_object(json, Timestamp::now(), self.columns);
-        self.columns = Columns::Known;
+        self.columns = Columns::Omitted;
         put(frame, kind, &object);
     }
 

@@ -163,7 +163,7 @@ fn begin(object: &mut Value) {
         "resourceVersion",
         "selfLink",
     ] {
-        meta::unset(object, key.into());
+        meta::unset(object, key);
     }
     meta::set(object, "uid", new_uid());
     meta::set(object, "creationTimestamp", seconds(Timestamp::now()));

@@ -204,7 +204,7 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
 /// The update took away what kept the object: it goes.
 async fn remove(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Result<Stand, Refusal> {
     if keep == Keep::DryRun {
-        return Ok(Stand::Stored.into());
+        return Ok(Stand::Stored);
     }
     let removal = Removal::of(call.path.resource, &old.object);
     let written = call.server.storage.delete(&call.key(), old.revision, &removal.claims, &removal.others).await?;

@@ -1,11 +1,14 @@
 //! The server driven as clients drive it: requests in, answers checked. In process where no socket is needed.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod support;
 
+mod access;
 mod bad_input;
 mod deletion;
 mod kubectl;
 mod lists;
+mod logs;
 mod services;
 mod smoke;
 mod subresources;

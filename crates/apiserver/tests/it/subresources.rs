@@ -1,6 +1,7 @@
 //! Status, scale, conflicts, events, and other ways to the same object.
 
 use serde_json::{Value, json};
+use stead_store::{RangeRequest, prefix_end};
 
 use crate::support::{Client, Cluster};
 
@@ -106,6 +107,25 @@ async fn events_are_one_object_in_two_groups() {
     assert_eq!(admin.patch(path, "strategic-merge-patch", &patch).await.expect(200)["message"], "again");
     let newer = admin.get("/apis/events.k8s.io/v1/namespaces/default/events").await.expect(200);
     assert_eq!((&newer["items"][0]["note"], &newer["items"][0]["deprecatedCount"]), (&json!("again"), &json!(2)));
+}
+
+#[tokio::test]
+async fn events_live_for_a_while_and_share_their_leases() {
+    let cluster = Cluster::new().await;
+    for n in 0..5 {
+        let event = json!({
+            "metadata": {"name": format!("e{n}")}, "reason": "R", "message": "m", "type": "Normal",
+            "involvedObject": {"kind": "Service", "namespace": "default", "name": "web"}, "source": {"component": "c"},
+        });
+        cluster.admin().post("/api/v1/namespaces/default/events", &event).await.expect(201);
+    }
+    let prefix = b"/registry/events/";
+    let range = RangeRequest { start: prefix.to_vec().into(), end: prefix_end(prefix), revision: None, limit: None };
+    let stored = cluster.store.range(range).await.unwrap().items;
+    let lease = stored[0].lease.expect("an event has a lease");
+    assert!(stored.len() == 5 && stored.iter().all(|event| event.lease == Some(lease)));
+    cluster.store.revoke_lease(lease).await.unwrap();
+    assert_eq!(cluster.admin().get("/api/v1/events").await.expect(200)["items"], json!([]));
 }
 
 #[tokio::test]
