@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
-    io::{AsyncReadExt, Interest, unix::AsyncFd},
+    io::{AsyncBufReadExt, BufReader, Interest, unix::AsyncFd},
     process::Command,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{ContainerKey, ContainerRuntime, Found, RuntimeError, Stop};
@@ -51,7 +51,7 @@ pub struct OciRuntime {
 }
 
 /// How long a container may take from being described to running.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether a shim may still be at work on a run.
 enum Shim {
@@ -133,7 +133,7 @@ impl OciRuntime {
         let container = described.and_then(|json| serde_json::from_slice::<Container>(&json).ok());
         let (Some(container), Ok(hierarchies)) = (container, Hierarchies::read()) else { return };
         for pid in hierarchies.processes(&container.cgroup) {
-            let pidfd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            let pidfd = u32::try_from(pid).ok().and_then(process_of);
             // Still listed after it was opened: then it is that process and no other.
             if let Some(pidfd) = pidfd
                 && hierarchies.processes(&container.cgroup).contains(&pid)
@@ -144,16 +144,26 @@ impl OciRuntime {
         hierarchies.remove(&container.cgroup);
     }
 
+    /// Ends a shim that does not get on, and what it may have begun.
+    async fn end_shim(&self, key: &ContainerKey, process: Option<OwnedFd>) -> Result<(), RuntimeError> {
+        if let Some(process) = process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        while let Shim::Alive = self.shim_of(key)? {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.end_orphans(key);
+        Ok(())
+    }
+
     /// A descriptor of the living shim's process; `None` once it is gone.
     async fn shim_process(&self, key: &ContainerKey) -> Result<Option<OwnedFd>, RuntimeError> {
         loop {
             if let Shim::Gone(_) = self.shim_of(key)? {
                 return Ok(None);
             }
-            if let Some(status) = self.status(key)?
-                && let Some(pid) = Pid::from_raw(status.shim)
-                && let Ok(process) = pidfd_open(pid, PidfdFlags::NONBLOCK)
-            {
+            let pid = self.status(key)?.and_then(|status| u32::try_from(status.shim).ok());
+            if let Some(process) = pid.and_then(process_of) {
                 // The lock is still held, so the process that was opened is the shim.
                 return match self.shim_of(key)? {
                     Shim::Alive => Ok(Some(process)),
@@ -183,20 +193,24 @@ impl ContainerRuntime for OciRuntime {
             .current_dir("/")
             .spawn()
             .map_err(failed("start its shim"))?;
-        let mut report = shim.stdout.take();
+        let report = shim.stdout.take().map(BufReader::new);
+        let process = shim.id().and_then(process_of);
         // The shim outlives this process; as long as both live, it is this one that reaps it.
         tokio::spawn(async move { shim.wait().await });
         let said = async {
-            let mut text = String::new();
-            if let Some(report) = &mut report {
-                report.read_to_string(&mut text).await?;
+            let mut line = String::new();
+            match report {
+                Some(mut report) => report.read_line(&mut line).await,
+                None => Ok(0),
             }
-            io::Result::Ok(())
         };
-        timeout(START_TIMEOUT, said)
-            .await
-            .map_err(|_| failed("start it in time")(io::ErrorKind::TimedOut.into()))?
-            .map_err(failed("hear from its shim"))?;
+        match timeout(START_TIMEOUT, said).await {
+            Ok(said) => drop(said.map_err(failed("hear from its shim"))?),
+            Err(_) => {
+                // It must not come to life later, when another run has taken its place.
+                self.end_shim(key, process).await?;
+            }
+        }
         match self.status(key)?.map(|status| status.state) {
             Some(State::Running(running)) => Ok(running),
             Some(State::Exited(exit)) => Ok(Running { pid: 0, started_at: exit.started_at }),
@@ -241,11 +255,17 @@ impl ContainerRuntime for OciRuntime {
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError> {
         let mut found = Vec::new();
         for key in keys(&self.root) {
+            let begun = Instant::now();
             loop {
                 match (self.shim_of(&key), self.status(&key)?.map(|status| status.state)) {
                     (Ok(Shim::Gone(_)), _) => found.push((key.clone(), self.final_state(&key)?)),
                     (Ok(Shim::Alive), Some(State::Running(running))) => {
                         found.push((key.clone(), Found::Running(running)));
+                    }
+                    (Ok(Shim::Alive), _) if begun.elapsed() > START_TIMEOUT => {
+                        let process = self.shim_process(&key).await?;
+                        self.end_shim(&key, process).await?;
+                        continue;
                     }
                     // It is starting or ending: settled in a moment.
                     (Ok(Shim::Alive), _) => {
@@ -289,6 +309,12 @@ impl ContainerRuntime for OciRuntime {
     fn log(&self, key: &ContainerKey) -> PathBuf {
         self.dir(key).join("log")
     }
+}
+
+/// A descriptor of a process; whether it is still the one that was meant is for the caller to see.
+fn process_of(pid: u32) -> Option<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::NONBLOCK).ok()
 }
 
 /// Waits until the process that `pidfd` stands for has ended.

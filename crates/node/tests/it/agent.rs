@@ -34,7 +34,7 @@ struct Node {
     dir: tempfile::TempDir,
     namespace: Arc<Namespace>,
     address: &'static str,
-    range: &'static str,
+    ranges: Vec<&'static str>,
     api: Api,
     server: Option<ServerConfig>,
     agent: Option<tokio::runtime::Runtime>,
@@ -51,15 +51,15 @@ impl Node {
         let loopback = links.index("lo").unwrap();
         links.add_address(loopback, format!("{address}/32").parse().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        Self { name, dir, namespace, address, range, api: api.clone(), server: None, agent: None }
+        Self { name, dir, namespace, address, ranges: vec![range], api: api.clone(), server: None, agent: None }
     }
 
     fn config(&self) -> Config {
         Config {
             node_name: self.name.to_owned(),
             node_addresses: vec![self.address.parse().unwrap()],
-            pod_ranges: vec![self.range.parse().unwrap()],
-            cluster_pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+            pod_ranges: self.ranges.iter().map(|range| range.parse().unwrap()).collect(),
+            cluster_pod_ranges: vec!["10.244.0.0/16".parse().unwrap(), "fd56:244::/48".parse().unwrap()],
             inside_ranges: vec!["192.168.56.0/24".parse().unwrap(), "10.96.0.0/16".parse().unwrap()],
             state_dir: self.dir.path().join("state"),
             image_dir: self.image_dir(),
@@ -209,6 +209,7 @@ fn shell(script: &str) -> Value {
 fn a_pod_runs_is_reached_and_leaves_nothing() {
     let api = Api::new();
     let mut node = Node::new(&api);
+    node.ranges.push("fd56:244:0:1::/64");
     Store::open(node.image_dir()).unwrap().resolve("stead.local/hello-app:1.0").unwrap();
     node.start();
     eventually("the node is registered", || api.get("/api/v1/nodes/node1").is_some_and(|node| is_ready(&node)));
@@ -219,6 +220,8 @@ fn a_pod_runs_is_reached_and_leaves_nothing() {
     assert_eq!(pod["status"]["podIP"], "10.244.1.2");
     assert_eq!(pod["status"]["hostIP"], "192.168.56.101");
     assert_eq!(pod["status"]["phase"], "Running");
+    assert_eq!(pod["status"]["podIPs"], json!([{"ip": "10.244.1.2"}, {"ip": "fd56:244:0:1::2"}]));
+    assert!(node.fetch("fd56:244:0:1::2").is_ok());
     let answer = node.fetch("10.244.1.2").unwrap();
     assert!(answer.ends_with("Hello, world!\nVersion: 1.0.0\nHostname: hello\n"), "{answer}");
     for reason in ["Pulled", "Created", "Started"] {

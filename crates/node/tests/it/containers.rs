@@ -135,6 +135,17 @@ fn hello_app_answers_in_its_namespace_and_ends_when_asked() {
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(body, "Hello, world!\nVersion: 1.0.0\nHostname: pod-1\n");
 
+        let status = fs::read_to_string(node.dir.path().join("containers/pod/hello/0/status.json")).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let kilobytes = |pid: &serde_json::Value| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u32>().unwrap()
+        };
+        let (shim, app) = (kilobytes(&status["shim"]), kilobytes(&status["state"]["running"]["pid"]));
+        println!("  memory of its own: shim {shim} kB, hello-app {app} kB");
+        assert!(shim < 4096 && app < 512);
+
         // Another agent finds it, and does not start it again.
         let other = node.runtime();
         let found = other.list().await.unwrap();
