@@ -20,11 +20,11 @@ use stead_plan::Plan;
 use stead_sys::{
     conntrack::{self, Conntrack},
     namespace::Namespace,
-    nft::{self, Change, Commit, Nftables, Transaction},
+    nft::{self, Change, Commit, Name, Nftables, Transaction},
 };
 
 use self::{
-    layout::{name, sticky_timeout},
+    layout::{AFFINITY, affinity_shape, name, sticky_timeout},
     mirror::{Mirror, Nothing, Update, position},
     program::Difference,
     read::{Actual, Standing, read},
@@ -108,13 +108,14 @@ impl NfTables {
 
     /// Applies to tables whose content is known.
     fn change(&mut self, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
-        let (transaction, update) = match state.step(plan, scope) {
+        let (mut transaction, update) = match state.step(plan, scope) {
             Ok(step) => step,
             Err(error) => {
                 self.state = Some(state);
                 return Err(error);
             }
         };
+        self.carry_affinity(&mut transaction)?;
         let commit = match self.nft.commit(&transaction, Some(state.generation)) {
             Ok(commit) => {
                 state.generation = after(state.generation, &transaction);
@@ -139,6 +140,24 @@ impl NfTables {
         }
         self.state = Some(state);
         Ok(applied(&transaction, commit, update))
+    }
+
+    /// Where the transaction replaces a table that has become too small, clients go on sticking to their backends.
+    fn carry_affinity(&mut self, transaction: &mut Transaction) -> Result<(), Error> {
+        for family in Family::ALL {
+            let name = name(family);
+            let place =
+                |wanted: fn(&Change, Name) -> bool| transaction.changes.iter().position(|change| wanted(change, name));
+            let deleted = place(|change, name| matches!(change, Change::DeleteTable(of) if *of == name));
+            let added = place(|change, name| matches!(change, Change::AddTable(of, _) if *of == name));
+            if deleted.is_some() && deleted < added {
+                let elements = self.nft.expiring(name, AFFINITY).map_err(Error::Read)?;
+                if !elements.is_empty() {
+                    transaction.changes.push(Change::AddExpiring(name, AFFINITY, affinity_shape(family), elements));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads the kernel, keeps what of it the plan wants and makes good the rest.

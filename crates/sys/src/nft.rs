@@ -16,7 +16,7 @@ mod transaction;
 mod tests;
 
 pub use connection::{Commit, Error, Nftables};
-pub use element::{Data, Elements, Field, Shape, WordReader, Words};
+pub use element::{Data, Elements, Expiring, Field, Shape, WordReader, Words};
 pub use object::{BaseChain, Chain, ChainInfo, Hook, RuleInfo, Set, SetInfo, Table, TableInfo};
 pub use rule::{Comparison, Rule, Selector, Statement, Verdict};
 pub use transaction::{Change, Name, Transaction, digest};

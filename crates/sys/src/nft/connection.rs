@@ -1,9 +1,11 @@
 //! The kernel's side: committing a transaction and reading what stands.
 
+use std::time::Duration;
+
 use stead_model::Family;
 
 use super::{
-    ChainInfo, Change, Elements, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction,
+    ChainInfo, Change, Elements, Expiring, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction, Words,
     encode::{Encoder, SUBSYSTEM, TABLE, message, user_data, write_element},
     protocol_family,
 };
@@ -249,6 +251,23 @@ impl Nftables {
         Ok(())
     }
 
+    /// The elements of a map that rules fill; such as come or go meanwhile may be missed.
+    pub fn expiring(&mut self, name: Name, map: &str) -> Result<Vec<Expiring>, Error> {
+        let narrow = |writer: &mut Writer| {
+            writer.string(TABLE, name.table);
+            writer.string(2, map);
+        };
+        let mut elements = Vec::new();
+        let read = self.get(protocol_family(name.family), message::GET_ELEMENT, DUMP, narrow, |message| {
+            elements.extend(message.attributes().find(3).into_iter().flat_map(Attribute::nested).filter_map(expiring));
+            Ok(())
+        });
+        match read {
+            Ok(()) | Err(Error::Netlink(netlink::Error::Unsteady)) => Ok(elements),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The verdicts of a map whose keys are one [`super::Field::Classid`]: key, and the chain it leads to if it leads to one.
     pub fn verdicts(&mut self, name: Name, map: &str) -> Result<Vec<(u32, Option<String>)>, Error> {
         let narrow = |writer: &mut Writer| {
@@ -365,6 +384,19 @@ fn entry(mut data: &[u8], wanted: u8) -> Option<&[u8]> {
         data = rest;
     }
     None
+}
+
+/// `None` for an element without data, or one that does not expire.
+fn expiring(element: Attribute<'_>) -> Option<Expiring> {
+    let value = |kind| element.nested().find(kind).and_then(|data| data.nested().find(1)).map(|data| data.value);
+    let time = |kind| element.nested().find(kind).and_then(Attribute::long).map(Duration::from_millis);
+    let left = time(5)?;
+    Some(Expiring {
+        key: Words::from_bytes(value(1)?)?,
+        data: Words::from_bytes(value(2)?)?,
+        timeout: time(4).unwrap_or(left).max(left),
+        left,
+    })
 }
 
 fn read_elements(message: &Message<'_>, each: &mut impl FnMut(&[u8], &[u8])) {

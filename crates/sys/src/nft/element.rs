@@ -4,6 +4,7 @@ use std::{
     fmt::{self, Display},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
+    time::Duration,
 };
 
 use stead_model::Protocol;
@@ -180,6 +181,17 @@ impl Elements {
         let (stride, key) = (self.stride(), self.shape.key_size());
         self.bytes[range.start * stride..range.end * stride].chunks_exact(stride).map(move |item| item.split_at(key))
     }
+}
+
+/// An element of a map that rules fill, with the time it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiring {
+    pub key: Words,
+    pub data: Words,
+    /// As it was given when the element was made or last refreshed.
+    pub timeout: Duration,
+    /// Until it goes.
+    pub left: Duration,
 }
 
 /// The bytes of a key or of data, built field by field.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use stead_model::{Family, Protocol};
 
 use super::{
-    Change, Comparison, Data, Elements, Field, Name, Rule, Selector, Set, Shape, Statement, Verdict, digest,
+    Change, Comparison, Data, Elements, Expiring, Field, Name, Rule, Selector, Set, Shape, Statement, Verdict, digest,
     protocol_family,
 };
 use crate::netlink::{ATTRIBUTE_MAX, Header, Writer};
@@ -133,6 +133,17 @@ impl Encoder {
             Change::DeleteElements(name, set, elements) => {
                 self.elements(index, message::DELETE_ELEMENT, 0, name, set, elements);
             }
+            Change::AddExpiring(name, map, _, elements) => {
+                /// Elements of one message: at most 116 bytes each.
+                const ELEMENTS: usize = 500;
+                for chunk in elements.chunks(ELEMENTS) {
+                    self.message(index, message::NEW_ELEMENT, CREATE, name, |writer| {
+                        writer.string(TABLE, name.table);
+                        writer.string(2, map);
+                        writer.nest(3, |writer| chunk.iter().for_each(|element| write_expiring(writer, element)));
+                    });
+                }
+            }
             Change::FlushSet(name, set) => self.message(index, message::DELETE_ELEMENT, 0, name, |writer| {
                 writer.string(TABLE, name.table);
                 writer.string(2, set);
@@ -194,6 +205,15 @@ pub(crate) fn write_element(writer: &mut Writer, key: &[u8], data: &[u8]) {
         if !data.is_empty() {
             writer.nest(2, |writer| writer.attribute(1, data));
         }
+    });
+}
+
+fn write_expiring(writer: &mut Writer, element: &Expiring) {
+    writer.nest(1, |writer| {
+        writer.nest(1, |writer| writer.attribute(1, element.key.as_bytes()));
+        writer.nest(2, |writer| writer.attribute(1, element.data.as_bytes()));
+        writer.long(4, element.timeout.as_millis() as u64);
+        writer.long(5, element.left.as_millis() as u64);
     });
 }
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use stead_model::{Family, Protocol};
 
 use super::{
-    Change, Comparison, Data, Elements, Field, Name, Selector, Set, Shape, Statement, Transaction, Verdict,
+    Change, Comparison, Data, Elements, Expiring, Field, Name, Selector, Set, Shape, Statement, Transaction, Verdict,
     element::print_fields,
 };
 
@@ -52,6 +52,7 @@ impl Display for Change {
             }
             Self::AddElements(name, set, elements) => print_elements("add", name, set, elements, f),
             Self::DeleteElements(name, set, elements) => print_elements("delete", name, set, elements, f),
+            Self::AddExpiring(name, map, shape, elements) => print_expiring(name, map, *shape, elements, f),
             Self::FlushSet(name, set) => write!(f, "flush set {name} {set}"),
             Self::AddVerdict(name, map, key, verdict) => {
                 write!(f, "add element {name} {map} {{ {:x}:{:x} : {verdict} }}", key >> 16, key & 0xffff)
@@ -114,6 +115,20 @@ fn print_elements(verb: &str, name: &Name, set: &str, elements: &Elements, f: &m
         if let (Data::Fields(fields), "add") = (shape.data, verb) {
             f.write_str(" : ")?;
             print_fields(fields, data, f)?;
+        }
+    }
+    f.write_str(" }")
+}
+
+fn print_expiring(name: &Name, map: &str, shape: Shape, elements: &[Expiring], f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "add element {name} {map} {{ ")?;
+    for (index, element) in elements.iter().enumerate() {
+        f.write_str(if index == 0 { "" } else { ", " })?;
+        print_fields(shape.key, element.key.as_bytes(), f)?;
+        write!(f, " timeout {}s expires {}s", element.timeout.as_secs(), element.left.as_secs())?;
+        if let Data::Fields(fields) = shape.data {
+            f.write_str(" : ")?;
+            print_fields(fields, element.data.as_bytes(), f)?;
         }
     }
     f.write_str(" }")

@@ -7,7 +7,7 @@ use std::{
 
 use stead_model::Family;
 
-use super::{Chain, Elements, Rule, Set, Table, Verdict};
+use super::{Chain, Elements, Expiring, Rule, Set, Shape, Table, Verdict};
 
 /// A table's family and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub enum Change {
     AddRule(Name, Cow<'static, str>, Rule),
     AddElements(Name, &'static str, Elements),
     DeleteElements(Name, &'static str, Elements),
+    /// Adds elements to a map that rules fill.
+    AddExpiring(Name, &'static str, Shape, Vec<Expiring>),
     /// Removes all elements of a set or map.
     FlushSet(Name, &'static str),
     /// An element of a map from one [`super::Field::Classid`] to a verdict.
@@ -56,6 +58,7 @@ impl Transaction {
             .iter()
             .map(|change| match change {
                 Change::AddElements(_, _, elements) | Change::DeleteElements(_, _, elements) => elements.len(),
+                Change::AddExpiring(_, _, _, elements) => elements.len(),
                 _ => 1,
             })
             .sum()

@@ -90,6 +90,7 @@ impl Model {
                     held.remove(key).ok_or("no such element")?;
                 }
             }
+            Change::AddExpiring(..) => return Err("the model has no time"),
             Change::FlushSet(name, set) => self.table(name.family)?.sets.get_mut(set).ok_or("no such set")?.1.clear(),
             Change::AddVerdict(name, _, key, Verdict::Goto(chain)) => {
                 let table = self.table(name.family)?;
