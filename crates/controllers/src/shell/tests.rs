@@ -1,7 +1,23 @@
 //! The shell against a real API server in this process, with a small agent that starts and ends pods.
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
 use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
@@ -37,6 +53,11 @@ struct Cluster {
 impl Cluster {
     /// A server, the controllers, an agent, and two nodes that are ready.
     async fn new() -> Self {
+        Self::with(|router| router).await
+    }
+
+    /// The same, with something between the controllers and the server.
+    async fn with(between: impl FnOnce(Router) -> Router) -> Self {
         let pki = Pki::create().unwrap();
         let config = Config {
             advertise: "192.168.56.100:6443".parse().unwrap(),
@@ -49,7 +70,8 @@ impl Cluster {
         let server = Server::new(Arc::new(Model::new()), config).await.unwrap();
         let client = |user: &str| in_process(server.as_identity(Identity::control_plane(user)));
         let mut tasks = JoinSet::new();
-        let controllers = super::run(client("controllers"), super::Config { root_ca: "PEM".to_owned() });
+        let controllers = in_process(between(server.as_identity(Identity::control_plane("controllers"))));
+        let controllers = super::run(controllers, super::Config { root_ca: "PEM".to_owned() });
         tasks.spawn(async { match controllers.await {} });
         tasks.spawn(run_agent(client("agent")));
         let cluster = Self { client: client("admin"), _tasks: tasks };
@@ -221,6 +243,51 @@ async fn a_deployment_lives_from_first_pod_to_last() {
                 .all(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] != "web")
     })
     .await;
+}
+
+/// Watches lag behind, differently for each kind, and every seventh write is refused for no reason.
+async fn trouble(State(count): State<Arc<AtomicUsize>>, request: Request, next: Next) -> Response {
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=1"));
+    if is_watch {
+        let lag = Duration::from_millis(request.uri().path().len() as u64 % 7 * 10);
+        let (head, body) = next.run(request).await.into_parts();
+        let late = body.into_data_stream().then(move |chunk| async move {
+            tokio::time::sleep(lag).await;
+            chunk
+        });
+        return Response::from_parts(head, Body::from_stream(late));
+    }
+    let is_write = request.method() != Method::GET;
+    if is_write && count.fetch_add(1, Ordering::Relaxed) % 7 == 6 {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    next.run(request).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_twice_when_watches_lag_and_writes_fail() {
+    let between = |router: Router| router.layer(from_fn_with_state(Arc::default(), trouble));
+    let cluster = &Cluster::with(between).await;
+    let made = Arc::new(Mutex::new(BTreeSet::new()));
+    let all = watch::<Pod>(cluster.client.clone(), Query::all(collection::<Pod>("default")));
+    let seen = made.clone();
+    let collector = tokio::spawn(all.for_each(move |change| {
+        if let Change::Apply(pod) | Change::InitApply(pod) = change {
+            seen.lock().unwrap().insert(pod.key());
+        }
+        std::future::ready(())
+    }));
+    cluster.deploy("default", 12).await;
+    eventually("twelve endpoints", || async { cluster.ready("default").await.len() == 12 }).await;
+    eventually("the rollout", || cluster.rollout_is_complete()).await;
+    cluster.patch::<Deployment>("web", json!({ "spec": { "replicas": 5 } })).await;
+    eventually("five endpoints", || async { cluster.ready("default").await.len() == 5 }).await;
+    eventually("the rollout", || cluster.rollout_is_complete()).await;
+    eventually("the others' end", || async { cluster.list::<Pod>("default").await.len() == 5 }).await;
+    eventually("all pods to be seen", || async { made.lock().unwrap().len() >= 12 }).await;
+    collector.abort();
+    assert_eq!(made.lock().unwrap().len(), 12);
+    assert_eq!(cluster.list::<EndpointSlice>("default").await.len(), 2, "the Service's and that of kubernetes");
 }
 
 /// From the write of a pod's status to the slice that a reader sees.
