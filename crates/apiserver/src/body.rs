@@ -1,5 +1,7 @@
 //! Request bodies: bounded, JSON or YAML, and decoded against the schema of the kind that the path names.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -17,6 +19,9 @@ use crate::{query::FieldValidation, refusal::Refusal};
 
 /// Bytes of a request body; upstream's limit too.
 pub(crate) const MAX_BODY: usize = 3 << 20;
+
+/// Until the whole body has to be there.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -49,7 +54,8 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refus
     if stated.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(ApiError::too_large(MAX_BODY).into());
     }
-    match Limited::new(body, MAX_BODY).collect().await {
+    let collected = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
+    match collected.map_err(|_| ApiError::timeout("request body did not arrive in time", 1))? {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY).into()),
         Err(error) => Err(ApiError::bad_request(format!("request body cannot be read: {error}")).into()),

@@ -9,5 +9,5 @@ mod feed;
 mod kind;
 
 pub(crate) use entry::{Change, ChangeKind, Entry, with_revision};
-pub(crate) use feed::{Caches, FeedError};
+pub(crate) use feed::Caches;
 pub(crate) use kind::{KindCache, Listing, Position};

@@ -23,7 +23,11 @@ use crate::auth::{AuthError, Identity};
 
 const MAX_CONNECTIONS: usize = 20_000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADERS: Duration = Duration::from_secs(30);
+/// Also how long a connection may idle between requests; longer than clients keep theirs.
+const HEADERS: Duration = Duration::from_secs(120);
+/// A peer that answers no HTTP/2 ping is gone.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 2_000;
 /// How long requests under way may go on after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
@@ -114,7 +118,13 @@ async fn connection(
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).adaptive_window(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .adaptive_window(true)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

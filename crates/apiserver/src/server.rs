@@ -9,20 +9,27 @@ use axum::{
     response::Response,
 };
 use stead_api::{kinds, resource::Resource};
-use stead_store::Store;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use stead_store::{Store, StoreError};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use crate::{
     alloc::Allocator,
     auth::Identity,
     bootstrap,
-    cache::{Caches, FeedError, KindCache},
+    cache::{Caches, KindCache},
     compaction,
     config::{Config, ConfigError},
     dispatch, serve,
     storage::Storage,
     ttl::EventLeases,
 };
+
+/// More watches at a time are told to come back later.
+const MAX_WATCHES: usize = 100_000;
 
 /// The API over one store. Clones share everything.
 #[derive(Clone, Debug)]
@@ -36,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) caches: Arc<Caches>,
     pub(crate) allocator: Allocator,
     pub(crate) event_leases: EventLeases,
+    /// One permit for each watch.
+    pub(crate) watches: Arc<Semaphore>,
     /// Turns true when the server ends: watches end with it.
     pub(crate) stop: watch::Sender<bool>,
     /// Ended when the last clone of the server is gone.
@@ -47,15 +56,9 @@ pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("cannot read the store")]
-    Cache(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Store(#[from] StoreError),
     #[error("cannot prepare the cluster: {0}")]
     Bootstrap(String),
-}
-
-impl From<FeedError> for ServerError {
-    fn from(error: FeedError) -> Self {
-        Self::Cache(Box::new(error))
-    }
 }
 
 impl Server {
@@ -65,14 +68,14 @@ impl Server {
         config.validate()?;
         let mut tasks = JoinSet::new();
         let caches = Caches::start(store.clone(), stored_kinds(), &mut tasks).await?;
-        let allocator =
-            Allocator::start(store.clone(), &config).await.map_err(|error| ServerError::Cache(Box::new(error)))?;
+        let allocator = Allocator::start(store.clone(), &config).await?;
         let inner = Arc::new(Inner {
             config,
             storage: Storage { store: store.clone() },
             caches,
             allocator,
             event_leases: EventLeases::new(store),
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
             stop: watch::Sender::new(false),
             tasks: std::sync::Mutex::new(JoinSet::new()),
         });

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stead_api::{status::ApiError, table::Columns};
 use stead_model::Revision;
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, MissedTickBehavior, Sleep},
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct Watch {
     pub(crate) bookmarks: bool,
     pub(crate) timeout: Duration,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Held as long as the watch goes on.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 struct Watcher {
@@ -236,3 +238,6 @@ fn put(frame: &mut BytesMut, kind: &str, object: &[u8]) {
     frame.put_slice(object);
     frame.put_slice(b"}\n");
 }
+
+#[cfg(test)]
+mod tests;

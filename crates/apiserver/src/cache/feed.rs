@@ -9,10 +9,7 @@ use stead_model::Revision;
 use stead_store::{Event, RangeRequest, Store, StoreError, WatchStream, prefix_end};
 use tokio::task::JoinSet;
 
-use super::{
-    entry::{Entry, InvalidEntry},
-    kind::KindCache,
-};
+use super::{entry::Entry, kind::KindCache};
 
 /// How many revisions before its start a cache replays, so that clients that were connected before a restart go on
 /// without listing again.
@@ -29,21 +26,13 @@ pub(crate) struct Caches {
     kinds: Vec<Arc<KindCache>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FeedError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Entry(#[from] InvalidEntry),
-}
-
 impl Caches {
     /// Fills a cache for each of `resources` and keeps them so by a task in `tasks`, until the store is closed.
     pub(crate) async fn start(
         store: Arc<dyn Store>,
         resources: impl Iterator<Item = &'static Resource>,
         tasks: &mut JoinSet<()>,
-    ) -> Result<Arc<Self>, FeedError> {
+    ) -> Result<Arc<Self>, StoreError> {
         let kinds = resources.map(|resource| Arc::new(KindCache::new(resource))).collect();
         let caches = Arc::new(Self { store, kinds });
         let newest = caches.store.revision().await?;
@@ -68,16 +57,16 @@ impl Caches {
     }
 
     /// Fills all kinds as of `revision`, or of the oldest that is kept, and watches from there.
-    async fn load(&self, mut revision: Revision) -> Result<WatchStream, FeedError> {
+    async fn load(&self, mut revision: Revision) -> Result<WatchStream, StoreError> {
         loop {
             match self.load_at(revision).await {
-                Err(FeedError::Store(StoreError::Compacted { oldest, .. })) if oldest > revision => revision = oldest,
+                Err(StoreError::Compacted { oldest, .. }) if oldest > revision => revision = oldest,
                 done => return done,
             }
         }
     }
 
-    async fn load_at(&self, revision: Revision) -> Result<WatchStream, FeedError> {
+    async fn load_at(&self, revision: Revision) -> Result<WatchStream, StoreError> {
         let mut loaded = Vec::with_capacity(self.kinds.len());
         for kind in &self.kinds {
             loaded.push(self.entries(kind, revision).await?);
@@ -89,7 +78,7 @@ impl Caches {
         Ok(stream)
     }
 
-    async fn entries(&self, kind: &KindCache, revision: Revision) -> Result<Vec<Entry>, FeedError> {
+    async fn entries(&self, kind: &KindCache, revision: Revision) -> Result<Vec<Entry>, StoreError> {
         let end = prefix_end(kind.prefix().as_bytes());
         let mut start = Bytes::copy_from_slice(kind.prefix().as_bytes());
         let mut entries = Vec::new();
@@ -99,7 +88,10 @@ impl Caches {
             let request = RangeRequest { start, end: end.clone(), revision: at, limit: Some(PAGE) };
             let page = self.store.range(request).await?;
             for stored in &page.items {
-                entries.push(Entry::read(kind.resource, kind.prefix(), stored)?);
+                match Entry::read(kind.resource, kind.prefix(), stored) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error) => tracing::error!(%error, "object skipped"),
+                }
             }
             match page.items.last() {
                 Some(last) if page.remaining > 0 => start = [&last.key[..], &[0]].concat().into(),

@@ -81,7 +81,7 @@ pub(crate) struct NotReached {
 }
 
 impl KindCache {
-    pub(super) fn new(resource: &'static Resource) -> Self {
+    pub(crate) fn new(resource: &'static Resource) -> Self {
         let state = State {
             objects: BTreeMap::new(),
             window: VecDeque::new(),
@@ -192,7 +192,7 @@ impl KindCache {
     }
 
     /// Takes in the store's events up to `revision`: those of this kind, in their order.
-    pub(super) fn apply<'a>(&self, events: impl Iterator<Item = &'a Event>, revision: Revision) {
+    pub(crate) fn apply<'a>(&self, events: impl Iterator<Item = &'a Event>, revision: Revision) {
         let changes = events.filter_map(|event| self.change(event)).collect::<Vec<_>>();
         let mut state = self.state.write().expect("no code panics while it holds a cache");
         let moved = !changes.is_empty();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -29,6 +30,8 @@ use crate::{
 
 /// How often a deletion that states no revision is tried when others write too.
 const ATTEMPTS: usize = 16;
+/// How many objects of a collection are deleted at a time.
+const AT_A_TIME: usize = 32;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Namespaces that a cluster cannot be without.
@@ -78,9 +81,14 @@ pub(crate) async fn delete_collection(call: &Call<'_>, body: &Bytes) -> Result<A
     let listing = filter.list(cache);
     let now = Timestamp::now();
     let mut items = Vec::new();
-    for entry in listing.entries {
-        let (namespace, name) = (entry.namespace().to_owned(), entry.name().to_owned());
-        match delete_one(call, &Demand::Nothing, &namespace, &name, &options, keep).await {
+    let (options, nothing) = (&options, &Demand::Nothing);
+    let deletions = listing
+        .entries
+        .into_iter()
+        .map(|entry| async move { delete_one(call, nothing, entry.namespace(), entry.name(), options, keep).await });
+    let mut outcomes = stream::iter(deletions).buffered(AT_A_TIME);
+    while let Some(outcome) = outcomes.next().await {
+        match outcome {
             Ok(outcome) => {
                 let json = serde_json::to_vec(&outcome.object).expect("a JSON value can be written").into();
                 items.push(call.shown.item(&json, now));

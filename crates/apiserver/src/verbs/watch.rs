@@ -43,7 +43,10 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
         },
     };
     let timeout = query.timeout.unwrap_or_else(|| TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>()));
+    let permit = call.server.watches.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| ApiError::too_many_requests("too many watches, please try again later", 1))?;
     let watch = Watch {
+        permit: Some(permit),
         cache: cache.clone(),
         filter,
         shown: call.shown,
