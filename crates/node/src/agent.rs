@@ -1,6 +1,6 @@
 //! The agent of one node: a loop over news of its pods, around the pure decisions of [`crate::pod`].
 //!
-//! Every cause of work is an [`Event`]; every action runs in a task of its own and comes back as one. What runs survives the agent:
+//! Every cause of work is an `Event`; every action runs in a task of its own and comes back as one. What runs survives the agent:
 //! at its start it takes over the containers and networks that are here, and it takes nothing down before it has seen the first
 //! full list of pods.
 
@@ -207,7 +207,7 @@ impl Agent {
                 }
             }
             Change::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
+                let Some(listed) = self.listed.take() else { return };
                 // Now that all pods have been seen: what runs for none of them is taken down.
                 let network = self.shared.network();
                 let lost = self.found.pods().into_iter().chain(network.pods());

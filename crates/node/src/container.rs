@@ -1,6 +1,6 @@
 //! What a container is made from, as values: the shim reads it from its directory, the runtime writes it there.
 //!
-//! Pure: which files, namespaces and processes come of it is decided by [`spec`] and done by `shim`.
+//! Pure: which files, namespaces and processes come of it is decided by `spec` and done by `shim`.
 
 mod spec;
 

@@ -1,6 +1,9 @@
-//! The node agent: pods as OCI containers, their network, probes and logs.
+//! The node agent: pods as OCI containers, their network, probes, status and logs.
 //!
-//! Knows nothing of Services' forwarding (that is `stead-proxy`) and decides nothing about where pods run.
+//! [`run`] is the agent of one node. What a pod needs next is decided in [`mod@pod`], which is pure; [`agent`] carries it out and tells
+//! the API. Containers come from [`image`] and run under [`runtime`], each with a [`shim`] of its own that outlives the agent.
+//!
+//! Which node a pod runs on is the scheduler's business, what happens to traffic for Services `stead-proxy`'s.
 
 pub mod agent;
 pub mod cgroup;

@@ -35,11 +35,6 @@ impl ImageName {
             Version::Tag(_) => None,
         }
     }
-
-    /// Whether Kubernetes' default pull policy for this name is `Always`.
-    pub fn is_latest(&self) -> bool {
-        matches!(&self.version, Version::Tag(tag) if tag == "latest")
-    }
 }
 
 impl FromStr for ImageName {

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
-    os::{fd::AsRawFd, unix::fs::DirBuilderExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -99,6 +102,8 @@ impl Store {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
             made.map_err(|source| StoreError::Io { path: folder, operation: "create directory", source })?;
         }
+        let private = fs::set_permissions(&store.root, fs::Permissions::from_mode(0o700));
+        private.map_err(|source| StoreError::Io { path: store.root.clone(), operation: "make private", source })?;
         Ok(store)
     }
 

@@ -333,9 +333,13 @@ fn pods_of_two_nodes_reach_each_other() {
     let from_pod = |ip: &str, port| fetch(&pod, ip, port);
     eventually("from pod to pod", || from_pod("10.244.2.2", 8080).is_ok());
     // Pods of one node, too, reach each other, and each itself.
-    let near = one.create("near", hello());
-    let near = one.await_ready(&near);
+    let path = one.create("near", hello());
+    let near = one.await_ready(&path);
     assert!(from_pod(near["status"]["podIP"].as_str().unwrap(), 8080).is_ok());
+    // One that goes takes nothing of the others along, though each pair has the gateway's address.
+    one.delete(&path);
+    eventually("it is gone", || api.get(&path).is_none());
+    assert!(from_pod("10.244.2.2", 8080).is_ok());
 }
 
 fn logs_are_for_the_api_server_only() {
