@@ -47,6 +47,7 @@ pub(crate) struct Watch {
     pub(crate) timeout: Duration,
     pub(crate) stop: watch::Receiver<bool>,
     /// Held as long as the watch goes on.
+    #[expect(dead_code, reason = "what counts is when it is dropped")]
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 

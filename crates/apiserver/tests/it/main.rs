@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod bad_input;
 mod deletion;
+mod flaky_store;
 mod kubectl;
 mod lists;
 mod logs;
