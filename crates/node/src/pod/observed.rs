@@ -283,8 +283,8 @@ impl Observed {
                 state.is_ready = false;
                 (state.successes, state.failures) = (0, 0);
                 vec![
-                    Note::normal("Created", format!("Created container: {container}"), container),
-                    Note::normal("Started", format!("Started container {container}"), container),
+                    Note::normal("Created", "Container created".to_owned(), container),
+                    Note::normal("Started", "Container started".to_owned(), container),
                 ]
             }
             Err(message) => {

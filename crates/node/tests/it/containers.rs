@@ -21,6 +21,7 @@ use crate::eventually;
 
 pub(crate) const TESTS: &[super::Test] = &[
     ("hello_app_answers_in_its_namespace_and_ends_when_asked", hello_app_answers_in_its_namespace_and_ends_when_asked),
+    ("hello_app_answers_many_and_finishes_what_it_began", hello_app_answers_many_and_finishes_what_it_began),
     ("containers_are_fenced", containers_are_fenced),
     ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
     ("without_cgroups_containers_run_all_the_same", without_cgroups_containers_run_all_the_same),
@@ -122,8 +123,6 @@ fn hello_app_answers_in_its_namespace_and_ends_when_asked() {
     let namespace = Namespace::create().unwrap();
     let key = key("hello");
     let mut container = node.container(&key, "stead.local/hello-app:1.0", &["1.0.0"]);
-    let held = node.dir.path().join("netns");
-    fs::write(&held, "").unwrap();
     let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&namespace));
     container.network = Some(PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id())));
     node.tokio.block_on(async {
@@ -165,6 +164,62 @@ fn hello_app_answers_in_its_namespace_and_ends_when_asked() {
         other.remove(&key).await.unwrap();
         assert_eq!(fs::read_dir(node.dir.path().join("containers")).unwrap().count(), 0);
     });
+}
+
+fn hello_app_answers_many_and_finishes_what_it_began() {
+    let node = Node::new();
+    let namespace = Namespace::create().unwrap();
+    let key = key("many");
+    let mut container = node.container(&key, "stead.local/hello-app:2.0", &["2.0.0"]);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&namespace));
+    container.network = Some(PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id())));
+    node.tokio.block_on(async { node.runtime().start(&key, &container).await.unwrap() });
+    eventually("an answer", || get(&namespace).is_ok());
+    let connect = || {
+        let stream = TcpStream::connect(("127.0.0.1", 8080)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
+    };
+    let read = |mut stream: TcpStream| {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let asked = |namespace: &Namespace| {
+        namespace.run(|| {
+            let many: Vec<TcpStream> = (0..400).map(|_| connect()).collect();
+            for mut stream in &many {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            }
+            assert!(many.into_iter().map(read).all(|answer| answer.contains("Version: 2.0.0")));
+            let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            udp.send_to(b"who", "127.0.0.1:8080").unwrap();
+            let mut buffer = [0; 64];
+            let length = udp.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], b"pod-1\n");
+            let mut kept = connect();
+            for _ in 0..2 {
+                kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+                let mut buffer = [0; 1024];
+                let length = kept.read(&mut buffer).unwrap();
+                assert!(buffer[..length].starts_with(b"HTTP/1.1 200 OK\r\n"));
+            }
+            let mut begun = connect();
+            begun.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            begun
+        })
+    };
+    let mut begun = asked(&namespace).unwrap();
+    let exit = node.tokio.block_on(async {
+        let runtime = node.runtime();
+        runtime.stop(&key, Stop::Ask).await.unwrap();
+        eventually("new connections are refused", || get(&namespace).is_err());
+        begun.write_all(b"Host: x\r\n\r\n").unwrap();
+        assert!(read(begun).contains("Version: 2.0.0"));
+        runtime.wait(&key).await.unwrap()
+    });
+    assert_eq!(exit.code, 0);
 }
 
 fn containers_are_fenced() {
