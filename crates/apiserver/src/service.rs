@@ -70,6 +70,21 @@ pub(crate) async fn check_free(server: &Inner, new: &Value, granted: Granted<'_>
     }
 }
 
+/// Somebody else holds `keys`. Fails where the user named one of them; otherwise the write may try again, with pools that know
+/// what is held by now.
+pub(crate) async fn yield_to(
+    server: &Inner,
+    new: &Value,
+    granted: Option<Granted<'_>>,
+    keys: &[String],
+) -> Result<(), Refusal> {
+    let errors = granted.map(|granted| granted.taken(keys)).unwrap_or_default();
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &errors).into());
+    }
+    Ok(server.allocator.refill().await?)
+}
+
 /// What goes with a Service: the claims to release, and other keys to remove.
 #[derive(Debug, Default)]
 pub(crate) struct Removal {

@@ -78,7 +78,7 @@ impl Allocator {
     }
 
     /// Reads all claims anew.
-    async fn refill(&self) -> Result<(), StoreError> {
+    pub(crate) async fn refill(&self) -> Result<(), StoreError> {
         let addresses = self.claimed::<IpAddr>(ADDRESS_PREFIX).await?;
         for range in &self.addresses {
             range.pool.refill(addresses.iter().filter_map(|address| range.number(*address)));

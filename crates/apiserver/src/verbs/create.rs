@@ -80,7 +80,10 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
             Outcome::HomeChanged => place = home(call, meta::name(&new), Source::Store).await?,
         }
     }
-    Err(ApiError::already_exists(resource, &prefix).into())
+    if prefix.is_empty() {
+        return Err(ApiError::server_timeout(resource, "create", 1).into());
+    }
+    Err(ApiError::generate_name_conflict(resource, &prefix).into())
 }
 
 enum Outcome {
@@ -144,11 +147,8 @@ async fn attempt(
         Written::Changed => Ok(Outcome::Exists),
         Written::OthersChanged => Ok(Outcome::HomeChanged),
         Written::Taken(keys) => {
-            let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
-            if errors.is_empty() {
-                return Ok(Outcome::Again);
-            }
-            Err(ApiError::invalid(resource, meta::name(new), &errors).into())
+            service::yield_to(server, new, granted, &keys).await?;
+            Ok(Outcome::Again)
         }
     }
 }

@@ -192,11 +192,8 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
         }
         Written::Changed | Written::OthersChanged => Ok(Stand::Again),
         Written::Taken(keys) => {
-            let errors = granted.map(|granted| granted.taken(&keys)).unwrap_or_default();
-            if errors.is_empty() {
-                return Ok(Stand::Again);
-            }
-            Err(ApiError::invalid(resource, meta::name(new), &errors).into())
+            service::yield_to(server, new, granted, &keys).await?;
+            Ok(Stand::Again)
         }
     }
 }

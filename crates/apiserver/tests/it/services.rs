@@ -205,6 +205,20 @@ async fn nothing_is_handed_out_twice_by_two_servers_on_the_durable_engine() {
     nothing_is_handed_out_twice(Arc::new(Embedded::open(&directory.path().join("store")).unwrap())).await;
 }
 
+#[tokio::test]
+async fn a_server_finds_what_another_has_left() {
+    let narrow = |config: &mut stead_apiserver::Config| config.node_ports = 30000..=30099;
+    let first = Cluster::with(Arc::new(Model::new()), narrow).await;
+    let second = Cluster::with(first.store.clone(), narrow).await;
+    for n in 0..98 {
+        first.admin().post(SERVICES, &service(&format!("s{n}"), "NodePort")).await.expect(201);
+    }
+    for n in 98..100 {
+        second.admin().post(SERVICES, &service(&format!("s{n}"), "NodePort")).await.expect(201);
+    }
+    second.admin().post(SERVICES, &service("none-left", "NodePort")).await.expect(500);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_address_is_had_by_one_of_many() {
     let cluster = Cluster::new().await;
