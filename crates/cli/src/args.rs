@@ -22,8 +22,7 @@ pub(crate) enum Command {
     /// Run a command in the network of a node, or of `outside`, a client on the fabric that is no node
     ExecNode(ExecNodeArgs),
     /// Look after this machine's container images
-    #[command(subcommand)]
-    Image(ImageCommand),
+    Image(ImageArgs),
     /// Run the API server and controllers
     Server(ServerArgs),
     /// Run what a machine needs: the agent that runs pods, and the Service proxy
@@ -84,6 +83,15 @@ pub(crate) struct ExecNodeArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// A YAML file; its `node` section tells where the images are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,11 +5,14 @@ use std::{fs::File, io, path::Path};
 use anyhow::{Context, Result};
 use stead_node::image::{Listed, Store};
 
-use crate::{args::ImageCommand, config::NodeSection};
+use crate::{
+    args::{ImageArgs, ImageCommand},
+    config::Config,
+};
 
-pub(crate) fn run(command: &ImageCommand) -> Result<()> {
-    let store = Store::open(NodeSection::default().images)?;
-    let images = match command {
+pub(crate) fn run(args: &ImageArgs) -> Result<()> {
+    let store = Store::open(Config::load(args.config.as_deref())?.node.images)?;
+    let images = match &args.command {
         ImageCommand::Load { archive } if archive == Path::new("-") => store.load(io::stdin().lock())?,
         ImageCommand::Load { archive } => {
             store.load(File::open(archive).with_context(|| format!("opening {}", archive.display()))?)?

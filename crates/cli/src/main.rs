@@ -40,7 +40,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(&args),
         Command::Down(args) => down::run(&args),
         Command::ExecNode(args) => exec_node::run(args),
-        Command::Image(command) => image::run(&command),
+        Command::Image(args) => image::run(&args),
         Command::Server(args) => server::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(&args),

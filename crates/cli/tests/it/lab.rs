@@ -39,11 +39,11 @@ impl Lab {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}-{}-{purpose}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = TempDir::new().unwrap();
-        let child = Self::start(&name, directory.path(), nodes);
+        let child = Self::start(&name, directory.path(), nodes, &[]);
         Self { name, directory, child }
     }
 
-    fn start(name: &str, directory: &Path, nodes: usize) -> Child {
+    fn start(name: &str, directory: &Path, nodes: usize, more: &[&str]) -> Child {
         let mut command = stead();
         command
             .args(["up", "--name", name, "--nodes", &nodes.to_string()])
@@ -51,6 +51,7 @@ impl Lab {
             .arg(directory.join("kubeconfig"))
             .arg("--data")
             .arg(directory.join("data"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -66,7 +67,13 @@ impl Lab {
 
     /// Starts it again, under the same name and with the same data.
     pub(crate) fn up_again(&mut self, nodes: usize) {
-        self.child = Self::start(&self.name, self.directory.path(), nodes);
+        self.child = Self::start(&self.name, self.directory.path(), nodes, &[]);
+    }
+
+    /// As [`up_again`](Self::up_again), with `--config`.
+    pub(crate) fn up_with_config(&mut self, nodes: usize, config: &Path) {
+        let config = config.to_str().unwrap();
+        self.child = Self::start(&self.name, self.directory.path(), nodes, &["--config", config]);
     }
 
     /// Process id of `server` or a node, as the state file says now.

@@ -3,5 +3,6 @@
 mod faults;
 mod input;
 mod lab;
+mod services;
 mod transcript;
 mod workspace;

@@ -43,7 +43,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Licences that may come along in the binary; an expression passes when one of its alternatives does.
-const LICENCES: [&str; 12] = [
+const LICENCES: [&str; 13] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "MIT",
@@ -54,6 +54,7 @@ const LICENCES: [&str; 12] = [
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",
+    "MPL-2.0",
     "Unicode-3.0",
     "Zlib",
 ];
@@ -111,6 +112,8 @@ fn every_licence_may_come_along() {
         .packages
         .iter()
         .filter(|package| !package.license.as_deref().is_some_and(acceptable))
+        // Gives its licence (Apache-2.0) as a file instead of a name.
+        .filter(|package| package.name.as_str() != "rust-criu" || package.license_file.is_none())
         .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
         .collect();
     assert!(bad.is_empty(), "licences not on the list: {bad:#?}");

@@ -1,0 +1,132 @@
+//! Services beyond the README's session: UDP and IPv6, asked from nodes, from pods and from outside; images by other names.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    time::Duration,
+};
+
+use crate::lab::{Lab, eventually, ok, run, stead};
+
+fn deployment(name: &str, image: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"{name}"}},"spec":{{
+            "replicas":2,"selector":{{"matchLabels":{{"app":"{name}"}}}},
+            "template":{{"metadata":{{"labels":{{"app":"{name}"}}}},"spec":{{
+                "containers":[{{"name":"main","image":"{image}","ports":[{{"containerPort":8080}}]}}]}}}}}}}}"#
+    )
+}
+
+/// What a datagram to `target` is answered with, from a host of the lab.
+fn ask_udp(lab: &Lab, host: &str, target: SocketAddr) -> std::io::Result<String> {
+    let namespace = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace(host).unwrap();
+    let ask = || {
+        let any: SocketAddr = if target.is_ipv4() { "0.0.0.0:0".parse().unwrap() } else { "[::]:0".parse().unwrap() };
+        let socket = UdpSocket::bind(any)?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.connect(target)?;
+        socket.send(b"who?")?;
+        let mut answer = [0; 512];
+        let length = socket.recv(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    };
+    namespace.run(ask).unwrap()
+}
+
+#[test]
+fn udp_and_ipv6_services_answer_everywhere_and_are_refused_when_deleted() {
+    let lab = Lab::up("families", 2);
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], &deployment("web", "stead.local/hello-app:1.0")));
+    let services = r#"{"apiVersion":"v1","kind":"List","items":[
+        {"apiVersion":"v1","kind":"Service","metadata":{"name":"udp"},"spec":{"type":"NodePort","selector":{"app":"web"},
+            "ports":[{"port":80,"targetPort":8080,"protocol":"UDP"}]}},
+        {"apiVersion":"v1","kind":"Service","metadata":{"name":"six"},"spec":{"type":"NodePort","selector":{"app":"web"},
+            "ipFamilies":["IPv6"],"ports":[{"port":80,"targetPort":8080}]}}]}"#;
+    ok("services", lab.kubectl_words(&["create", "-f", "-"], services));
+    lab.kubectl_ok("rollout status deployment web --timeout=60s");
+    let field = |service: &str, path: &str| lab.kubectl_ok(&format!("get svc {service} -o jsonpath={{.spec.{path}}}"));
+
+    let vip: SocketAddr = format!("{}:80", field("udp", "clusterIP")).parse().unwrap();
+    let node_port =
+        |node: &str| -> SocketAddr { format!("{node}:{}", field("udp", "ports[0].nodePort")).parse().unwrap() };
+    let places = [
+        ("node1", vip),
+        ("node2", vip),
+        ("node2", node_port("192.168.56.101")),
+        ("outside", node_port("192.168.56.102")),
+    ];
+    for (host, target) in places {
+        let answer = eventually("an answer to a datagram", || ask_udp(&lab, host, target).ok());
+        assert!(answer.contains("web-"), "{host} to {target}: {answer:?}");
+    }
+
+    let vip6 = field("six", "clusterIP");
+    assert!(vip6.starts_with("fd56:96::"), "{vip6}");
+    let url6 = format!("http://[{vip6}]");
+    eventually("the IPv6 virtual IP to answer", || lab.curl("node1", &url6));
+    eventually("both pods to answer over IPv6", || (lab.answering("node2", &url6, 20).len() == 2).then_some(()));
+    let node_port6 = format!("http://[fd56::102]:{}", field("six", "ports[0].nodePort"));
+    eventually("the IPv6 node port to answer outside", || lab.curl("outside", &node_port6));
+
+    let old_places = [("node1", vip), ("outside", node_port("192.168.56.102"))];
+    lab.kubectl_ok("delete svc udp six");
+    for (host, target) in old_places {
+        eventually("the UDP Service to be refused", || {
+            let error = ask_udp(&lab, host, target).err()?;
+            // The node's own packets are refused before they leave: the kernel says EPERM instead of asking for an ICMP answer.
+            let refused = [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::PermissionDenied];
+            refused.contains(&error.kind()).then_some(())
+        });
+    }
+    eventually("the IPv6 virtual IP to be refused", || (lab.curl_code("node1", &url6) == Some(7)).then_some(()));
+    eventually("the IPv6 node port to be refused", || (lab.curl_code("outside", &node_port6) == Some(7)).then_some(()));
+}
+
+#[test]
+fn pods_reach_services_and_are_refused_when_there_is_none() {
+    let lab = Lab::up("pods", 2);
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], &deployment("web", "stead.local/hello-app:1.0")));
+    lab.kubectl_ok("expose deployment web --port=80 --target-port=8080");
+    lab.kubectl_ok("rollout status deployment web --timeout=60s");
+    let vip = lab.kubectl_ok("get svc web -o jsonpath={.spec.clusterIP}");
+    let script = format!("while :; do wget -q -T 2 -O - http://{vip} 2>&1; sleep 0.1; done");
+    lab.kubectl_words(&["run", "client", "--image=stead.local/busybox", "--", "sh", "-c", &script], "");
+    let log = |needle: &str| {
+        let text = lab.kubectl_ok("logs client --tail=4");
+        text.contains(needle).then_some(())
+    };
+    lab.kubectl_ok("wait --for=condition=Ready pod/client --timeout=60s");
+    eventually("the pod to be answered", || log("Hello, world!"));
+    lab.kubectl_ok("delete svc web");
+    eventually("the pod to be refused", || log("Connection refused"));
+}
+
+#[test]
+fn images_run_under_other_names_and_missing_ones_say_what_to_do() {
+    let mut lab = Lab::up("images", 1);
+    let store = lab.directory.path().join("images");
+    let config = lab.directory.path().join("config.yaml");
+    std::fs::write(&config, format!("node:\n  images: {}\n", store.display())).unwrap();
+    let image = |arguments: &[&str]| {
+        let mut command = stead();
+        command.args(["image", "--config"]).arg(&config).args(arguments);
+        run(command, "")
+    };
+    lab.down();
+    lab.up_with_config(1, &config);
+
+    let public = "gcr.io/google-samples/hello-app:1.0";
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], &deployment("web", public)));
+    eventually("the pod to say that its image is missing", || {
+        lab.kubectl_ok("get pods").contains("ErrImagePull").then_some(())
+    });
+    eventually("an event that names the remedy", || {
+        lab.kubectl_ok("get events").contains("stead image load").then_some(())
+    });
+
+    ok("tag", image(&["tag", "stead.local/hello-app:1.0", public]));
+    assert!(ok("ls", image(&["ls"])).contains("gcr.io/google-samples/hello-app"));
+    lab.kubectl_ok("rollout status deployment web --timeout=60s");
+    let error = String::from_utf8(image(&["load", "/dev/null"]).stderr).unwrap();
+    assert!(error.starts_with("stead: ") && error.trim_end().lines().count() == 1, "{error}");
+}
