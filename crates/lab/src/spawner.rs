@@ -142,6 +142,7 @@ fn start_anchor(executable: PathBuf) -> Result<Child, SpawnError> {
         .arg("anchor")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .process_group(0)
         .spawn()
         .map_err(SpawnError::Namespaces)?;

@@ -45,8 +45,8 @@ pub(super) fn describe(prepared: &Prepared, pids: &[(String, u32)]) -> String {
         text,
         "\n  export KUBECONFIG={}\n\n\
          Try:  kubectl get nodes -o wide\n      \
-         kubectl create deployment web --image=stead.local/hello-app:1.0 --replicas=2\n      \
-         kubectl expose deployment web --port=80 --target-port=8080\n      \
+         kubectl run web --image=stead.local/hello-app:1.0 --port=8080\n      \
+         kubectl expose pod web --port=80 --target-port=8080\n      \
          stead exec-node {flag}node1 -- curl -s -m 2 http://CLUSTER-IP\n      \
          stead exec-node {flag}outside -- ping -c 1 192.168.56.101\n\n\
          Logs are in {}. Ctrl-C or `stead down` ends it.\n",

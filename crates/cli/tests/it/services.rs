@@ -89,7 +89,9 @@ fn pods_reach_services_and_are_refused_when_there_is_none() {
     lab.kubectl_ok("expose deployment web --port=80 --target-port=8080");
     lab.kubectl_ok("rollout status deployment web --timeout=60s");
     let vip = lab.kubectl_ok("get svc web -o jsonpath={.spec.clusterIP}");
-    let script = format!("while :; do wget -q -T 2 -O - http://{vip} 2>&1; sleep 0.1; done");
+    // Debian's busybox-static 1.35 crashes in its own wget, so the pod speaks HTTP by hand.
+    let request = r"printf 'GET / HTTP/1.0\r\n\r\n'";
+    let script = format!("while :; do {request} | nc -w 2 {vip} 80 2>&1; sleep 0.1; done");
     lab.kubectl_words(&["run", "client", "--image=stead.local/busybox", "--", "sh", "-c", &script], "");
     let log = |needle: &str| {
         let text = lab.kubectl_ok("logs client --tail=4");
