@@ -8,7 +8,7 @@ use std::{
 use stead_model::ObjectKey;
 use stead_plan::Plan;
 
-use crate::plane::{Applied, DataPlane, Departed, Error, Scope, Verified};
+use crate::plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified};
 
 /// Clones share one memory: give one to the code under test and ask the other.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ struct State {
     scopes: Vec<Option<BTreeSet<ObjectKey>>>,
     verifications: usize,
     failures: Vec<Error>,
+    cleanings: usize,
+    cleaning_failures: Vec<Error>,
 }
 
 impl Fake {
@@ -46,6 +48,16 @@ impl Fake {
     /// Makes the next apply fail with `error`, changing nothing.
     pub fn fail_next(&self, error: Error) {
         self.state().failures.push(error);
+    }
+
+    /// Cleanings that succeeded.
+    pub fn cleanings(&self) -> usize {
+        self.state().cleanings
+    }
+
+    /// Makes the next cleaning fail with `error`.
+    pub fn fail_next_cleaning(&self, error: Error) {
+        self.state().cleaning_failures.push(error);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,6 +98,10 @@ impl DataPlane for Fake {
         Ok(applied)
     }
 
+    fn cleaner(&self) -> Box<dyn Cleaner> {
+        Box::new(self.clone())
+    }
+
     fn verify(&mut self) -> Result<Verified, Error> {
         self.state().verifications += 1;
         Ok(Verified::Intact)
@@ -94,6 +110,17 @@ impl DataPlane for Fake {
     fn remove(&mut self) -> Result<(), Error> {
         self.state().plan = Plan::default();
         Ok(())
+    }
+}
+
+impl Cleaner for Fake {
+    fn clean(&mut self) -> Result<usize, Error> {
+        let mut state = self.state();
+        if !state.cleaning_failures.is_empty() {
+            return Err(state.cleaning_failures.remove(0));
+        }
+        state.cleanings += 1;
+        Ok(0)
     }
 }
 

@@ -3,12 +3,8 @@
 //! It is a security property: an address that left a Service may belong to a stranger tomorrow, and an entry in the kernel's table of
 //! connections would go on delivering there. Connections to a backend that its frontend still has are never named here.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use ipnet::IpNet;
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
 use stead_sys::conntrack::{Entry, Filter, Status};
 
@@ -18,7 +14,7 @@ pub struct Cleaning {
     /// All Services, and what is left of earlier ones in the service ranges.
     pub everything: bool,
     pub services: BTreeSet<ObjectKey>,
-    /// Frontends that no Service has any more. One that has come back meanwhile is judged by what it has now.
+    /// Frontends that no Service had any more. One that has come back meanwhile is judged by what it has now.
     pub departed: BTreeSet<Frontend>,
 }
 
@@ -38,59 +34,44 @@ impl Cleaning {
     }
 }
 
-/// Where frontends lead; connections to others are none of our business unless `ranges` has them.
-#[derive(Clone, Debug, Default)]
-pub struct Index {
-    frontends: BTreeMap<Frontend, Vec<SocketAddr>>,
-    /// Where a frontend that is not in the index is known to be nobody's.
-    pub ranges: Vec<IpNet>,
+/// Where frontends lead.
+pub trait Routes {
+    /// Whether connections to `frontend` may go to `backend`. `None`: they are none of our business; `Some` with `false` also where it
+    /// is known that the frontend is nobody's.
+    fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool>;
 }
 
-impl Index {
-    /// Connections to `frontend` may go to these addresses and to no others.
-    pub fn insert(&mut self, frontend: Frontend, backends: Vec<SocketAddr>) {
-        self.frontends.insert(frontend, backends);
-    }
-
-    /// What has to be read to see every entry that may be concerned: frontends one by one while they are few.
-    pub fn filters(&self) -> Vec<Filter> {
-        /// The kernel's work for one filter is about a tenth of that for showing everything.
-        const FEW: usize = 8;
-        if self.ranges.is_empty() && self.frontends.len() <= FEW {
-            let to = |frontend: &Frontend| Filter::To {
-                protocol: frontend.protocol,
-                destination: SocketAddr::new(frontend.address, frontend.port),
-            };
-            return self.frontends.keys().map(to).collect();
-        }
-        let concerns = |family: &Family| {
-            self.frontends.keys().any(|frontend| frontend.family() == *family)
-                || self.ranges.iter().any(|range| Family::of(range.addr()) == *family)
+/// What has to be read to see every entry to one of these frontends: one by one while they are few.
+pub fn filters(frontends: &BTreeSet<Frontend>) -> Vec<Filter> {
+    /// The kernel walks its whole table for each filter, which in a quiet table costs more than showing what is in it.
+    const FEW: usize = 2;
+    if frontends.len() <= FEW {
+        let to = |frontend: &Frontend| Filter::To {
+            protocol: frontend.protocol,
+            destination: SocketAddr::new(frontend.address, frontend.port),
         };
-        Family::ALL.into_iter().filter(concerns).map(Filter::Family).collect()
+        return frontends.iter().map(to).collect();
     }
+    let concerns = |family: &Family| frontends.iter().any(|frontend| frontend.family() == *family);
+    Family::ALL.into_iter().filter(concerns).map(Filter::Family).collect()
+}
 
-    /// Whether the entry must go.
-    ///
-    /// A translated connection must if its frontend does not lead to its backend. One that is not translated must if a packet sent today
-    /// would be translated or refused, and if the kernel would not find out by itself: TCP that was answered ends by itself.
-    pub fn is_stale(&self, entry: &Entry) -> bool {
-        if entry.is_over {
-            return false;
-        }
-        let destination = entry.original.destination;
-        let address = destination.ip();
-        let frontend = Frontend { address, protocol: entry.protocol, port: destination.port() };
-        let backends = match self.frontends.get(&frontend) {
-            Some(backends) => &backends[..],
-            None if self.ranges.iter().any(|range| range.contains(&address)) => &[],
-            None => return false,
-        };
-        if entry.status.has(Status::DESTINATION_NAT) {
-            !backends.contains(&entry.reply.source)
-        } else {
-            entry.protocol != Protocol::Tcp || !entry.status.has(Status::SEEN_REPLY)
-        }
+/// Whether the entry must go. `departed` are frontends that are nobody's unless `routes` knows them.
+///
+/// A translated connection must if its frontend does not lead to its backend. One that is not translated must if a packet sent today
+/// would be translated or refused, and if the kernel would not find out by itself: TCP that was answered ends by itself.
+pub fn is_stale(entry: &Entry, routes: &impl Routes, departed: &BTreeSet<Frontend>) -> bool {
+    if entry.is_over {
+        return false;
+    }
+    let destination = entry.original.destination;
+    let frontend = Frontend { address: destination.ip(), protocol: entry.protocol, port: destination.port() };
+    let leads = routes.leads(&frontend, entry.reply.source).or_else(|| departed.contains(&frontend).then_some(false));
+    let Some(leads) = leads else { return false };
+    if entry.status.has(Status::DESTINATION_NAT) {
+        !leads
+    } else {
+        entry.protocol != Protocol::Tcp || !entry.status.has(Status::SEEN_REPLY)
     }
 }
 
@@ -110,13 +91,21 @@ mod tests {
         Frontend { address: socket(text).ip(), protocol, port: socket(text).port() }
     }
 
-    fn index() -> Index {
-        let mut index = Index::default();
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            index.insert(frontend(protocol, "10.96.0.1:80"), vec![socket("10.244.1.2:8080")]);
+    /// Virtual IP 10.96.0.1 over TCP and UDP; the rest of its range is nobody's.
+    struct OneService;
+
+    impl Routes for OneService {
+        fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool> {
+            match frontend.address.to_string().as_str() {
+                "10.96.0.1" if frontend.port == 80 => Some(backend == socket("10.244.1.2:8080")),
+                address => address.starts_with("10.96.7.").then_some(false),
+            }
         }
-        index.insert(frontend(Protocol::Udp, "192.168.56.101:30080"), Vec::new());
-        index
+    }
+
+    fn is_stale(entry: &Entry) -> bool {
+        let departed = BTreeSet::from([frontend(Protocol::Udp, "192.168.56.101:30080")]);
+        super::is_stale(entry, &OneService, &departed)
     }
 
     fn entry(protocol: Protocol, to: &str, from: &str, status: Status) -> Entry {
@@ -135,7 +124,7 @@ mod tests {
     #[test]
     fn connections_to_anything_but_a_backend_of_their_frontend_go() {
         let check = |protocol, to: &str, from: &str, status, expect: bool| {
-            assert_eq!(index().is_stale(&entry(protocol, to, from, status)), expect, "{protocol} {to} at {from}");
+            assert_eq!(is_stale(&entry(protocol, to, from, status)), expect, "{protocol} {to} at {from}");
         };
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             check(protocol, "10.96.0.1:80", "10.244.1.2:8080", TRANSLATED, false);
@@ -157,25 +146,25 @@ mod tests {
     #[test]
     fn what_is_over_is_left_to_the_kernel() {
         let mut over = entry(Protocol::Tcp, "10.96.0.1:80", "10.244.1.3:8080", TRANSLATED);
-        assert!(index().is_stale(&over));
+        assert!(is_stale(&over));
         over.is_over = true;
-        assert!(!index().is_stale(&over));
+        assert!(!is_stale(&over));
     }
 
     #[test]
-    fn in_a_service_range_what_has_no_frontend_goes_too() {
-        let index = Index { ranges: vec!["10.96.0.0/16".parse().unwrap()], ..index() };
-        assert!(index.is_stale(&entry(Protocol::Tcp, "10.96.7.7:80", "10.244.1.2:8080", TRANSLATED)));
-        assert!(!index.is_stale(&entry(Protocol::Tcp, "10.97.7.7:80", "10.244.1.2:8080", TRANSLATED)));
-        assert_eq!(index.filters(), [Filter::Family(Family::V4)]);
+    fn what_is_nobodys_goes_too() {
+        assert!(is_stale(&entry(Protocol::Tcp, "10.96.7.7:80", "10.244.1.2:8080", TRANSLATED)));
+        assert!(!is_stale(&entry(Protocol::Tcp, "10.97.7.7:80", "10.244.1.2:8080", TRANSLATED)));
     }
 
     #[test]
     fn few_frontends_are_read_one_by_one_and_many_together() {
-        assert_eq!(index().filters().len(), 3);
-        let mut many = index();
-        (1..10).for_each(|port| many.insert(frontend(Protocol::Tcp, &format!("[fd56:96::1]:{port}")), Vec::new()));
-        assert_eq!(many.filters(), Family::ALL.map(Filter::Family));
-        assert_eq!(Index::default().filters(), []);
+        let few = BTreeSet::from(["10.96.0.1:80", "[fd56:96::1]:80"].map(|text| frontend(Protocol::Tcp, text)));
+        assert_eq!(filters(&few).len(), 2);
+        assert!(filters(&few).iter().all(|filter| matches!(filter, Filter::To { .. })));
+        let mut many = few;
+        many.insert(frontend(Protocol::Tcp, "10.96.0.1:81"));
+        assert_eq!(filters(&many), Family::ALL.map(Filter::Family));
+        assert_eq!(filters(&BTreeSet::new()), []);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! A plan's part is lowered into [`mirror`] state per Service; [`program`] has the elements and their difference, [`table`] turns that into
 //! changes, [`read`] gets back what an earlier process left. Here is only the order of it: what is read when, and committed how.
-//! Every apply is one transaction for both families. Nothing outside the two tables is touched, but conntrack entries of departed backends.
+//! Every apply is one transaction for both families. Nothing outside the two tables is touched, but conntrack entries of departed backends,
+//! which [`cleaner`] deletes.
 
+mod cleaner;
 mod id;
 mod layout;
 mod mirror;
@@ -13,26 +15,30 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use stead_model::{Family, Frontend, ObjectKey};
+use stead_model::{Family, ObjectKey};
 use stead_plan::Plan;
 use stead_sys::{
-    conntrack::{self, Conntrack},
+    conntrack::Conntrack,
     namespace::Namespace,
     nft::{self, Change, Commit, Name, Nftables, Transaction},
 };
 
 use self::{
+    cleaner::{FlowCleaner, Leavings},
     layout::{AFFINITY, affinity_shape, name, sticky_timeout},
-    mirror::{Mirror, Nothing, Update, position},
+    mirror::{Mirror, Update, position},
     program::Difference,
     read::{Actual, Standing, read},
     table::{Known, Rules, change},
 };
 use crate::{
-    flows::{self, Cleaning},
-    plane::{Applied, DataPlane, Error, Scope, Verified},
+    flows::Cleaning,
+    plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified},
 };
 
 /// How often reading and committing is begun anew because another program commits in between. Where one commits all the time, the last
@@ -43,14 +49,16 @@ const ATTEMPTS: usize = 10;
 #[derive(Debug)]
 pub struct NfTables {
     nft: Nftables,
-    conntrack: Conntrack,
+    /// Held through each call, and by a cleaner while it judges.
+    core: Arc<Mutex<Core>>,
+    conntrack: Arc<Mutex<Conntrack>>,
+}
+
+#[derive(Debug, Default)]
+struct Core {
     /// `None`: what the kernel holds must be read first.
     state: Option<State>,
-    /// Connections that still have to be looked at; kept until that has succeeded.
-    cleaning: Cleaning,
-    /// What was looked at since the last verification. A packet that was on its way while rules changed may be noted behind our back, so
-    /// the verification looks once more.
-    recent: Cleaning,
+    leavings: Leavings,
 }
 
 #[derive(Debug)]
@@ -69,14 +77,14 @@ impl State {
         let mut rules = Rules::Unchanged;
         let update = match scope {
             Scope::Services(keys) if self.mirror.settings == plan.settings => {
-                self.mirror.update(plan, keys.iter().cloned(), &mut Nothing)?
+                self.mirror.update(plan, keys.iter().cloned())?
             }
             _ => {
                 if self.mirror.forget_idle_kinds() {
                     rules = Rules::Maybe;
                 }
                 let keys: BTreeSet<ObjectKey> = self.mirror.keys().chain(plan.services.keys()).cloned().collect();
-                self.mirror.update(plan, keys, &mut Nothing)?
+                self.mirror.update(plan, keys)?
             }
         };
         if update.skeleton {
@@ -103,15 +111,15 @@ impl NfTables {
     }
 
     fn new(nft: Nftables, conntrack: Conntrack) -> Self {
-        Self { nft, conntrack, state: None, cleaning: Cleaning::default(), recent: Cleaning::default() }
+        Self { nft, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)) }
     }
 
     /// Applies to tables whose content is known.
-    fn change(&mut self, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
+    fn change(&mut self, core: &mut Core, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
         let (mut transaction, update) = match state.step(plan, scope) {
             Ok(step) => step,
             Err(error) => {
-                self.state = Some(state);
+                core.state = Some(state);
                 return Err(error);
             }
         };
@@ -131,15 +139,16 @@ impl NfTables {
             }
             Err(error) => return Err(Error::Write(error)),
         };
-        self.cleaning.merge(match scope {
+        let due = &mut core.leavings.due;
+        due.merge(match scope {
             Scope::All => Cleaning::everything(),
             Scope::Services(_) => narrow(&update),
         });
         for departed in update.departed.values() {
-            self.cleaning.departed.extend(&departed.frontends);
+            due.departed.extend(&departed.frontends);
         }
-        self.state = Some(state);
-        Ok(applied(&transaction, commit, update))
+        core.state = Some(state);
+        Ok(applied(&transaction, commit, update.departed))
     }
 
     /// Where the transaction replaces a table that has become too small, clients go on sticking to their backends.
@@ -161,72 +170,64 @@ impl NfTables {
     }
 
     /// Reads the kernel, keeps what of it the plan wants and makes good the rest.
-    fn adopt(&mut self, plan: &Plan) -> Result<Applied, Error> {
+    fn adopt(&mut self, core: &mut Core, plan: &Plan) -> Result<Applied, Error> {
         let mut attempt = 0;
         loop {
             attempt += 1;
             let generation = self.nft.generation().map_err(Error::Read)?;
             let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
             let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
-            let (mirror, mut update, standing) = lower(plan, &actuals)?;
+            let (mirror, standing) = lower(plan, &actuals)?;
             let (transaction, known) = reconcile(&mirror, actuals);
             let insists = attempt < ATTEMPTS;
             match self.nft.commit(&transaction, insists.then_some(generation)) {
                 Ok(commit) => {
                     let generation = after(generation, &transaction);
-                    let wanted: BTreeSet<Frontend> = all_frontends(plan).collect();
-                    self.cleaning.merge(Cleaning::everything());
-                    self.cleaning.departed.extend(standing.frontends().filter(|frontend| !wanted.contains(frontend)));
-                    self.state = Some(State { mirror, known, generation, suspect: !insists });
-                    update.departed.clear();
-                    return Ok(applied(&transaction, commit, update));
+                    let due = &mut core.leavings.due;
+                    due.merge(Cleaning::everything());
+                    due.departed.extend(standing.frontends().filter(|frontend| !mirror.has(frontend)));
+                    core.state = Some(State { mirror, known, generation, suspect: !insists });
+                    return Ok(applied(&transaction, commit, BTreeMap::new()));
                 }
                 Err(nft::Error::Stale) => {}
                 Err(error) => return Err(Error::Write(error)),
             }
         }
     }
+}
 
-    /// Deletes the connections that [`NfTables::cleaning`] is about.
-    fn clean(&mut self) -> Result<usize, Error> {
-        if self.cleaning.is_empty() {
-            return Ok(0);
-        }
-        let Some(state) = &self.state else { return Ok(0) };
-        let index = index(&state.mirror, &self.cleaning);
-        let stale = stale(&mut self.conntrack, &index).map_err(Error::Flows)?;
-        let deleted = self.conntrack.delete(&stale).map_err(Error::Flows)?;
-        self.recent.merge(std::mem::take(&mut self.cleaning));
-        Ok(deleted)
-    }
+fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl DataPlane for NfTables {
     fn apply(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
-        let mut applied = match self.state.take() {
-            None => self.adopt(plan)?,
-            Some(state) => match self.change(state, plan, scope) {
+        let core = Arc::clone(&self.core);
+        let core = &mut *lock(&core);
+        match core.state.take() {
+            None => self.adopt(core, plan),
+            Some(state) => match self.change(core, state, plan, scope) {
                 // The kernel is not as the mirror has it.
-                Err(Error::Write(_)) => self.adopt(plan)?,
-                result => result?,
+                Err(Error::Write(_)) => self.adopt(core, plan),
+                result => result,
             },
-        };
-        applied.flows = self.clean()?;
-        Ok(applied)
+        }
+    }
+
+    fn cleaner(&self) -> Box<dyn Cleaner> {
+        Box::new(FlowCleaner { core: Arc::clone(&self.core), conntrack: Arc::clone(&self.conntrack) })
     }
 
     fn verify(&mut self) -> Result<Verified, Error> {
-        let recent = std::mem::take(&mut self.recent);
-        self.cleaning.merge(recent);
-        let cleaned = self.clean();
-        self.recent = Cleaning::default();
-        cleaned?;
+        let core = Arc::clone(&self.core);
+        let core = &mut *lock(&core);
+        core.leavings.look_again();
 
         let mut attempt = 0;
         loop {
             attempt += 1;
             let generation = self.nft.generation().map_err(Error::Read)?;
-            let Some(state) = &self.state else { return Ok(Verified::Intact) };
+            let Some(state) = &core.state else { return Ok(Verified::Intact) };
             if generation == state.generation && !state.suspect {
                 return Ok(Verified::Intact);
             }
@@ -237,15 +238,14 @@ impl DataPlane for NfTables {
             match self.nft.commit(&transaction, insists.then_some(generation)) {
                 Ok(_) => {
                     let generation = after(generation, &transaction);
-                    if let Some(state) = &mut self.state {
+                    if let Some(state) = &mut core.state {
                         (state.known, state.generation, state.suspect) = (known, generation, !insists);
                     }
                     if transaction.is_empty() {
                         return Ok(Verified::Intact);
                     }
                     // While the rules were not ours, connections may have gone anywhere.
-                    self.cleaning.merge(Cleaning::everything());
-                    self.clean()?;
+                    core.leavings.due.merge(Cleaning::everything());
                     return Ok(Verified::Healed { operations: transaction.operations() });
                 }
                 Err(nft::Error::Stale) => {}
@@ -255,7 +255,7 @@ impl DataPlane for NfTables {
     }
 
     fn remove(&mut self) -> Result<(), Error> {
-        self.state = None;
+        lock(&self.core).state = None;
         for family in Family::ALL {
             let tables = self.nft.tables(family).map_err(Error::Read)?;
             if tables.iter().any(|table| table.name == layout::TABLE) {
@@ -269,7 +269,7 @@ impl DataPlane for NfTables {
 
 /// The text that `nft -f` takes to make a plan's tables on a machine that has none.
 pub fn render(plan: &Plan) -> Result<String, Error> {
-    let (mirror, _, _) = lower(plan, &[])?;
+    let (mirror, _) = lower(plan, &[])?;
     let [v4, v6] =
         Family::ALL.map(|family| change(family, Known::Absent, &mirror, &Difference::default(), Rules::Maybe).0);
     Ok(Transaction { changes: v4.into_iter().chain(v6).collect() }.to_string())
@@ -280,12 +280,12 @@ fn after(generation: u32, transaction: &Transaction) -> u32 {
     if transaction.is_empty() { generation } else { generation.wrapping_add(1).max(1) }
 }
 
-fn applied(transaction: &Transaction, commit: Commit, update: Update) -> Applied {
-    Applied { operations: transaction.operations(), bytes: commit.bytes, departed: update.departed, flows: 0 }
+fn applied(transaction: &Transaction, commit: Commit, departed: BTreeMap<ObjectKey, Departed>) -> Applied {
+    Applied { operations: transaction.operations(), bytes: commit.bytes, departed }
 }
 
 /// A mirror for the whole plan that keeps lists, endpoints and kinds which stand in the kernel.
-fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Update, Standing), Error> {
+fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Standing), Error> {
     let mut standing = Standing::of(actuals.iter().flat_map(|actual| &actual.entries).copied());
     let mut mirror = Mirror::new(plan.settings.clone(), standing.reserved, standing.last_list);
     for (family, actual) in Family::ALL.into_iter().zip(actuals) {
@@ -296,8 +296,8 @@ fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Update, Standing), 
             }
         }
     }
-    let update = mirror.update(plan, plan.services.keys().cloned(), &mut standing)?;
-    Ok((mirror, update, standing))
+    mirror.fill(plan, &mut standing)?;
+    Ok((mirror, standing))
 }
 
 /// What leads from the kernel's state to the mirror's.
@@ -305,8 +305,12 @@ fn reconcile(mirror: &Mirror, actuals: [Actual; 2]) -> (Transaction, [Known; 2])
     let mut known = Vec::with_capacity(actuals.len());
     let mut differences = [Difference::default(), Difference::default()];
     for ((family, actual), difference) in Family::ALL.into_iter().zip(actuals).zip(&mut differences) {
-        difference.extend(actual.entries, mirror.entries(family));
-        actual.foreign.into_iter().for_each(|(set, key)| difference.remove_foreign(set, key));
+        if matches!(actual.known, Known::Ours(_)) {
+            let mut wanted = Vec::with_capacity(actual.entries.len());
+            mirror.each_entry(family, |entry| wanted.push(entry));
+            difference.extend(actual.entries, wanted);
+            actual.foreign.into_iter().for_each(|(set, key)| difference.remove_foreign(set, key));
+        }
         known.push(actual.known);
     }
     let [v4, v6] = <[Known; 2]>::try_from(known).unwrap_or_default();
@@ -329,32 +333,4 @@ fn changes(
 fn narrow(update: &Update) -> Cleaning {
     let services = update.departed.keys().chain(&update.arrived).cloned().collect();
     Cleaning { services, ..Cleaning::default() }
-}
-
-fn all_frontends(plan: &Plan) -> impl Iterator<Item = Frontend> {
-    let ports = plan.services.values().flat_map(|service| &service.ports);
-    ports.flat_map(|port| &port.frontends).map(|rule| rule.frontend)
-}
-
-fn index(mirror: &Mirror, cleaning: &Cleaning) -> flows::Index {
-    let mut index = flows::Index::default();
-    for frontend in &cleaning.departed {
-        index.insert(*frontend, Vec::new());
-    }
-    let mut insert = |key: &ObjectKey| mirror.each_frontend(key, |frontend, backends| index.insert(frontend, backends));
-    if cleaning.everything {
-        mirror.keys().for_each(&mut insert);
-        index.ranges.clone_from(&mirror.settings.service_ranges);
-    } else {
-        cleaning.services.iter().for_each(&mut insert);
-    }
-    index
-}
-
-fn stale(conntrack: &mut Conntrack, index: &flows::Index) -> Result<Vec<conntrack::Entry>, conntrack::Error> {
-    let mut stale = Vec::new();
-    for filter in index.filters() {
-        conntrack.read(filter, |entry| stale.extend(index.is_stale(&entry).then_some(entry)))?;
-    }
-    Ok(stale)
 }

@@ -17,13 +17,17 @@ pub trait DataPlane: Send {
     ///
     /// The first call of a plane must have [`Scope::All`] and a plan made of complete lists, since it adopts what an earlier process left
     /// and removes what the plan lacks. Later calls cost as much as the Services in scope; a change of the plan's settings costs as
-    /// much as [`Scope::All`] whatever the scope says. Afterwards no connection known to the kernel goes to a backend that its
-    /// frontend no longer has; others are left alone.
+    /// much as [`Scope::All`] whatever the scope says. Connections to a backend that their frontend no longer has are left to
+    /// [`DataPlane::cleaner`].
     ///
     /// # Errors
     /// After an error the plane may be called again with the same or a later plan: it reads the kernel first and makes good what is
     /// missing.
     fn apply(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error>;
+
+    /// Does what applies and verifications leave behind, beside them and on another thread: it must be run after each of them, one run
+    /// for several is enough.
+    fn cleaner(&self) -> Box<dyn Cleaner>;
 
     /// Looks whether somebody else changed what this plane put into the kernel, and puts it right. Cheap where nobody did.
     fn verify(&mut self) -> Result<Verified, Error>;
@@ -31,6 +35,17 @@ pub trait DataPlane: Send {
     /// Removes everything that the plane put into the kernel, also what an earlier process left. Connections through Services
     /// lose their translation with it unless somebody else on the node translates too; direct ones go on.
     fn remove(&mut self) -> Result<(), Error>;
+}
+
+/// Forgets connections. It is a security property that it runs soon: the address of a departed backend may be a stranger's tomorrow.
+pub trait Cleaner: Send {
+    /// Deletes the connections known to the kernel that go to a backend which their frontend does not have now, as far as applies since
+    /// the last run concern them; others are left alone. Returns how many. Cheap where nothing is due, else it blocks for tens of
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// What was due stays due.
+    fn clean(&mut self) -> Result<usize, Error>;
 }
 
 /// Which Services an [`DataPlane::apply`] is about.
@@ -50,8 +65,6 @@ pub struct Applied {
     pub bytes: usize,
     /// What each changed Service no longer has.
     pub departed: BTreeMap<ObjectKey, Departed>,
-    /// Connections that were deleted for it.
-    pub flows: usize,
 }
 
 /// What left a Service.

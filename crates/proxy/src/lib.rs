@@ -1,11 +1,12 @@
 //! The Service proxy daemon: one event loop from watch events to kernel.
 //!
 //! Owns when things happen: nothing before all lists are complete, a lone change at once, changes that wait together as one,
-//! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`]. What a Service means is `stead-plan`'s, how a
+//! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`], connections of what left forgotten beside all that. What a Service means is `stead-plan`'s, how a
 //! kernel is told is `stead-dataplane`'s; this crate only carries from one to the other and reports what could not be done.
 //! It removes nothing when it ends: the kernel goes on forwarding, and the next process adopts what it finds.
 
 mod addresses;
+mod cleaning;
 mod forwarder;
 mod report;
 #[cfg(test)]
@@ -19,10 +20,14 @@ use kube::Client;
 use stead_client::{Backoff, Recorder, ServiceCache, Subscription};
 use stead_dataplane::{Class, DataPlane};
 use stead_plan::{NodeContext, Settings};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
 
 use self::{
     addresses::{AddressNotices, KernelAddresses},
+    cleaning::clean_after,
     forwarder::{Event, Forwarder},
     report::Reporter,
 };
@@ -66,8 +71,12 @@ pub async fn run(
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
     let reporter = Reporter::new(Recorder::new(client, "stead-proxy", &config.node), cache.clone());
     let news = cache.subscribe();
+    let (cleaner, changed) = (plane.cleaner(), Notify::new());
     let forwarder = Forwarder::new(config.into_context(), cache, Box::new(addresses), plane);
-    Ok(forward(forwarder, news, notices, VERIFY_PERIOD, reporter).await)
+    Ok(tokio::select! {
+        never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &changed) => never,
+        never = clean_after(&changed, cleaner) => never,
+    })
 }
 
 impl Config {
@@ -77,13 +86,15 @@ impl Config {
     }
 }
 
-/// The loop: waits for the next cause of work, has it done on a thread that may block, and plans the next try if it failed.
+/// The loop: waits for the next cause of work, has it done on a thread that may block, and plans the next try if it failed. Says through
+/// `changed` when something may have been done.
 async fn forward(
     mut forwarder: Forwarder,
     mut news: Subscription,
     notices: impl Stream<Item = ()>,
     verify_period: Duration,
     mut reporter: Reporter,
+    changed: &Notify,
 ) -> Infallible {
     let mut notices = pin!(notices.chain(futures::stream::pending()));
     let mut verification = interval_at(Instant::now() + verify_period, verify_period);
@@ -98,7 +109,8 @@ async fn forward(
             () = until(retry_at) => Event::RetryDue,
         };
         let report;
-        (forwarder, report) = on_blocking_thread(forwarder, event).await;
+        (forwarder, report) = on_blocking_thread(forwarder, move |forwarder| forwarder.on_event(event)).await;
+        changed.notify_one();
         retry_at = report.failure.as_ref().map(|failure| {
             let wait = match failure.class() {
                 Class::Conflict if backoff.failures() == 0 => {
@@ -117,10 +129,15 @@ async fn forward(
     }
 }
 
-async fn on_blocking_thread(mut forwarder: Forwarder, event: Event) -> (Forwarder, forwarder::Report) {
+/// Lends `worker` to a thread that may block.
+async fn on_blocking_thread<W, T>(mut worker: W, work: impl FnOnce(&mut W) -> T + Send + 'static) -> (W, T)
+where
+    W: Send + 'static,
+    T: Send + 'static,
+{
     let step = tokio::task::spawn_blocking(move || {
-        let report = forwarder.on_event(event);
-        (forwarder, report)
+        let done = work(&mut worker);
+        (worker, done)
     });
     match step.await {
         Ok(done) => done,

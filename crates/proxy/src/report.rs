@@ -27,11 +27,11 @@ impl Reporter {
 
     pub(crate) fn tell(&mut self, report: Report) {
         if let Some(applied) = &report.applied {
-            let (operations, flows) = (applied.operations, applied.flows);
+            let operations = applied.operations;
             if self.has_programmed {
-                tracing::debug!(operations, flows, "programmed");
+                tracing::debug!(operations, "programmed");
             } else {
-                tracing::info!(operations, flows, "all Services are programmed");
+                tracing::info!(operations, "all Services are programmed");
             }
             self.has_programmed = true;
         }
@@ -79,7 +79,7 @@ impl Reporter {
 }
 
 /// An error and its sources in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -72,7 +72,14 @@ impl Rig {
         let context = config.into_context();
         let forwarder = Forwarder::new(context, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));
         let reporter = Reporter::new(Recorder::new(client, "stead-proxy", "node1"), cache.clone());
-        let running = tokio::spawn(forward(forwarder, cache.subscribe(), noticed, verify_period, reporter));
+        let (news, cleaner) = (cache.subscribe(), stead_dataplane::DataPlane::cleaner(&plane));
+        let running = tokio::spawn(async move {
+            let changed = Notify::new();
+            tokio::select! {
+                never = forward(forwarder, news, noticed, verify_period, reporter, &changed) => never,
+                never = clean_after(&changed, cleaner) => never,
+            }
+        });
         Self { cache, plane, addresses, notices, events, running }
     }
 
@@ -181,6 +188,16 @@ async fn a_change_touches_its_own_service_and_what_comes_together_is_one() {
     rig.cache.apply([slice("api", &[])]);
     rig.until(|rig| rig.lines().contains(&"api 10.96.0.2:80/TCP ->".to_owned())).await;
     assert_eq!(rig.plane.scopes()[3], Some(keys(&["api"])), "what changes nothing costs nothing");
+}
+
+#[tokio::test]
+async fn connections_are_cleaned_after_a_change_and_again_when_that_fails() {
+    let rig = Rig::synced([service("web", "10.96.0.1"), slice("web", &["10.244.1.2"])]).await;
+    rig.until(|rig| rig.plane.cleanings() == 1).await;
+    let failure = || stead_dataplane::Error::TooManyBackends { service: ObjectKey::new("a", "b"), count: 1 };
+    (0..2).for_each(|_| rig.plane.fail_next_cleaning(failure()));
+    rig.cache.apply([slice("web", &["10.244.1.3"])]);
+    rig.until(|rig| rig.plane.cleanings() == 2).await;
 }
 
 #[tokio::test]

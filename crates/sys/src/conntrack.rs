@@ -117,6 +117,7 @@ pub struct Conntrack {
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
 const GET: u16 = SUBSYSTEM | 1;
 const DELETE: u16 = SUBSYSTEM | 2;
+const GET_STATISTICS: u16 = SUBSYSTEM | 5;
 
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
@@ -134,6 +135,23 @@ impl Conntrack {
 
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
         Ok(Self { socket: Socket::open_in(namespace).map_err(Error::Open)? })
+    }
+
+    /// How many entries of all kinds there are; told at once, without a walk of the table.
+    pub fn count(&mut self) -> Result<u32, Error> {
+        /// `CTA_STATS_GLOBAL_ENTRIES`
+        const ENTRIES: u16 = 1;
+        let sequence = self.socket.sequences(1);
+        let mut writer = Writer::new();
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        writer.message(Header { kind: GET_STATISTICS, flags, sequence, family: 0, resource: 0 }, |_| {});
+        let mut count = None;
+        let each = |message: netlink::Message<'_>| {
+            count = message.attributes().find(ENTRIES).and_then(Attribute::number);
+            Ok(())
+        };
+        self.socket.request(sequence, writer.bytes(), each).map_err(Error::Read)?;
+        count.ok_or(Error::Read(netlink::Error::Malformed))
     }
 
     /// Gives `each` every TCP, UDP and SCTP entry that the filter lets through. Entries that come or go meanwhile may be missed.
@@ -302,6 +320,7 @@ mod tests {
             client.send_to(b"?", to).unwrap();
             client.send_to(b"?", elsewhere).unwrap();
             assert_eq!(read(&mut conntrack, Filter::Family(family)).len(), 2);
+            assert!(conntrack.count().unwrap() >= 2);
             let found = read(&mut conntrack, Filter::To { protocol: Protocol::Udp, destination: to });
             assert_eq!(found.len(), 1, "{found:?}");
             assert_eq!(found[0].original, Tuple { source: from, destination: to });

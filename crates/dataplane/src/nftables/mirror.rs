@@ -3,35 +3,26 @@
 //! Everything is kept per Service, so that a change costs as much as the Services it is about. What Services share (a pod that may meet
 //! itself, the chain for a kind) is counted.
 
+mod port;
+mod update;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use stead_model::{Family, Frontend, ObjectKey, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, Plan, ServicePortPlan, Settings};
+use stead_model::{Family, Frontend, ObjectKey};
+use stead_plan::{Backend, FrontendRule, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings};
 
+use self::port::{PortState, place};
+pub(crate) use self::update::Update;
 use super::{
     id::{Class, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, slots},
-    program::{Difference, Entry},
+    program::Entry,
 };
-use crate::plane::{Departed, Error};
-
-/// One service port as the kernel has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PortState {
-    name: Box<str>,
-    protocol: Protocol,
-    family: Family,
-    list: ListId,
-    kind: Kind,
-    frontends: Box<[FrontendRule]>,
-    /// Endpoint by slot; slots beyond the last begin again at the first.
-    endpoints: Box<[(EndpointId, Backend)]>,
-    /// Not in the kernel's maps, but connections there go on.
-    draining: Box<[SocketAddr]>,
-}
+use crate::{flows::Routes, plane::Error};
 
 /// A list and its endpoints that stand already, so that they are kept.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +49,8 @@ impl Adopt for Nothing {
 #[derive(Clone, Debug)]
 pub(crate) struct Mirror {
     pub(crate) settings: Settings,
-    services: HashMap<ObjectKey, Vec<PortState>>,
-    owners: HashMap<Frontend, ObjectKey>,
+    services: BTreeMap<Arc<ObjectKey>, Vec<PortState>>,
+    owners: HashMap<Frontend, Arc<ObjectKey>>,
     /// Service ports by kind; a kind that nobody uses stays until [`Mirror::forget_idle_kinds`].
     kinds: BTreeMap<(Family, Kind), usize>,
     /// How many backends or frontends ask for a [`Entry::Hairpin`] or [`Entry::Outlying`].
@@ -69,20 +60,6 @@ pub(crate) struct Mirror {
     endpoints: Cursor,
     /// Endpoint ids up to this one may be given away; the kernel remembers it for the next process.
     reserved: u32,
-}
-
-/// What an update of the mirror asks of the kernel.
-#[derive(Debug, Default)]
-pub(crate) struct Update {
-    pub(crate) differences: [Difference; 2],
-    /// Whether a kind or a setting changed, so that chains and rules do.
-    pub(crate) skeleton: bool,
-    pub(crate) departed: BTreeMap<ObjectKey, Departed>,
-    /// Services with new frontends over UDP: a client may already be sending to them.
-    pub(crate) arrived: BTreeSet<ObjectKey>,
-    /// Every Service that was looked at.
-    pub(crate) keys: BTreeSet<ObjectKey>,
-    touched: HashMap<Entry, usize>,
 }
 
 /// Position of a family in arrays.
@@ -107,7 +84,7 @@ impl Mirror {
         let reserved = endpoints.next().saturating_sub(1).max(ENDPOINTS.first - 1);
         Self {
             settings,
-            services: HashMap::new(),
+            services: BTreeMap::new(),
             owners: HashMap::new(),
             kinds: BTreeMap::new(),
             shared: HashMap::new(),
@@ -119,7 +96,7 @@ impl Mirror {
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.services.keys()
+        self.services.keys().map(|key| &**key)
     }
 
     pub(crate) fn kinds(&self, family: Family) -> impl Iterator<Item = Kind> {
@@ -161,20 +138,38 @@ impl Mirror {
         self.kinds.len() < before
     }
 
+    /// Brings an empty mirror to what `plan` says, keeping what stands in the kernel.
+    ///
+    /// # Errors
+    /// Checked before anything is changed.
+    pub(crate) fn fill(&mut self, plan: &Plan, adopt: &mut dyn Adopt) -> Result<(), Error> {
+        check(&plan.services)?;
+        self.prepare(plan.services.values());
+        for (key, service) in &plan.services {
+            let key = Arc::new(key.clone());
+            let ports = self.lower_service(service, &key, &[], adopt);
+            for port in &ports {
+                *self.kinds.entry((port.family, port.kind)).or_insert(0) += 1;
+                port.shared(&self.settings).for_each(|entry| *self.shared.entry(entry).or_insert(0) += 1);
+            }
+            if !ports.is_empty() {
+                self.services.insert(key, ports);
+            }
+        }
+        self.reserve();
+        Ok(())
+    }
+
     /// Brings these Services to what `plan` says; Services that lose a frontend to one of them are added to the keys.
     ///
     /// # Errors
     /// Checked before anything is changed.
-    pub(crate) fn update(
-        &mut self,
-        plan: &Plan,
-        keys: impl IntoIterator<Item = ObjectKey>,
-        adopt: &mut dyn Adopt,
-    ) -> Result<Update, Error> {
-        let mut update = Update { keys: self.widen(plan, keys), ..Update::default() };
-        self.check(plan, &update.keys)?;
-        self.prepare(plan, &update.keys);
-        let keys = std::mem::take(&mut update.keys);
+    pub(crate) fn update(&mut self, plan: &Plan, keys: impl IntoIterator<Item = ObjectKey>) -> Result<Update, Error> {
+        let keys = self.widen(plan, keys);
+        let parts = || keys.iter().filter_map(|key| plan.services.get_key_value(key));
+        check(parts())?;
+        self.prepare(parts().map(|(_, service)| service));
+        let mut update = Update::default();
         // All give up before any takes, so that a frontend may move from one to another.
         let mut old = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -189,16 +184,21 @@ impl Mirror {
             self.settings = plan.settings.clone();
             update.skeleton = true;
         }
-        for (key, old) in keys.iter().zip(old) {
-            let new = self.lower_service(plan, key, &old, adopt);
+        for (key, old) in keys.into_iter().map(Arc::new).zip(old) {
+            let service = plan.services.get(&*key).unwrap_or(const { &ServicePlan { ports: Vec::new() } });
+            let new = self.lower_service(service, &key, &old, &mut Nothing);
             new.iter().for_each(|port| self.count(port, &mut update, Count::Up));
-            update.compare(key, &old, &new);
+            update.compare(&key, &old, &new);
             if !new.is_empty() {
-                self.services.insert(key.clone(), new);
+                self.services.insert(key, new);
             }
         }
-        update.keys = keys;
-        self.reserve(&mut update);
+        if let Some((before, after)) = self.reserve() {
+            for difference in &mut update.differences {
+                difference.remove(before);
+                difference.add(after);
+            }
+        }
         for (entry, before) in std::mem::take(&mut update.touched) {
             let after = self.shared.get(&entry).copied().unwrap_or(0);
             let difference = &mut update.differences[position(shared_family(&entry))];
@@ -218,63 +218,51 @@ impl Mirror {
         while let Some(key) = open.pop() {
             for rule in frontends_of(plan, &key) {
                 let Some(owner) = self.owners.get(&rule.frontend) else { continue };
-                if !wide.contains(owner) && !frontends_of(plan, owner).any(|own| own.frontend == rule.frontend) {
-                    wide.insert(owner.clone());
-                    open.push(owner.clone());
+                if !wide.contains(&**owner) && !frontends_of(plan, owner).any(|own| own.frontend == rule.frontend) {
+                    wide.insert((**owner).clone());
+                    open.push((**owner).clone());
                 }
             }
         }
         wide
     }
 
-    fn check(&self, plan: &Plan, keys: &BTreeSet<ObjectKey>) -> Result<(), Error> {
-        for (service, part) in keys.iter().filter_map(|key| plan.services.get_key_value(key)) {
-            if let Some(port) = part.ports.iter().find(|port| port.backends.len() > MAX_BACKENDS) {
-                return Err(Error::TooManyBackends { service: service.clone(), count: port.backends.len() });
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that there are ids enough for the parts of these Services.
-    fn prepare(&mut self, plan: &Plan, keys: &BTreeSet<ObjectKey>) {
-        let ports = || keys.iter().filter_map(|key| plan.services.get(key)).flat_map(|service| &service.ports);
-        let (lists, endpoints) = (ports().count(), ports().map(|port| port.backends.len()).sum::<usize>());
+    /// Makes sure that there are ids enough for these Services.
+    fn prepare<'a>(&mut self, services: impl Iterator<Item = &'a ServicePlan> + Clone) {
+        let ports = services.flat_map(|service| &service.ports);
+        let (lists, endpoints) = (ports.clone().count(), ports.map(|port| port.backends.len()).sum::<usize>());
         let all = || self.services.values().flatten();
         self.lists.prepare(lists, || all().map(|port| port.list.0).collect());
         let in_use = || all().flat_map(|port| &port.endpoints).map(|(id, _)| id.0).collect::<HashSet<_>>();
         self.endpoints.prepare(endpoints, in_use);
     }
 
-    /// Lets the kernel know how far endpoint ids may have been given away, a block ahead so that it is seldom told.
-    fn reserve(&mut self, update: &mut Update) {
+    /// Lets the kernel know how far endpoint ids may have been given away, a block ahead so that it is seldom told. Returns what the
+    /// kernel has noted and what it is to note, where that differs.
+    fn reserve(&mut self) -> Option<(Entry, Entry)> {
         let given = self.endpoints.next() - 1;
         let began_anew = given.saturating_add(2 * BLOCK) < self.reserved;
-        if given > self.reserved || began_anew {
-            let reserved = given.saturating_add(BLOCK).min(ENDPOINTS.last);
-            for difference in &mut update.differences {
-                difference.remove(Entry::Reserved(self.reserved));
-                difference.add(Entry::Reserved(reserved));
-            }
-            self.reserved = reserved;
+        if given <= self.reserved && !began_anew {
+            return None;
         }
+        let before = std::mem::replace(&mut self.reserved, given.saturating_add(BLOCK).min(ENDPOINTS.last));
+        Some((Entry::Reserved(before), Entry::Reserved(self.reserved)))
     }
 
     fn lower_service(
         &mut self,
-        plan: &Plan,
-        key: &ObjectKey,
+        service: &ServicePlan,
+        key: &Arc<ObjectKey>,
         old: &[PortState],
         adopt: &mut dyn Adopt,
     ) -> Vec<PortState> {
-        let ports = plan.services.get(key).map_or(&[][..], |service| &service.ports);
-        let mut states = Vec::with_capacity(ports.len());
-        for port in ports {
+        let mut states = Vec::with_capacity(service.ports.len());
+        for port in &service.ports {
             // A frontend that stands twice in a plan belongs to the first.
             let frontends = port.frontends.iter().filter(|rule| match self.owners.entry(rule.frontend) {
                 hash_map::Entry::Occupied(_) => false,
                 hash_map::Entry::Vacant(vacant) => {
-                    vacant.insert(key.clone());
+                    vacant.insert(Arc::clone(key));
                     true
                 }
             });
@@ -359,7 +347,7 @@ impl Mirror {
                 self.kinds.entry(kind).and_modify(|count| *count = count.saturating_sub(1));
             }
         }
-        for entry in shared(port, &self.settings) {
+        for entry in port.shared(&self.settings) {
             let count = self.shared.entry(entry).or_insert(0);
             update.touched.entry(entry).or_insert(*count);
             match direction {
@@ -372,22 +360,37 @@ impl Mirror {
         }
     }
 
-    /// Everything that the kernel should hold for a family.
-    pub(crate) fn entries(&self, family: Family) -> Vec<Entry> {
-        let mut entries = vec![Entry::Reserved(self.reserved)];
+    /// Calls `each` with everything that the kernel should hold for a family.
+    pub(crate) fn each_entry(&self, family: Family, mut each: impl FnMut(Entry)) {
+        each(Entry::Reserved(self.reserved));
         let ports = self.services.values().flatten().filter(|port| port.family == family);
-        ports.for_each(|port| port.entries(&mut entries));
-        entries.extend(self.shared.keys().filter(|entry| shared_family(entry) == family));
-        entries
+        ports.for_each(|port| port.each_entry(&mut each));
+        let mut shared: Vec<Entry> =
+            self.shared.keys().filter(|entry| shared_family(entry) == family).copied().collect();
+        shared.sort_unstable();
+        shared.into_iter().for_each(each);
     }
 
-    /// Calls `each` with every frontend of a Service and the addresses that its connections may go to.
-    pub(crate) fn each_frontend(&self, key: &ObjectKey, mut each: impl FnMut(Frontend, Vec<SocketAddr>)) {
-        for port in self.services.get(key).into_iter().flatten() {
-            for rule in &port.frontends {
-                each(rule.frontend, port.addresses().collect());
-            }
-        }
+    pub(crate) fn has(&self, frontend: &Frontend) -> bool {
+        self.owners.contains_key(frontend)
+    }
+
+    /// The frontends that a Service has.
+    pub(crate) fn frontends(&self, key: &ObjectKey) -> impl Iterator<Item = Frontend> {
+        let ports = self.services.get(key).into_iter().flatten();
+        ports.flat_map(|port| &port.frontends).map(|rule| rule.frontend)
+    }
+}
+
+impl Routes for Mirror {
+    fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool> {
+        let Some(owner) = self.owners.get(frontend) else {
+            let is_nobodys = self.settings.service_ranges.iter().any(|range| range.contains(&frontend.address));
+            return is_nobodys.then_some(false);
+        };
+        let mut ports = self.services.get(owner).into_iter().flatten();
+        let port = ports.find(|port| port.frontends.iter().any(|rule| rule.frontend == *frontend));
+        Some(port.is_some_and(|port| port.addresses().any(|address| address == backend)))
     }
 }
 
@@ -397,38 +400,6 @@ enum Count {
     Down,
 }
 
-impl PortState {
-    /// Where connections may go, new ones or old.
-    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.endpoints.iter().map(|(_, backend)| backend.address).chain(self.draining.iter().copied())
-    }
-
-    fn entries(&self, entries: &mut Vec<Entry>) {
-        entries.push(Entry::List(self.list, self.kind));
-        for rule in &self.frontends {
-            entries.push(Entry::Frontend(rule.frontend, self.list));
-            if rule.kind == FrontendKind::NodePort {
-                entries.push(Entry::External(rule.frontend));
-            }
-        }
-        let ids = self.endpoints.iter().map(|(id, _)| *id);
-        let slots = (0..slots(self.endpoints.len())).zip(ids.cycle());
-        entries.extend(slots.map(|(slot, id)| Entry::Slot(self.list, slot, id)));
-        entries.extend(self.endpoints.iter().map(|(id, backend)| Entry::Backend(*id, backend.address)));
-    }
-}
-
-/// What a port asks for that others may ask for too.
-fn shared(port: &PortState, settings: &Settings) -> Vec<Entry> {
-    let local = port.endpoints.iter().filter(|(_, backend)| backend.local);
-    let outside = |address: IpAddr| !settings.service_ranges.iter().any(|range| range.contains(&address));
-    let virtual_ips = port.frontends.iter().filter(|rule| rule.kind == FrontendKind::ClusterIp);
-    local
-        .map(|(_, backend)| Entry::Hairpin(backend.address.ip()))
-        .chain(virtual_ips.map(|rule| rule.frontend.address).filter(|address| outside(*address)).map(Entry::Outlying))
-        .collect()
-}
-
 fn shared_family(entry: &Entry) -> Family {
     match entry {
         Entry::Hairpin(IpAddr::V6(_)) | Entry::Outlying(IpAddr::V6(_)) => Family::V6,
@@ -436,37 +407,17 @@ fn shared_family(entry: &Entry) -> Family {
     }
 }
 
-fn frontends_of<'a>(plan: &'a Plan, key: &ObjectKey) -> impl Iterator<Item = &'a FrontendRule> {
-    plan.services.get(key).into_iter().flat_map(|service| &service.ports).flat_map(|port| &port.frontends)
+fn check<'a>(services: impl IntoIterator<Item = (&'a ObjectKey, &'a ServicePlan)>) -> Result<(), Error> {
+    for (service, part) in services {
+        if let Some(port) = part.ports.iter().find(|port| port.backends.len() > MAX_BACKENDS) {
+            return Err(Error::TooManyBackends { service: service.clone(), count: port.backends.len() });
+        }
+    }
+    Ok(())
 }
 
-/// Slots for `backends`: who has one keeps it where he can, so that a change of one backend touches few slots.
-fn place(
-    previous: &[(EndpointId, SocketAddr)],
-    backends: &[Backend],
-    mut allocate: impl FnMut() -> EndpointId,
-) -> Box<[(EndpointId, Backend)]> {
-    let mut wanted: HashMap<SocketAddr, Backend> = backends.iter().map(|backend| (backend.address, *backend)).collect();
-    let mut slots: Vec<Option<(EndpointId, Backend)>> =
-        previous.iter().map(|(id, address)| wanted.remove(address).map(|backend| (*id, backend))).collect();
-    let arrived = backends.iter().filter(|backend| wanted.remove(&backend.address).is_some());
-    let mut arrived = arrived.map(|backend| (allocate(), *backend)).collect::<Vec<_>>().into_iter();
-    for slot in &mut slots {
-        if slot.is_none() {
-            *slot = arrived.next();
-        }
-    }
-    slots.extend(arrived.map(Some));
-    let mut at = 0;
-    while at < slots.len() {
-        match slots[at] {
-            Some(_) => at += 1,
-            None => {
-                slots.swap_remove(at);
-            }
-        }
-    }
-    slots.into_iter().flatten().collect()
+fn frontends_of<'a>(plan: &'a Plan, key: &ObjectKey) -> impl Iterator<Item = &'a FrontendRule> {
+    plan.services.get(key).into_iter().flat_map(|service| &service.ports).flat_map(|port| &port.frontends)
 }
 
 /// Rounds up to 1, 1.19, 1.41, 1.68, 2, … seconds, whole ones: at most 19 % (or a second) too long.
@@ -474,41 +425,4 @@ fn ladder(timeout: Duration) -> Duration {
     let seconds = timeout.as_secs() as f64;
     let step = (seconds.log2() * 4.0).ceil().clamp(0.0, 66.0);
     Duration::from_secs((2f64.powf(step / 4.0)).ceil() as u64).max(timeout.min(Duration::from_secs(86_400)))
-}
-
-impl Update {
-    fn compare(&mut self, key: &ObjectKey, old: &[PortState], new: &[PortState]) {
-        if old == new {
-            return;
-        }
-        for family in Family::ALL {
-            let entries = |ports: &[PortState]| {
-                let mut entries = Vec::new();
-                ports.iter().filter(|port| port.family == family).for_each(|port| port.entries(&mut entries));
-                entries
-            };
-            self.differences[position(family)].extend(entries(old), entries(new));
-        }
-        let parts = |ports: &[PortState]| {
-            let mut all = Departed::default();
-            for port in ports {
-                all.frontends.extend(port.frontends.iter().map(|rule| rule.frontend));
-                all.backends.extend(port.addresses().map(|address| (port.protocol, address)));
-            }
-            all
-        };
-        let (before, after) = (parts(old), parts(new));
-        if after
-            .frontends
-            .iter()
-            .any(|frontend| frontend.protocol != Protocol::Tcp && !before.frontends.contains(frontend))
-        {
-            self.arrived.insert(key.clone());
-        }
-        let departed =
-            Departed { frontends: &before.frontends - &after.frontends, backends: &before.backends - &after.backends };
-        if departed != Departed::default() {
-            self.departed.insert(key.clone(), departed);
-        }
-    }
 }

@@ -273,6 +273,32 @@ impl Difference {
     }
 }
 
+/// All elements of a new table, set by set.
+#[derive(Debug)]
+pub(crate) struct Contents(Vec<(SetId, Elements)>);
+
+impl Contents {
+    /// Nothing yet.
+    pub(crate) fn new(family: Family) -> Self {
+        Self(SetId::ALL.map(|set| (set, Elements::new(set.shape(family)))).into())
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) {
+        let (key, data) = entry.words();
+        // `SetId::ALL` is in the order of declaration.
+        self.0[entry.set() as usize].1.push(key.as_bytes(), data.as_bytes());
+    }
+
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (SetId, u32)> {
+        self.0.iter().map(|(set, elements)| (*set, u32::try_from(elements.len()).unwrap_or(u32::MAX)))
+    }
+
+    pub(crate) fn into_additions(self, family: Family) -> impl Iterator<Item = Change> {
+        let filled = self.0.into_iter().filter(|(_, elements)| !elements.is_empty());
+        filled.map(move |(set, elements)| Change::AddElements(name(family), set.name(), elements))
+    }
+}
+
 fn elements(set: SetId, family: Family, entries: &[Entry]) -> Elements {
     let mut elements = Elements::new(set.shape(family));
     for entry in entries {

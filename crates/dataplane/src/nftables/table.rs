@@ -11,7 +11,7 @@ use super::{
         skeleton,
     },
     mirror::Mirror,
-    program::{Difference, SetId},
+    program::{Contents, Difference, SetId},
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,9 +114,9 @@ fn replace(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
 
 /// A whole new table.
 fn fresh(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
-    let mut difference = Difference::default();
-    difference.extend(Vec::new(), mirror.entries(family));
-    let counts: BTreeMap<SetId, u32> = difference.growth().map(|(set, count)| (set, count.max(0) as u32)).collect();
+    let mut contents = Contents::new(family);
+    mirror.each_entry(family, |entry| contents.push(entry));
+    let counts: BTreeMap<SetId, u32> = contents.counts().collect();
     let sizes: BTreeMap<SetId, u32> =
         SetId::ALL.iter().map(|set| (*set, size(*set, counts.get(set).copied().unwrap_or(0)))).collect();
     let wanted = wanted(family, mirror);
@@ -127,7 +127,7 @@ fn fresh(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
     changes.extend(sets(family, &sizes).into_iter().map(|set| Change::AddSet(name(family), set)));
     changes.extend(steps.before);
     changes.extend(steps.between);
-    changes.extend(difference.additions(family));
+    changes.extend(contents.into_additions(family));
     (changes, Known::Ours(TableState { outline, counts, sizes }))
 }
 

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use stead_model::Protocol;
+use stead_model::{Frontend, Protocol};
 use stead_plan::{Backend, FrontendKind, FrontendRule, ServicePlan, ServicePortPlan, Settings};
 
 use super::*;

@@ -254,8 +254,8 @@ pub(crate) fn a_restart_is_not_noticed(bench: &mut Bench) {
     let load = bench.pod(1, 1).load(Protocol::Tcp, to, calls).unwrap();
     for _ in 0..5 {
         bench.restart();
-        let applied = bench.plane.apply(&bench.plan, Scope::All).unwrap();
-        assert_eq!((applied.operations, applied.flows), (0, 0), "{applied:?}");
+        let applied = bench.apply(Scope::All);
+        assert_eq!((applied.operations, bench.forgotten), (0, 0), "{applied:?}");
         assert_eq!(flow.ask().unwrap().server, server);
     }
     let tally = load.stop().unwrap();
@@ -330,7 +330,7 @@ pub(crate) fn connections_of_departed_backends_are_forgotten(bench: &mut Bench) 
         let expect = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol, left.address));
         assert_eq!(departed, Departed { backends: expect.into(), ..Departed::default() });
         let gone = flows.iter().filter(|(server, _)| server == "pod-2-1").count();
-        assert!(applied.flows >= gone, "{applied:?}, {gone} of {}", flows.len());
+        assert!(bench.forgotten >= gone, "{}, {gone} of {}", bench.forgotten, flows.len());
         for (server, flow) in &mut flows {
             let stays = server == "pod-1-2";
             match (flow.ask(), protocol) {
@@ -352,14 +352,14 @@ pub(crate) fn a_draining_backend_finishes_what_it_has(bench: &mut Bench) {
     let mut flow = bench.pod(1, 1).open(Protocol::Tcp, bench.cluster_ip(1, 80)).unwrap();
     flow.ask().unwrap();
     let applied = bench.change("web", [bench.web_draining(&[(2, 2)], &[(2, 1)])]);
-    assert!(applied.flows == 0 && applied.departed.is_empty(), "{applied:?}");
+    assert!(bench.forgotten == 0 && applied.departed.is_empty(), "{applied:?}");
     assert_eq!(flow.ask().unwrap().server, "pod-2-1");
     assert_served(bench.pod(1, 1), Protocol::Tcp, bench.cluster_ip(1, 80), &["pod-2-2"]);
     bench.restart();
     bench.all("web", [bench.web_draining(&[(2, 2)], &[(2, 1)])]);
     assert_eq!(flow.ask().unwrap().server, "pod-2-1");
-    let applied = bench.change("web", [bench.web(&[(2, 2)])]);
-    assert_eq!(applied.flows, 1, "{applied:?}");
+    bench.change("web", [bench.web(&[(2, 2)])]);
+    assert_eq!(bench.forgotten, 1);
     assert_eq!(flow.ask(), Err(Failure::Reset));
 }
 
@@ -368,8 +368,8 @@ pub(crate) fn connections_of_departed_services_are_forgotten(bench: &mut Bench) 
     let mut inside = bench.pod(1, 1).open(Protocol::Udp, bench.cluster_ip(1, 80)).unwrap();
     let mut outside = bench.lab.outside().open(Protocol::Udp, bench.node_port(30080)).unwrap();
     assert_eq!((inside.ask().unwrap().server, outside.ask().unwrap().server), ("pod-2-1".into(), "pod-2-1".into()));
-    let applied = bench.delete("web");
-    assert_eq!(applied.flows, 2, "{applied:?}");
+    bench.delete("web");
+    assert_eq!(bench.forgotten, 2);
     assert_eq!((inside.ask(), outside.ask()), (Err(Failure::Refused), Err(Failure::Refused)));
 }
 

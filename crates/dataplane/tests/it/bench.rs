@@ -23,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) family: Family,
     pub(crate) plan: Plan,
     pub(crate) plane: Box<dyn DataPlane>,
+    /// Connections that were deleted after the last change.
+    pub(crate) forgotten: usize,
     open: Open,
     _servers: Vec<Server>,
 }
@@ -40,7 +42,7 @@ impl Bench {
         };
         let plane = open(lab.node(1).namespace());
         let plan = Plan { settings, ..Plan::default() };
-        Self { lab, family, plan, plane, open, _servers: servers }
+        Self { lab, family, plan, plane, forgotten: 0, open, _servers: servers }
     }
 
     /// A virtual IP of this bench's family.
@@ -102,19 +104,26 @@ impl Bench {
     /// Applies everything with this one Service added or changed.
     pub(crate) fn all(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> Applied {
         self.set(name, ports);
-        self.plane.apply(&self.plan, Scope::All).unwrap()
+        self.apply(Scope::All)
     }
 
     /// Applies a change of one Service.
     pub(crate) fn change(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> Applied {
         let key = self.set(name, ports);
-        self.plane.apply(&self.plan, Scope::Services(&BTreeSet::from([key]))).unwrap()
+        self.apply(Scope::Services(&BTreeSet::from([key])))
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> Applied {
         let key = ObjectKey::new("default", name);
         self.plan.services.remove(&key);
-        self.plane.apply(&self.plan, Scope::Services(&BTreeSet::from([key]))).unwrap()
+        self.apply(Scope::Services(&BTreeSet::from([key])))
+    }
+
+    /// Applies, and lets the cleaner do its part.
+    pub(crate) fn apply(&mut self, scope: Scope<'_>) -> Applied {
+        let applied = self.plane.apply(&self.plan, scope).unwrap();
+        self.forgotten = self.plane.cleaner().clean().unwrap();
+        applied
     }
 
     fn set(&mut self, name: &str, ports: impl Into<Vec<ServicePortPlan>>) -> ObjectKey {

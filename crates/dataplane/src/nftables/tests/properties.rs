@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::subsequence};
-use stead_model::Protocol;
+use stead_model::{Frontend, Protocol};
 use stead_plan::{Backend, FrontendKind, FrontendRule, Packet, ServicePlan, ServicePortPlan, decide};
 
 use super::{
@@ -145,7 +145,7 @@ fn assert_means(model: &Model, plan: &Plan) {
 /// A process that has just started, and the transaction it begins with.
 fn start(model: &mut Model, plan: &Plan) -> (State, Transaction) {
     let actuals = Family::ALL.map(|family| model.actual(family));
-    let (mirror, _, _) = lower(plan, &actuals).unwrap();
+    let (mirror, _) = lower(plan, &actuals).unwrap();
     let (transaction, known) = reconcile(&mirror, actuals);
     model.commit(&transaction).unwrap();
     (State { mirror, known, generation: 0, suspect: false }, transaction)

@@ -1,0 +1,41 @@
+//! Has the data plane forget the connections of what left, beside the loop and without keeping a change waiting.
+//!
+//! Owns when: at once after a change; changes that come while it runs wait together for the next run, and between two runs there is as
+//! much rest as the last one took, so that at most half a processor goes into it. Which connections go is `stead-dataplane`'s.
+
+use std::convert::Infallible;
+
+use stead_client::Backoff;
+use stead_dataplane::Cleaner;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use crate::{FIRST_WAIT, LONGEST_WAIT, on_blocking_thread, report::chain};
+
+/// Cleans after each notice, and after a failure until it succeeds.
+pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>) -> Infallible {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    loop {
+        if backoff.failures() == 0 {
+            changed.notified().await;
+        }
+        let start = Instant::now();
+        let result;
+        (cleaner, result) = on_blocking_thread(cleaner, |cleaner| cleaner.clean()).await;
+        match result {
+            Ok(flows) => {
+                if flows > 0 {
+                    tracing::debug!(flows, "connections of what left are forgotten");
+                }
+                backoff.reset();
+                sleep(start.elapsed()).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "connections of what left are not forgotten; trying again");
+                sleep(backoff.next_wait()).await;
+            }
+        }
+    }
+}
