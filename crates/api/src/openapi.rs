@@ -1,4 +1,5 @@
-//! OpenAPI documents of what the API server serves: v3, one for each group and version behind an index, and v2 in one.
+//! OpenAPI documents of what the API server serves: v3, one for each group and version behind an index, and v2 in one, which
+//! older clients read as a message of Protocol Buffers.
 //!
 //! `kubectl` reads them to explain fields, to find out whether the server validates fields, and to make three-way patches.
 //! Everything is made of the list of resources and the [`Schema`](crate::schema::Schema), once; answering, compressing and
@@ -14,7 +15,9 @@ use crate::resource::Resource;
 
 mod definitions;
 mod operations;
+mod protobuf;
 mod render;
+mod wire;
 
 /// All documents, as they are sent.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub struct OpenApi {
 /// One document.
 #[derive(Debug)]
 pub struct Document {
-    /// JSON.
+    /// JSON, or the message that [`v2_protobuf`] makes.
     pub text: Vec<u8>,
     /// Of the text, for `ETag` and for the `hash` parameter of its address.
     pub hash: String,
@@ -81,9 +84,18 @@ impl OpenApi {
     }
 }
 
+/// `/openapi/v2` for a client that reads `application/com.github.proto-openapi.spec.v2.v1.0+protobuf`: what
+/// [`OpenApi::v2`] says of the same resources and version. Takes some milliseconds, which most clients never ask for.
+pub fn v2_protobuf(resources: &[&Resource], version: &str) -> Document {
+    Document::of(protobuf::encode(&v2(resources, version)))
+}
+
 impl Document {
     fn new(value: &Value) -> Self {
-        let text = value.to_string().into_bytes();
+        Self::of(value.to_string().into_bytes())
+    }
+
+    fn of(text: Vec<u8>) -> Self {
         let mut hash = String::new();
         for byte in Sha256::digest(&text) {
             write!(hash, "{byte:02X}").expect("writing to a string cannot fail");

@@ -1,4 +1,5 @@
-//! OpenAPI over HTTP. The documents are `stead_api`'s, made at first use and then kept.
+//! OpenAPI over HTTP. The documents are `stead_api`'s, made at first use and then kept: in JSON, and v2 as a message of
+//! Protocol Buffers too, for clients that take nothing else.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -6,11 +7,18 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
-use stead_api::{kinds, openapi::OpenApi, status::ApiError};
+use stead_api::{
+    kinds,
+    openapi::{self, OpenApi},
+    status::ApiError,
+};
 
-use crate::{document::Document, health, path::Target, query::Query, refusal::Refusal};
+use crate::{document::Document, health, path::Target, query::Query, refusal::Refusal, view};
 
 const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// What clients ask for by the name that it had before; the sign in it is not allowed in a content type.
+const PROTOBUF_ONCE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// What is addressed by its hash never changes.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -27,9 +35,8 @@ fn documents() -> &'static Documents {
     static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
         let made = OpenApi::new(kinds::ALL, health::GIT_VERSION);
-        let document = |from: &stead_api::openapi::Document| {
-            Document::tagged(Bytes::copy_from_slice(&from.text), from.hash.clone(), JSON)
-        };
+        let document =
+            |from: &openapi::Document| Document::tagged(Bytes::copy_from_slice(&from.text), from.hash.clone(), JSON);
         let paths = kinds::ALL.iter().map(|kind| match kind.group {
             "" => format!("api/{}", kind.version),
             group => format!("apis/{group}/{}", kind.version),
@@ -39,13 +46,26 @@ fn documents() -> &'static Documents {
     })
 }
 
+/// v2 for readers of Protocol Buffers. Few clients are, so it is made apart from the others.
+fn v2_protobuf() -> &'static Document {
+    static DOCUMENT: OnceLock<Document> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let made = openapi::v2_protobuf(kinds::ALL, health::GIT_VERSION);
+        Document::tagged(made.text.into(), made.hash, PROTOBUF)
+    })
+}
+
 pub(crate) fn answer(target: &Target<'_>, headers: &HeaderMap, query: &Query) -> Result<Response, Refusal> {
-    if !accepts_json(headers) {
-        return Err(ApiError::not_acceptable(&[JSON]).into());
-    }
+    let served: &[&str] = if *target == Target::OpenApiV2 { &[JSON, PROTOBUF, PROTOBUF_ONCE] } else { &[JSON] };
+    let accepted = view::preferred(headers, |range| match range.media_type {
+        "application/*" | "*/*" => Some(JSON),
+        exact => served.iter().find(|media_type| **media_type == exact).copied(),
+    });
+    let accepted = accepted.ok_or_else(|| ApiError::not_acceptable(served))?;
     match target {
         Target::OpenApiV3Index => Ok(documents().index.answer(headers)),
-        Target::OpenApiV2 => Ok(documents().v2.answer(headers)),
+        Target::OpenApiV2 if accepted == JSON => Ok(documents().v2.answer(headers)),
+        Target::OpenApiV2 => Ok(v2_protobuf().answer(headers)),
         Target::OpenApiV3(path) => {
             let found = documents().v3.iter().find(|(known, _)| known == path).map(|(_, document)| document);
             let document = found.ok_or_else(ApiError::no_such_path)?;
@@ -57,15 +77,6 @@ pub(crate) fn answer(target: &Target<'_>, headers: &HeaderMap, query: &Query) ->
         }
         _ => Err(ApiError::no_such_path().into()),
     }
-}
-
-/// Clients of the protobuf form name JSON too, but for one reader of v2, which has to fall back to v3.
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    accept.peek().is_none()
-        || accept
-            .flat_map(|value| value.split(','))
-            .any(|range| matches!(range.split(';').next().unwrap_or_default().trim(), JSON | "application/*" | "*/*"))
 }
 
 fn lasting(mut response: Response) -> Response {

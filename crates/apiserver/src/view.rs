@@ -41,21 +41,24 @@ pub(crate) struct Shown {
 impl View {
     /// The best of what `Accept` lists. `includeObject` says what table rows carry.
     pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, NotAcceptable> {
-        let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let accept = accept.collect::<Vec<_>>().join(",");
-        if accept.trim().is_empty() {
-            return Ok(Self::Object);
-        }
-        let mut ranges = accept.split(',').map(MediaRange::parse).collect::<Vec<_>>();
-        ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-        ranges.iter().find_map(|range| range.view(query)).ok_or(NotAcceptable)
+        preferred(headers, |range| range.view(query)).ok_or(NotAcceptable)
     }
+}
+
+/// What `choose` makes of the best range of `Accept` that it makes something of. No such header accepts all.
+pub(crate) fn preferred<T>(headers: &HeaderMap, choose: impl FnMut(&MediaRange<'_>) -> Option<T>) -> Option<T> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accept = accept.collect::<Vec<_>>().join(",");
+    let accept = if accept.trim().is_empty() { "*/*" } else { &accept };
+    let mut ranges = accept.split(',').map(MediaRange::parse).collect::<Vec<_>>();
+    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    ranges.iter().find_map(choose)
 }
 
 /// One entry of an `Accept` header.
 #[derive(Debug)]
-struct MediaRange<'a> {
-    media_type: &'a str,
+pub(crate) struct MediaRange<'a> {
+    pub(crate) media_type: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
     quality: f32,
 }

@@ -1,11 +1,35 @@
-//! The installed kubectl against a served instance: TLS, client certificates, discovery, OpenAPI, Tables, patches.
+//! The installed kubectl, or the one that `STEAD_KUBECTL` names, against a served instance: TLS, client certificates, discovery,
+//! OpenAPI, Tables, patches. Any since 1.20 will do.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 
 use stead_apiserver::pki::{kubeconfig, write_private};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command, sync::oneshot};
 
 use crate::support::Cluster;
+
+/// To find out whether the server checks fields, or to check them itself, `kubectl` reads v2 of OpenAPI for it.
+const LIST: &str = "
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Service
+  metadata: {name: listed}
+  spec: {ports: [{port: 80, targetPort: http}], selector: {app: listed}}
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: listed, labels: {of: list}}
+  data: {a: b}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: listed}
+  spec:
+    selector: {matchLabels: {app: listed}}
+    template:
+      metadata: {labels: {app: listed}}
+      spec: {containers: [{name: a, image: stead.local/hello-app:1.0, ports: [{containerPort: 80, name: http}]}]}
+";
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
@@ -28,6 +52,7 @@ spec:
 ";
 
 struct Kubectl<'a> {
+    program: OsString,
     directory: &'a Path,
 }
 
@@ -40,7 +65,7 @@ struct Printed {
 
 impl Kubectl<'_> {
     async fn run(&self, arguments: &[&str], input: &str) -> Printed {
-        let mut child = Command::new("kubectl")
+        let mut child = Command::new(&self.program)
             .arg("--kubeconfig")
             .arg(self.directory.join("kubeconfig"))
             .args(arguments)
@@ -87,7 +112,8 @@ impl Kubectl<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_drives_a_served_cluster() {
-    if std::process::Command::new("kubectl").arg("version").arg("--client").output().is_err() {
+    let program = std::env::var_os("STEAD_KUBECTL").unwrap_or_else(|| "kubectl".into());
+    if std::process::Command::new(&program).arg("version").arg("--client").output().is_err() {
         eprintln!("kubectl is not installed: nothing tried");
         return;
     }
@@ -106,7 +132,7 @@ async fn kubectl_drives_a_served_cluster() {
         };
         server.serve(vec![listener], tls, stopped).await;
     });
-    drive(&Kubectl { directory: directory.path() }).await;
+    drive(&Kubectl { program, directory: directory.path() }).await;
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(30), serving).await.unwrap().unwrap();
 }
@@ -146,10 +172,23 @@ async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good_with("-n extra create -f -", map, &["created"]).await;
     kubectl.good_with("replace -f -", map, &["replaced"]).await;
     kubectl.good("-n extra delete configmap --all --timeout=20s", &["deleted"]).await;
+    lists(kubectl).await;
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("wait --for=delete svc/hello-world --timeout=20s", &[]).await;
+}
+
+async fn lists(kubectl: &Kubectl<'_>) {
+    let all = ["service/listed created", "configmap/listed created", "deployment.apps/listed created"];
+    kubectl.good_with("create -f -", LIST, &all).await;
+    kubectl.good_with("delete --timeout=20s -f -", LIST, &["\"listed\" deleted"]).await;
+    kubectl.good_with("apply -f -", LIST, &all).await;
+    kubectl.good_with("apply -f -", LIST, &["service/listed unchanged", "deployment.apps/listed unchanged"]).await;
+    let changed = LIST.replace("data: {a: b}", "data: {a: c}");
+    kubectl.good_with("apply -f -", &changed, &["service/listed unchanged", "configmap/listed configured"]).await;
+    kubectl.bad_with("create -f -", &LIST.replace("data:", "dat:"), "unknown field \"dat\"").await;
+    kubectl.good_with("delete --timeout=20s -f -", LIST, &["\"listed\" deleted"]).await;
 }
 
 async fn refusals(kubectl: &Kubectl<'_>) {

@@ -169,7 +169,42 @@ async fn documents_are_tagged_and_sent_once() {
     let patch = &document["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"];
     assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Service");
     assert_eq!(admin.get("/openapi/v3/api/v1?hash=old").await.code.as_u16(), 301);
+}
+
+/// Each client of v2 has the form that it reads; protobuf is answered by its present name, whichever was asked for.
+#[tokio::test]
+async fn openapi_v2_is_served_in_the_form_accepted() {
+    const JSON: &str = "application/json";
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    const ONCE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
     assert_eq!(admin.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
-    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    assert_eq!(admin.get_as("/openapi/v2", protobuf).await.code.as_u16(), 406);
+    for (accept, expected) in [
+        ("*/*", JSON),
+        ("application/*", JSON),
+        (JSON, JSON),
+        (PROTOBUF, PROTOBUF),
+        (ONCE, PROTOBUF),
+        (&format!("{ONCE}, {JSON}"), PROTOBUF),
+        (&format!("{ONCE};q=0.1, {JSON};q=0.2"), JSON),
+        (&format!("text/html, {PROTOBUF}"), PROTOBUF),
+    ] {
+        let answer = admin.get_as("/openapi/v2", accept).await;
+        assert_eq!(
+            (answer.code.as_u16(), &answer.headers["content-type"]),
+            (200, &expected.parse().unwrap()),
+            "{accept}"
+        );
+        assert_eq!(answer.headers["vary"], "Accept");
+        assert_eq!(answer.body.is_object(), expected == JSON, "{accept}");
+        let tag = answer.headers["etag"].to_str().unwrap();
+        let request = http::Request::get("/openapi/v2").header("accept", accept).header("if-none-match", tag);
+        let known = admin.call(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!((known.code.as_u16(), known.text.len()), (304, 0), "{accept}");
+    }
+    let refused = admin.get_as("/openapi/v2", "text/html").await;
+    assert_eq!(refused.code.as_u16(), 406);
+    assert!(refused.message().contains(PROTOBUF), "{}", refused.text);
+    assert_eq!(admin.get_as("/openapi/v3", PROTOBUF).await.code.as_u16(), 406);
 }
