@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps build bench soak fuzz
+.PHONY: up demo test deps build bench soak
 
 up: deps build
 	$(STEAD) up --demo
@@ -23,6 +23,15 @@ build:
 # Lints, tests and the demo, over one debug and one release build.
 test: deps build
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --workspace --tests -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	timeout 120 $(STEAD) up --demo --check --name stead-ci
 	$(CARGO) test --locked --workspace --no-fail-fast
+
+# The figures of docs/performance.md. KUBE_PROXY=PATH runs kube-proxy beside ours.
+bench: deps
+	$(CARGO) bench --locked -p stead-cli --bench figures
+
+# What CI runs a few per cent of: hundreds of kills, thousands of power cuts.
+soak: deps
+	STEAD_KILLS=200 $(CARGO) test --locked --release -p stead-cli --test it faults
+	STEAD_CRASH_CUTS=5000 $(CARGO) test --locked --release -p stead-store --test it crash
