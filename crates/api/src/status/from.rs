@@ -44,6 +44,7 @@ impl ApiError {
         Self::bad_request(format_args!("the name of the object ({object}) does not match the name on the URL ({path})"))
     }
 
+    /// The object says that it is in another namespace than the path.
     pub fn wrong_namespace() -> Self {
         Self::bad_request("the namespace of the provided object does not match the namespace sent on the request")
     }

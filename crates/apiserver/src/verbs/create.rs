@@ -38,12 +38,7 @@ pub(crate) async fn create(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Res
 pub(crate) fn check_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
     match (call.path.namespace, meta::namespace(object)) {
         (Some(namespace), "") => meta::set(object, "namespace", namespace),
-        (Some(namespace), stated) if stated != namespace => {
-            return Err(ApiError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            )
-            .into());
-        }
+        (Some(namespace), stated) if stated != namespace => return Err(ApiError::wrong_namespace().into()),
         _ => {}
     }
     Ok(())

@@ -1,8 +1,17 @@
 //! `scale`: the number of replicas of a Deployment or ReplicaSet as an `autoscaling/v1` Scale.
+//!
+//! What a Scale says of an object, and when it is valid, is `stead_api::kinds::workload`'s; here one is read, and written as
+//! an update of the object behind it.
 
 use http::StatusCode;
-use serde_json::{Value, json};
-use stead_api::{decode::prune, field::FieldError, meta, selector::parse_label_selector, status::ApiError};
+use serde_json::Value;
+use stead_api::{
+    decode::prune,
+    kinds::workload::{apply_scale, scale_of, validate_scale},
+    meta,
+    patch::PatchType,
+    status::ApiError,
+};
 
 use crate::{
     authorize::Demand,
@@ -10,7 +19,10 @@ use crate::{
     dispatch::{Answer, Call},
     path::Verb,
     refusal::Refusal,
-    verbs::{patch::read, update::write},
+    verbs::{
+        patch::read,
+        update::{check_name, write},
+    },
 };
 
 const ATTEMPTS: usize = 5;
@@ -25,33 +37,16 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
 /// PUT and PATCH.
 pub(crate) async fn write_scale(call: &Call<'_>, verb: Verb, body: &[u8]) -> Result<Answer, Refusal> {
     let keep = call.query.keep()?;
-    let sent = match verb {
-        Verb::Patch => None,
-        _ => Some(Encoding::of(call.headers)?.value(body)?),
-    };
-    let patch = match &sent {
-        None => Some(read(call, body)?),
-        Some(_) => None,
-    };
+    let change = Change::read(call, verb, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
-        let scale = match (&sent, &patch) {
-            (Some(scale), _) => scale.clone(),
-            (None, Some((kind, patch))) => kind.apply(&scale(present), patch, DEFINITION)?,
-            (None, None) => scale(present),
-        };
-        let replicas = replicas(call, &scale)?;
+        let scale = change.applied(call, scale_of(present))?;
         let mut object = present.clone();
-        object["spec"]["replicas"] = replicas.into();
+        apply_scale(&mut object, &scale);
         for key in ["resourceVersion", "uid"] {
             if let Some(stated) = scale["metadata"][key].as_str().filter(|stated| !stated.is_empty()) {
                 meta::set(&mut object, key, stated);
             }
         }
-        let decoded =
-            prune(object, call.path.resource.definition).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let mut object = decoded.value;
-        object["apiVersion"] = call.path.resource.api_version().into();
-        object["kind"] = call.path.resource.kind.into();
         Ok(Sent { object, warnings: Vec::new() })
     };
     let done = write(call, &Demand::Nothing, keep, ATTEMPTS, make).await?;
@@ -60,41 +55,45 @@ pub(crate) async fn write_scale(call: &Call<'_>, verb: Verb, body: &[u8]) -> Res
     Ok(answer(&object, done.warnings))
 }
 
-fn replicas(call: &Call<'_>, scale: &Value) -> Result<i64, Refusal> {
-    let invalid =
-        |error: FieldError| -> Refusal { ApiError::invalid_kind("autoscaling", "Scale", call.name(), &[error]).into() };
-    match &scale["spec"]["replicas"] {
-        Value::Null => Ok(0),
-        Value::Number(number) => match number.as_i64().and_then(|number| i32::try_from(number).ok()) {
-            Some(number) if number >= 0 => Ok(number.into()),
-            _ => Err(invalid(FieldError::invalid("spec.replicas", number, "must be greater than or equal to 0"))),
-        },
-        other => Err(ApiError::bad_request(format!(
-            "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal {other} into Go struct field \
-             ScaleSpec.spec.replicas of type int32"
-        ))
-        .into()),
+/// What a client sends.
+enum Change {
+    /// The Scale to be.
+    Put(Value),
+    Patch(PatchType, Value),
+}
+
+impl Change {
+    fn read(call: &Call<'_>, verb: Verb, body: &[u8]) -> Result<Self, Refusal> {
+        if verb == Verb::Patch {
+            let (kind, patch) = read(call, body)?;
+            return Ok(Self::Patch(kind, patch));
+        }
+        let mut scale = canonical(Encoding::of(call.headers)?.value(body)?)?;
+        check_name(call, &mut scale)?;
+        Ok(Self::Put(scale))
     }
+
+    /// The valid Scale that it makes of the `present` one.
+    fn applied(&self, call: &Call<'_>, present: Value) -> Result<Value, Refusal> {
+        let scale = match self {
+            Self::Put(scale) => scale.clone(),
+            Self::Patch(kind, patch) => canonical(kind.apply(&present, patch, DEFINITION)?)?,
+        };
+        let errors = validate_scale(&scale, &present);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid_kind("autoscaling", "Scale", call.name(), &errors).into());
+        }
+        Ok(scale)
+    }
+}
+
+fn canonical(scale: Value) -> Result<Value, Refusal> {
+    let decoded = prune(scale, DEFINITION).map_err(|error| {
+        ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"))
+    })?;
+    Ok(decoded.value)
 }
 
 fn answer(object: &Value, warnings: Vec<String>) -> Answer {
-    Answer { code: StatusCode::OK, body: scale(object).to_string().into(), warnings }
-}
-
-/// The Scale of an object.
-fn scale(object: &Value) -> Value {
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
-    let selector = parse_label_selector(object.pointer("/spec/selector")).ok().flatten();
-    let selector = selector.map(|selector| selector.to_string()).unwrap_or_default();
-    let mut metadata = json!({});
-    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
-            metadata[key] = value.clone();
-        }
-    }
-    json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": {"replicas": number("/spec/replicas")},
-        "status": {"replicas": number("/status/replicas"), "selector": selector},
-    })
+    Answer { code: StatusCode::OK, body: scale_of(object).to_string().into(), warnings }
 }

@@ -36,17 +36,11 @@ pub(crate) async fn replace(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
 }
 
 /// The object's name is the path's.
-fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+pub(crate) fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
     match meta::name(object) {
         "" => meta::set(object, "name", call.name()),
         name if name == call.name() => {}
-        name => {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                call.name()
-            ))
-            .into());
-        }
+        name => return Err(ApiError::wrong_name(name, call.name()).into()),
     }
     Ok(())
 }

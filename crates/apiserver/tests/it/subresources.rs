@@ -61,6 +61,12 @@ async fn scale_is_read_and_written() {
     assert_eq!(admin.get(&format!("{DEPLOYMENTS}/web")).await.expect(200)["spec"]["replicas"], 6);
     let negative = admin.patch(&path, "merge-patch", &json!({"spec": {"replicas": -1}})).await.expect(422);
     assert!(negative["message"].as_str().unwrap().contains("spec.replicas"), "{negative}");
+    let mistyped = json!({"metadata": {"name": "web"}, "spec": {"replicas": "3"}});
+    let refused = admin.put(&path, &mistyped).await.expect(400);
+    assert!(refused["message"].as_str().unwrap().contains("of type int32"), "{refused}");
+    admin.put(&path, &json!({"metadata": {"name": "other"}, "spec": {"replicas": 3}})).await.expect(400);
+    let unnamed = admin.put(&path, &json!({"spec": {"replicas": 3}})).await.expect(200);
+    assert_eq!(unnamed["spec"]["replicas"], 3);
     admin.get(&format!("{DEPLOYMENTS}/none/scale")).await.expect(404);
 }
 
