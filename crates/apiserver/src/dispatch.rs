@@ -56,7 +56,8 @@ async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Bo
         Target::Resource(path) => path,
         other => {
             authorize::path(identity, &other, text)?;
-            if !matches!(parts.method, Method::GET | Method::HEAD) {
+            let reads = matches!(parts.method, Method::GET | Method::HEAD);
+            if !reads && !matches!(other, Target::Unknown) {
                 return Err(ApiError::no_such_method().into());
             }
             return elsewhere(server, &other, text, parts, &query).await;

@@ -139,7 +139,10 @@ async fn names_and_namespaces_have_to_fit() {
     let generated = admin.post(maps, &json!({"metadata": {"generateName": "gen-"}})).await.expect(201);
     let name = generated["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("gen-") && name.len() == 9, "{name}");
-    check(&admin.get("/api/v1/nothings").await, 404, "NotFound", "the server could not find the requested resource");
+    let nothing = "the server could not find the requested resource";
+    check(&admin.get("/api/v1/nothings").await, 404, "NotFound", nothing);
+    check(&admin.post("/apis/autoscaling/v1/namespaces/default/nothings", &json!({})).await, 404, "NotFound", nothing);
+    check(&admin.post("/api/v1/namespaces/default/pods/a/nothing", &json!({})).await, 404, "NotFound", nothing);
     check(&admin.delete("/api/v1/namespaces").await, 405, "MethodNotAllowed", "");
 }
 
