@@ -144,7 +144,8 @@ impl ServiceSnapshot {
             Change::Init => self.slice_list.start(self.slices.keys()),
             Change::InitApply(mut slice) | Change::Apply(mut slice) => {
                 self.slice_list.name(&slice.key);
-                if is_repeated(self.slices.get(&slice.key).map(|slice| slice.revision), slice.revision) {
+                let known = self.slices.get(&slice.key).map(|slice| slice.revision);
+                if is_repeated(known, slice.revision) {
                     return;
                 }
                 slice.share_names(&mut self.names);
@@ -153,7 +154,9 @@ impl ServiceSnapshot {
                 {
                     *service = Arc::clone(known);
                 }
-                self.remove_slice(&slice.key, touched);
+                if known.is_some() {
+                    self.remove_slice(&slice.key, touched);
+                }
                 self.insert_slice(slice, touched);
             }
             Change::InitDone => {
@@ -227,7 +230,10 @@ impl Listing {
     }
 
     fn name(&mut self, key: &ObjectKey) {
-        self.unlisted.remove(key);
+        // Hashing a key for an empty set would cost as much as for a full one, and a first list has nothing in it.
+        if !self.unlisted.is_empty() {
+            self.unlisted.remove(key);
+        }
     }
 
     /// Ends the list; what it has not named is gone.

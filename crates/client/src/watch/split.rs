@@ -116,7 +116,7 @@ pub(crate) struct LineSplitter {
 impl LineSplitter {
     /// Takes in the next bytes and calls `on_line` with each line that is complete and not blank.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut on_line: impl FnMut(&[u8])) {
-        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             if self.line.is_empty() {
                 emit(&bytes[..end], &mut on_line);
             } else {
