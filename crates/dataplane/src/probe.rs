@@ -112,9 +112,8 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
         (Missing::Conntrack, vec![rule(CHAIN, vec![Statement::NotTranslated, accept])]),
     ];
     missing.extend(trials.into_iter().filter_map(|(feature, changes)| (!try_all(changes)).then_some(feature)));
-    let entries = stead_sys::conntrack::Conntrack::open_in(namespace);
-    let filter = stead_sys::conntrack::Filter::Family(Family::V4);
-    if entries.and_then(|mut entries| entries.read(filter, |_| {})).is_err() {
+    let entries = stead_sys::conntrack::Conntrack::open_in(namespace).and_then(|mut conntrack| conntrack.count());
+    if entries.is_err() {
         missing.push(Missing::ConntrackNetlink);
     }
     missing
