@@ -52,10 +52,5 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resourc
     ALL.iter().copied().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
 }
 
-/// The kind of this name, if it is served at this group and version.
-pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
-    ALL.iter().copied().find(|served| served.group == group && served.version == version && served.kind == kind)
-}
-
 #[cfg(test)]
 mod tests;

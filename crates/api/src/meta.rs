@@ -109,15 +109,10 @@ pub fn owner_references(object: &Value) -> impl Iterator<Item = OwnerReference<'
     list(object, "ownerReferences").iter().map(owner_reference)
 }
 
-/// The owner that manages this object.
-pub fn controller_of(object: &Value) -> Option<OwnerReference<'_>> {
-    owner_references(object).find(|owner| owner.controller)
-}
-
 /// `metadata` to write into; made when the object has none.
 ///
 /// An object that is no map becomes one: callers hold decoded objects, where that cannot be.
-pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     map_mut(map_mut(object).entry("metadata").or_insert(Value::Null))
 }
 
@@ -143,7 +138,7 @@ pub fn generate_name(prefix: &str, random_bits: u64) -> String {
 }
 
 /// Five letters that `random_bits` choose, as in the names of Pods.
-pub fn random_suffix(random_bits: u64) -> String {
+fn random_suffix(random_bits: u64) -> String {
     let radix = SUFFIX_ALPHABET.len() as u64;
     let mut rest = random_bits;
     (0..SUFFIX_LENGTH)

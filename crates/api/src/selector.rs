@@ -68,15 +68,6 @@ impl Selector {
         parse::parse(text).map(|requirements| Self { requirements })
     }
 
-    /// The selector that asks for exactly these values, such as `spec.selector` of a Service.
-    pub fn from_map(labels: &Map<String, Value>) -> Self {
-        let requirement = |(key, value): (&String, &Value)| Requirement {
-            key: key.clone(),
-            operator: Operator::In(vec![value.as_str().unwrap_or_default().to_owned()]),
-        };
-        Self { requirements: labels.iter().map(requirement).collect() }
-    }
-
     pub fn new(requirements: Vec<Requirement>) -> Self {
         Self { requirements }
     }
@@ -93,11 +84,6 @@ impl Selector {
     /// `labels` as `metadata.labels` has them.
     pub fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
         self.matches_by(|key| labels?.get(key)?.as_str())
-    }
-
-    /// The same for labels of `object`.
-    pub fn matches_object(&self, object: &Value) -> bool {
-        self.matches(meta::labels(object))
     }
 
     /// The same for labels that `lookup` finds.

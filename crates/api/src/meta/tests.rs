@@ -32,7 +32,8 @@ fn accessors_read_what_is_there_and_nothing_else() {
     assert_eq!(generation(&object), 3);
     assert_eq!(creation_timestamp(&object).map(Timestamp::as_second), Some(1_767_323_045));
     assert_eq!(label(&object, "app"), Some("web"));
-    assert_eq!(controller_of(&object).map(|o| o.name), Some("web-1"));
+    let owners: Vec<_> = owner_references(&object).map(|owner| (owner.name, owner.controller)).collect();
+    assert_eq!(owners, [("n", false), ("web-1", true)]);
     assert!(!is_being_deleted(&object));
     assert_eq!(finalizers(&object).collect::<Vec<_>>(), ["a/b"]);
     for odd in

@@ -74,12 +74,6 @@ impl ApiError {
         Self::new(StatusReason::NotFound, "the server could not find the requested resource")
     }
 
-    /// `action` such as `patch`.
-    pub fn method_not_allowed(resource: &Resource, action: &str) -> Self {
-        let message = format!("{action} is not supported on resources of kind {:?}", qualified(resource));
-        Self::of(StatusReason::MethodNotAllowed, resource, "", message)
-    }
-
     /// For a path that knows other methods.
     pub fn no_such_method() -> Self {
         Self::new(StatusReason::MethodNotAllowed, "the server does not allow this method on the requested resource")

@@ -28,10 +28,10 @@ fn messages_are_upstreams() {
         (E::not_found(d, "x"), 404, "NotFound", r#"deployments.apps "x" not found"#),
         (E::no_such_path(), 404, "NotFound", "the server could not find the requested resource"),
         (
-            E::method_not_allowed(s, "patch"),
+            E::no_such_method(),
             405,
             "MethodNotAllowed",
-            r#"patch is not supported on resources of kind "services""#,
+            "the server does not allow this method on the requested resource",
         ),
         (E::not_acceptable(&["a", "b"]), 406, "NotAcceptable", "only the following media types are accepted: a, b"),
         (E::already_exists(s, "x"), 409, "AlreadyExists", r#"services "x" already exists"#),
