@@ -12,6 +12,7 @@ use axum::{body::Body, extract::Request};
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use stead_api::kinds::endpoint_slice::SERVICE_NAME_LABEL;
 
 use crate::{alloc::first_address, auth::Identity, dispatch, server::Inner};
 
@@ -130,7 +131,7 @@ fn slice(server: &Inner) -> Value {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
+            "labels": {SERVICE_NAME_LABEL: "kubernetes"},
         },
         "addressType": stead_model::Family::of(address).to_string(),
         "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],

@@ -14,7 +14,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use stead_api::snapshot::{Kind, Snapshot, term};
+use stead_api::{
+    kinds::endpoint_slice::SERVICE_NAME_LABEL,
+    snapshot::{Kind, Snapshot, term},
+};
 use stead_client::EventKind;
 use stead_model::{Family, ObjectKey};
 
@@ -25,8 +28,6 @@ use crate::{
     pods, selector, service_pods,
 };
 
-/// The label that ties a slice to its Service.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -81,7 +82,7 @@ fn labels(service: &Service, spec: &ServiceSpec, key: &ObjectKey) -> BTreeMap<St
     if service_pods::is_headless(spec) {
         labels.insert(service_pods::HEADLESS_LABEL.to_owned(), String::new());
     }
-    labels.insert(SERVICE_NAME.to_owned(), key.name.to_string());
+    labels.insert(SERVICE_NAME_LABEL.to_owned(), key.name.to_string());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     labels
 }

@@ -4,7 +4,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use stead_api::snapshot::{Delta, Kind, KindDelta, Snapshot, term};
+use stead_api::{
+    kinds::endpoint_slice::SERVICE_NAME_LABEL,
+    snapshot::{Delta, Kind, KindDelta, Snapshot, term},
+};
 use stead_model::ObjectKey;
 
 use crate::{
@@ -73,7 +76,7 @@ pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
         KindDelta::Service(_) => work.extend([Work::EndpointSlices(key.clone()), Work::Endpoints(key.clone())]),
         KindDelta::EndpointSlice(delta) => {
             let owners = [&delta.old, &delta.new].into_iter().flatten();
-            let labels = owners.filter_map(|slice| slice.metadata.labels.as_ref()?.get(endpoint_slices::SERVICE_NAME));
+            let labels = owners.filter_map(|slice| slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL));
             work.extend(labels.map(|name| Work::EndpointSlices(ObjectKey::new(&*key.namespace, name.as_str()))));
         }
         // Endpoints may be made before their Service; only at the start is the Service's absence a leftover.

@@ -10,6 +10,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use crate::kinds::endpoint_slice::SERVICE_NAME_LABEL;
+
 /// Terms as text, for lookups with [`super::Objects::with_term`].
 pub mod term {
     /// Objects of any kind that name `uid` among their owners.
@@ -43,8 +45,6 @@ pub mod term {
     }
 }
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
 pub(super) fn owners(metadata: &ObjectMeta) -> Vec<Box<str>> {
     metadata.owner_references.iter().flatten().map(|owner| term::owner(&owner.uid)).collect()
 }
@@ -73,7 +73,7 @@ pub(super) fn of_service(service: &Service) -> Vec<Box<str>> {
 
 pub(super) fn of_slice(slice: &EndpointSlice) -> Vec<Box<str>> {
     let mut terms = owners(&slice.metadata);
-    if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)) {
+    if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL)) {
         terms.push(term::service(namespace(&slice.metadata), service));
     }
     terms
