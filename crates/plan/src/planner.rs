@@ -166,8 +166,17 @@ impl Planner {
         let old = replace(&mut self.problems, key, problems, Vec::is_empty).unwrap_or_default();
         let new = self.problems.get(key).into_iter().flatten();
         outcome.problems.extend(new.filter(|problem| !old.contains(problem)).cloned());
-        if self.plan.services.get(key).map_or(!draft.ports.is_empty(), |old| *old != draft) {
-            replace(&mut self.plan.services, key, draft, |plan| plan.ports.is_empty());
+        let services = &mut self.plan.services;
+        let changed = match services.get_mut(&**key) {
+            _ if draft.ports.is_empty() => services.remove(&**key).is_some(),
+            Some(old) if *old == draft => false,
+            Some(old) => {
+                *old = draft;
+                true
+            }
+            None => services.insert((**key).clone(), draft).is_none(),
+        };
+        if changed {
             outcome.changed.push(Arc::clone(key));
         }
     }
