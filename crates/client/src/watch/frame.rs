@@ -98,13 +98,14 @@ impl<'a> Frame<'a> {
     /// A frame about an object, in the two members and the order that servers write. The object itself is not looked at: its own reader
     /// does, and a list of thousands is not read twice.
     fn parse_usual(line: &'a [u8]) -> Option<Self> {
-        let kinds: [(&[u8], fn(&'a [u8]) -> Self); 3] =
-            [(b"ADDED", Self::Added), (b"MODIFIED", Self::Modified), (b"DELETED", Self::Deleted)];
         let rest = line.trim_ascii_end().strip_prefix(br#"{"type":""#)?.strip_suffix(b"}")?;
-        kinds.iter().find_map(|(kind, wrap)| {
-            let object = rest.strip_prefix(*kind)?.strip_prefix(br#"","object":"#)?;
-            object.ends_with(b"}").then(|| wrap(object))
-        })
+        let object_of = |kind: &[u8]| {
+            let object = rest.strip_prefix(kind)?.strip_prefix(br#"","object":"#)?;
+            object.ends_with(b"}").then_some(object)
+        };
+        let modified = || object_of(b"MODIFIED").map(Self::Modified);
+        let deleted = || object_of(b"DELETED").map(Self::Deleted);
+        object_of(b"ADDED").map(Self::Added).or_else(modified).or_else(deleted)
     }
 }
 
