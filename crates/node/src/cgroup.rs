@@ -14,12 +14,12 @@ const RELEASE: Duration = Duration::from_millis(500);
 
 /// Where controllers are mounted: each of version 1, or the one tree of version 2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hierarchies(Vec<PathBuf>);
+pub(crate) struct Hierarchies(Vec<PathBuf>);
 
 impl Hierarchies {
     /// # Errors
     /// Where `/proc/self/mountinfo` cannot be read.
-    pub fn read() -> io::Result<Self> {
+    pub(crate) fn read() -> io::Result<Self> {
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
@@ -43,7 +43,7 @@ impl Hierarchies {
     }
 
     /// Makes the directories of `cgroup` in every hierarchy.
-    pub fn create(&self, cgroup: &Path) -> io::Result<()> {
+    pub(crate) fn create(&self, cgroup: &Path) -> io::Result<()> {
         if self.0.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no cgroup file system is mounted"));
         }
@@ -51,7 +51,7 @@ impl Hierarchies {
     }
 
     /// Removes `cgroup`, and the directory above it once that is empty. What still has processes stays.
-    pub fn remove(&self, cgroup: &Path) {
+    pub(crate) fn remove(&self, cgroup: &Path) {
         let deadline = Instant::now() + RELEASE;
         for path in self.paths(cgroup) {
             while let Err(error) = fs::remove_dir(&path) {
@@ -67,14 +67,14 @@ impl Hierarchies {
     }
 
     /// The processes in `cgroup`, as this PID namespace numbers them.
-    pub fn processes(&self, cgroup: &Path) -> Vec<i32> {
+    pub(crate) fn processes(&self, cgroup: &Path) -> Vec<i32> {
         let Some(path) = self.paths(cgroup).next() else { return Vec::new() };
         let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
     }
 
     /// Whether the kernel has killed a process of `cgroup` for want of memory.
-    pub fn was_out_of_memory(&self, cgroup: &Path) -> bool {
+    pub(crate) fn was_out_of_memory(&self, cgroup: &Path) -> bool {
         let counts = ["memory.oom_control", "memory.events"];
         self.paths(cgroup).any(|path| {
             counts.iter().any(|file| {

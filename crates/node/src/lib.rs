@@ -1,20 +1,20 @@
 //! The node agent: pods as OCI containers, their network, probes, status and logs.
 //!
-//! [`run`] is the agent of one node. What a pod needs next is decided in [`mod@pod`], which is pure; [`agent`] carries it out and tells
+//! [`run`] is the agent of one node. What a pod needs next is decided in `pod`, which is pure; `agent` carries it out and tells
 //! the API. Containers come from [`image`] and run under [`runtime`], each with a [`shim`] of its own that outlives the agent.
 //!
 //! Which node a pod runs on is the scheduler's business, what happens to traffic for Services `stead-proxy`'s.
 
-pub mod agent;
-pub mod cgroup;
-pub mod config;
+mod agent;
+mod cgroup;
+mod config;
 pub mod container;
 pub mod image;
-pub mod log;
+mod log;
 pub mod net;
-pub mod pod;
+mod pod;
 pub mod runtime;
-pub mod server;
+mod server;
 pub mod shim;
 
 pub use agent::{AgentError, run};

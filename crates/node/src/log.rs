@@ -5,8 +5,8 @@
 mod read;
 mod write;
 
-pub use read::{End, InvalidQuery, LogQuery, LogReader, Run, Timestamps};
-pub use write::{LogFile, Stream};
+pub(crate) use read::{End, LogQuery, LogReader, Run};
+pub(crate) use write::{LogFile, Stream};
 
 use std::path::{Path, PathBuf};
 

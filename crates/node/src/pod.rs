@@ -10,16 +10,15 @@ mod probe;
 mod status;
 mod sync;
 
-pub use command::{ContainerPlace, InvalidContainer, container};
-pub use environment::{Addresses, Environment, InvalidEnvironment, environment, expand};
-pub use files::{hostname, hosts_file};
-pub use observed::{
-    Backoff, Container, Finished, Image, Input, MissingReason, Network, Note, Observed, Outcome, Run, Severity,
-    Stopping,
+pub(crate) use command::{ContainerPlace, InvalidContainer, container};
+pub(crate) use environment::{Addresses, InvalidEnvironment, environment};
+pub(crate) use files::{hostname, hosts_file};
+pub(crate) use observed::{
+    Container, Finished, Image, Input, MissingReason, Network, Note, Observed, Outcome, Run, Severity,
 };
-pub use probe::{InvalidProbe, Probe, ProbeAction};
-pub use status::{StatusContext, phase_of, status};
-pub use sync::{Action, Decision, step};
+pub(crate) use probe::{Probe, ProbeAction};
+pub(crate) use status::{StatusContext, status};
+pub(crate) use sync::{Action, step};
 
 #[cfg(test)]
 mod tests;

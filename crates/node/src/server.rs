@@ -5,7 +5,7 @@
 
 mod logs;
 
-pub use logs::LogIndex;
+pub(crate) use logs::LogIndex;
 
 use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
 

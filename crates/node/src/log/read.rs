@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 /// What a client asks for: the query of `GET …/pods/NAME/log`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogQuery {
+pub(crate) struct LogQuery {
     pub run: Run,
     pub end: End,
     /// The last so many lines.
@@ -26,7 +26,7 @@ pub struct LogQuery {
 
 /// Whose log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Run {
+pub(crate) enum Run {
     #[default]
     Current,
     /// That of the run before the last restart.
@@ -35,7 +35,7 @@ pub enum Run {
 
 /// What happens where the log ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     #[default]
     Stop,
     /// Wait for more, until the container has ended.
@@ -43,7 +43,7 @@ pub enum End {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timestamps {
+pub(crate) enum Timestamps {
     #[default]
     Hidden,
     Shown,
@@ -51,7 +51,7 @@ pub enum Timestamps {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("log query: {name} cannot be {value:?}")]
-pub struct InvalidQuery {
+pub(crate) struct InvalidQuery {
     pub name: String,
     pub value: String,
 }
@@ -59,7 +59,7 @@ pub struct InvalidQuery {
 impl LogQuery {
     /// Reads a query string such as `follow=true&tailLines=10`; what it does not know is left aside, as the API server has
     /// checked it.
-    pub fn parse(query: &str, now: Timestamp) -> Result<Self, InvalidQuery> {
+    pub(crate) fn parse(query: &str, now: Timestamp) -> Result<Self, InvalidQuery> {
         let mut parsed = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -91,7 +91,7 @@ impl LogQuery {
 
 /// A place in a log, from which on its text is read piece by piece.
 #[derive(Debug)]
-pub struct LogReader {
+pub(crate) struct LogReader {
     path: PathBuf,
     query: LogQuery,
     /// Files still to be read, the oldest last.
@@ -112,7 +112,7 @@ const PIECE: usize = 64 << 10;
 
 impl LogReader {
     /// Opens the log; one that does not exist yet is empty.
-    pub fn open(path: &Path, query: LogQuery) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, query: LogQuery) -> io::Result<Self> {
         let mut reader = Self {
             path: path.to_owned(),
             query,
@@ -134,7 +134,7 @@ impl LogReader {
     }
 
     /// The next piece of text; empty where nothing more is there now.
-    pub fn next_piece(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn next_piece(&mut self) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         while out.len() < PIECE && !self.is_exhausted() {
             if !self.next_record()? {
@@ -152,7 +152,7 @@ impl LogReader {
     }
 
     /// Whether the limit is reached, after which nothing comes.
-    pub fn is_exhausted(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.query.limit_bytes.is_some_and(|limit| self.given >= limit)
     }
 

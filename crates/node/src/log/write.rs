@@ -14,14 +14,14 @@ const MAX_FILE: u64 = 10 << 20;
 const MAX_TEXT: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
 /// An open log. Holds back the beginning of a line until its end comes, for each stream.
 #[derive(Debug)]
-pub struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
     size: u64,
@@ -31,7 +31,7 @@ pub struct LogFile {
 
 impl LogFile {
     /// Opens the log for appending.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, MAX_FILE)
     }
 
@@ -42,7 +42,7 @@ impl LogFile {
     }
 
     /// Takes what a stream gave at `now`.
-    pub fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
+    pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
         let mut out = Vec::with_capacity(bytes.len() + 128);
         let stamp = stamp(now);
         let begun = &mut self.begun[stream as usize];
@@ -64,7 +64,7 @@ impl LogFile {
     }
 
     /// Writes what was begun and never ended.
-    pub fn finish(&mut self, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, now: Timestamp) -> io::Result<()> {
         let mut out = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let begun = std::mem::take(&mut self.begun[stream as usize]);

@@ -13,7 +13,7 @@ use crate::{
 
 /// Where a container's things lie on this node.
 #[derive(Clone, Debug)]
-pub struct ContainerPlace<'a> {
+pub(crate) struct ContainerPlace<'a> {
     /// Holds `hosts`, `hostname` and, where there is one, `resolv.conf`.
     pub files: &'a Path,
     pub has_resolv_conf: bool,
@@ -25,7 +25,7 @@ pub struct ContainerPlace<'a> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidContainer {
+pub(crate) enum InvalidContainer {
     #[error("no command specified")]
     NoCommand,
     #[error("working directory {0:?} is not absolute")]
@@ -33,7 +33,7 @@ pub enum InvalidContainer {
 }
 
 /// What to run for `wire`.
-pub fn container(
+pub(crate) fn container(
     pod: &Pod,
     wire: &Wire,
     key: &ContainerKey,

@@ -7,7 +7,7 @@ use stead_api::service_snapshot::ServiceView;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("environment variable {name}: {reason}")]
-pub struct InvalidEnvironment {
+pub(crate) struct InvalidEnvironment {
     pub name: String,
     pub reason: String,
 }
@@ -17,14 +17,14 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// The pod's addresses and those of its node, for variables that ask for them.
 #[derive(Clone, Copy, Debug)]
-pub struct Addresses<'a> {
+pub(crate) struct Addresses<'a> {
     pub pod: &'a [IpAddr],
     pub host: &'a [IpAddr],
 }
 
 /// A container's environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// `NAME=value`, each name once.
     pub lines: Vec<String>,
     /// What `$(NAME)` in command and arguments may name: all variables but the image's.
@@ -32,7 +32,7 @@ pub struct Environment {
 }
 
 /// The environment of `container`. `services` are those that exist now, in any order.
-pub fn environment<'a>(
+pub(crate) fn environment<'a>(
     pod: &Pod,
     container: &Container,
     image: &[String],
@@ -67,7 +67,7 @@ pub fn environment<'a>(
 }
 
 /// Puts in the values of `$(NAME)`; `$$` is a dollar, and a name that is not known stays as it stands.
-pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
+pub(crate) fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

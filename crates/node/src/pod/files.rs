@@ -5,7 +5,7 @@ use std::{fmt::Write, net::IpAddr};
 use k8s_openapi::api::core::v1::Pod;
 
 /// The host name of a pod's containers: the one it asks for, else its name, as much of it as a host name may have.
-pub fn hostname(pod: &Pod) -> String {
+pub(crate) fn hostname(pod: &Pod) -> String {
     let asked = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
     let mut name = asked.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     name.truncate(63);
@@ -13,7 +13,7 @@ pub fn hostname(pod: &Pod) -> String {
 }
 
 /// The content of `/etc/hosts`.
-pub fn hosts_file(pod: &Pod, hostname: &str, addresses: &[IpAddr]) -> String {
+pub(crate) fn hosts_file(pod: &Pod, hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = String::from(
         "# Written by Stead.\n\
          127.0.0.1\tlocalhost\n\

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 /// Everything known of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// When this node first saw it.
     pub seen_at: Timestamp,
     pub network: Network,
@@ -16,7 +16,7 @@ pub struct Observed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Network {
+pub(crate) enum Network {
     Absent,
     Attaching {
         /// The delay before this attempt, zero at first.
@@ -31,7 +31,7 @@ pub enum Network {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
+pub(crate) struct Container {
     pub image: Image,
     pub run: Run,
     /// How the run before the current one ended.
@@ -44,7 +44,7 @@ pub struct Container {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Image {
+pub(crate) enum Image {
     #[default]
     Unknown,
     Resolving {
@@ -65,14 +65,14 @@ pub enum Image {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingReason {
+pub(crate) enum MissingReason {
     ErrImagePull,
     ErrImageNeverPull,
     InvalidImageName,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Run {
+pub(crate) enum Run {
     /// Never started.
     #[default]
     None,
@@ -89,14 +89,14 @@ pub enum Run {
 
 /// A run that was asked to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopping {
+pub(crate) struct Stopping {
     pub kill_at: Timestamp,
     pub is_killed: bool,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finished {
+pub(crate) struct Finished {
     pub attempt: u32,
     pub code: i32,
     pub signal: Option<i32>,
@@ -111,7 +111,7 @@ pub struct Finished {
 /// How long a container that keeps ending waits before its next run: not at all at first, then 10 s, doubled up to 5 minutes,
 /// and not at all again after 10 minutes without an end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     delay: Duration,
     until: Option<Timestamp>,
     /// The waiting was told as an Event.
@@ -125,7 +125,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 
 /// News about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     Attached(Result<Vec<IpAddr>, String>),
     Detached,
     Resolved {
@@ -153,7 +153,7 @@ pub enum Input {
 
 /// What one readiness probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// With the count of successes in a row that make a container ready.
     Success {
         threshold: u32,
@@ -166,7 +166,7 @@ pub enum Outcome {
 
 /// Something worth an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub(crate) struct Note {
     pub severity: Severity,
     pub reason: &'static str,
     pub message: String,
@@ -174,19 +174,19 @@ pub struct Note {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
+pub(crate) enum Severity {
     Normal,
     Warning,
 }
 
 impl Observed {
     /// A pod of which nothing is here.
-    pub fn new(now: Timestamp) -> Self {
+    pub(crate) fn new(now: Timestamp) -> Self {
         Self { seen_at: now, network: Network::Absent, containers: BTreeMap::new(), is_released: false }
     }
 
     /// Takes in news; answers what is worth telling.
-    pub fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Note> {
+    pub(crate) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Note> {
         match input {
             Input::Attached(result) => self.on_attached(result, now),
             Input::Detached => {
@@ -215,7 +215,7 @@ impl Observed {
     }
 
     /// Whether anything of the pod may still be running.
-    pub fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.containers.values().any(|state| matches!(state.run, Run::Starting { .. } | Run::Running { .. }))
     }
 
@@ -326,7 +326,7 @@ impl Observed {
 
 impl Container {
     /// The number of the run that is, or was last; 0 before the first.
-    pub fn attempt(&self) -> u32 {
+    pub(crate) fn attempt(&self) -> u32 {
         match &self.run {
             Run::None => 0,
             Run::Starting { attempt } | Run::Running { attempt, .. } => *attempt,
@@ -342,7 +342,7 @@ impl Container {
 }
 
 impl MissingReason {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ErrImagePull => "ErrImagePull",
             Self::ErrImageNeverPull => "ErrImageNeverPull",
@@ -363,12 +363,12 @@ impl Backoff {
     }
 
     /// When the next run may start; `None` at once.
-    pub fn until(&self) -> Option<Timestamp> {
+    pub(crate) fn until(&self) -> Option<Timestamp> {
         self.until
     }
 
     /// How long the wait is that the last end began.
-    pub fn wait(&self, ended: Timestamp) -> Duration {
+    pub(crate) fn wait(&self, ended: Timestamp) -> Duration {
         let wait = self.until.map(|until| until.duration_since(ended));
         wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default()
     }

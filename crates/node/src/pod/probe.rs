@@ -9,7 +9,7 @@ use k8s_openapi::{
 
 /// A readiness probe, ready to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub(crate) struct Probe {
     pub action: ProbeAction,
     pub initial_delay: Duration,
     pub period: Duration,
@@ -20,7 +20,7 @@ pub struct Probe {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeAction {
+pub(crate) enum ProbeAction {
     /// Connects.
     Tcp { host: String, port: u16 },
     /// Wants an answer of 200–399.
@@ -28,7 +28,7 @@ pub enum ProbeAction {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidProbe {
+pub(crate) enum InvalidProbe {
     #[error("readiness probe names port {0:?}, which container {1} does not have")]
     Port(String, String),
     #[error("readiness probe asks neither httpGet nor tcpSocket")]
@@ -38,7 +38,7 @@ pub enum InvalidProbe {
 impl Probe {
     /// # Errors
     /// For a port that is out of range or has no such name, and for kinds of probes that are not served.
-    pub fn parse(wire: &Wire, container: &Container, pod: IpAddr) -> Result<Self, InvalidProbe> {
+    pub(crate) fn parse(wire: &Wire, container: &Container, pod: IpAddr) -> Result<Self, InvalidProbe> {
         let pod_host = || pod.to_string();
         let host = |host: &Option<String>| host.clone().filter(|host| !host.is_empty()).unwrap_or_else(pod_host);
         let action = if let Some(http) = &wire.http_get {

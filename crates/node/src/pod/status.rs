@@ -18,7 +18,7 @@ use super::{
 
 /// What a status says beyond the pod itself.
 #[derive(Clone, Copy, Debug)]
-pub struct StatusContext<'a> {
+pub(crate) struct StatusContext<'a> {
     /// The node's addresses, the primary one first.
     pub host_addresses: &'a [IpAddr],
     /// What was told last.
@@ -30,7 +30,7 @@ pub struct StatusContext<'a> {
 pub(super) const ERROR_SHOWN: Duration = Duration::from_secs(2);
 
 /// The phase by the rules of the pod's containers and its restart policy.
-pub fn phase_of(pod: &Pod, observed: &Observed) -> &'static str {
+pub(crate) fn phase_of(pod: &Pod, observed: &Observed) -> &'static str {
     let states = || observed.containers.values();
     let count = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
     if count > 0 && is_finished(pod, observed) {
@@ -42,7 +42,7 @@ pub fn phase_of(pod: &Pod, observed: &Observed) -> &'static str {
 }
 
 /// The whole status. What only others write is carried over from the one before.
-pub fn status(pod: &Pod, observed: &Observed, context: StatusContext<'_>) -> PodStatus {
+pub(crate) fn status(pod: &Pod, observed: &Observed, context: StatusContext<'_>) -> PodStatus {
     let previous = context.previous;
     let phase = phase_of(pod, observed);
     let mut containers: Vec<ContainerStatus> = pod

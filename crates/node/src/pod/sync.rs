@@ -11,7 +11,7 @@ use crate::runtime::Stop;
 
 /// One thing for the agent to do; each brings an [`Input`](super::Input) in the end, but for the last three.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     Attach,
     Detach,
     Resolve {
@@ -37,7 +37,7 @@ pub enum Action {
 
 /// What is to be done now, said, and when to look again without any news.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     pub actions: Vec<Action>,
     pub notes: Vec<Note>,
     pub wake_at: Option<Timestamp>,
@@ -47,7 +47,7 @@ pub struct Decision {
 const RUNS_KEPT: u32 = 2;
 
 /// Decides about one pod. `pod` is the newest object; one that is gone from the API counts as being deleted at once.
-pub fn step(pod: &Pod, observed: &mut Observed, now: Timestamp) -> Decision {
+pub(crate) fn step(pod: &Pod, observed: &mut Observed, now: Timestamp) -> Decision {
     let mut decision = Decision::default();
     if pod.metadata.deletion_timestamp.is_some() {
         take_down(pod, observed, now, &mut decision);

@@ -14,7 +14,7 @@ use stead_api::{item::FromItem, service_snapshot::ServiceView};
 
 use super::{
     Action, Addresses, Finished, Input, MissingReason, Observed, Outcome, Probe, ProbeAction, Severity, StatusContext,
-    environment, expand, hostname, hosts_file, status, step,
+    environment, environment::expand, hostname, hosts_file, status, step,
 };
 
 /// A pod, what is known of it, and a clock.

@@ -27,7 +27,7 @@ use crate::{
 
 /// Which runs of which pods there are; the agent keeps it, requests read it.
 #[derive(Clone, Debug, Default)]
-pub struct LogIndex(Arc<RwLock<BTreeMap<ObjectKey, PodRuns>>>);
+pub(crate) struct LogIndex(Arc<RwLock<BTreeMap<ObjectKey, PodRuns>>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct PodRuns {
