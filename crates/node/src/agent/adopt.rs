@@ -132,15 +132,7 @@ fn ended(attempt: u32, found: Found, now: Timestamp) -> Option<Finished> {
     match found {
         Found::Running(_) => None,
         Found::Exited(exit) => Some(finished(attempt, &exit)),
-        Found::Failed { message } => Some(Finished {
-            attempt,
-            code: 128,
-            signal: None,
-            reason: "StartError",
-            message: Some(message),
-            started_at: None,
-            finished_at: now,
-        }),
+        Found::Failed { message } => Some(Finished::never_started(attempt, message, now)),
     }
 }
 

@@ -289,15 +289,7 @@ impl Observed {
             }
             Err(message) => {
                 let note = Note::warning("Failed", format!("Error: {message}"), Some(container.to_owned()));
-                state.end(Finished {
-                    attempt,
-                    code: 128,
-                    signal: None,
-                    reason: "StartError",
-                    message: Some(message),
-                    started_at: None,
-                    finished_at: now,
-                });
+                state.end(Finished::never_started(attempt, message, now));
                 vec![note]
             }
         }
@@ -320,6 +312,21 @@ impl Observed {
                 let message = format!("Readiness probe failed: {message}");
                 vec![Note::warning("Unhealthy", message, Some(container.to_owned()))]
             }
+        }
+    }
+}
+
+impl Finished {
+    /// A run whose program could not be started; `message` says why.
+    pub(crate) fn never_started(attempt: u32, message: String, now: Timestamp) -> Self {
+        Self {
+            attempt,
+            code: 128,
+            signal: None,
+            reason: "StartError",
+            message: Some(message),
+            started_at: None,
+            finished_at: now,
         }
     }
 }
