@@ -32,8 +32,9 @@ pub(crate) const fn name(family: Family) -> Name {
 
 pub(crate) const BALANCE: &str = "balance";
 pub(crate) const AFFINITY: &str = "affinity";
-/// Affinity entries in one table; when it is full, further clients are spread without sticking.
-pub(crate) const AFFINITY_SIZE: u32 = 1 << 20;
+/// Affinity entries in one table; when it is full, further clients are spread without sticking. The kernel clears about 16 bytes for each
+/// when the table is made, whether it is ever used or not: 2 MB here, which take milliseconds.
+pub(crate) const AFFINITY_SIZE: u32 = 1 << 17;
 /// Rules give each entry a timeout; this one is for what they do not write.
 pub(crate) const AFFINITY_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
 

@@ -233,6 +233,8 @@ pub(crate) fn a_service_that_comes_and_goes_is_served_or_refused(bench: &mut Ben
     for _ in 0..TIMES {
         bench.delete("web");
         bench.change("web", [bench.web(&[(2, 1)])]);
+        // The first packet after the change finds the Service, and the load has time to find it too.
+        assert_eq!(bench.pod(1, 1).ask(Protocol::Tcp, bench.cluster_ip(1, 80)).unwrap().server, "pod-2-1");
     }
     let served = load.stop().unwrap();
     let timed_out = served.failures.get(&Failure::TimedOut).copied().unwrap_or(0);
