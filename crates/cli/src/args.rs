@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// First process of a lab's PID namespace
     #[command(hide = true)]
-    Anchor,
+    Anchor { lab: String },
     /// Parent of one container
     #[command(hide = true)]
     Shim { directory: PathBuf },

@@ -120,8 +120,15 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         let options = serde_saphyr::options! { with_snippet: false };
-        let value: serde_json::Value = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| format!("no YAML: {}", error.to_string().replace('\n', " ")))?;
+        let parsed = serde_saphyr::from_str_with_options::<serde_json::Value>(text, options);
+        let mut value = parsed.map_err(|error| {
+            // What follows the first clause is advice to programmers.
+            let text = error.to_string().replace('\n', " ");
+            format!("no YAML: {}", text.split(", set ").next().unwrap_or_default())
+        })?;
+        if let Some(sections) = value.as_object_mut() {
+            sections.retain(|_, section| !section.is_null());
+        }
         serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
     }
 
@@ -141,6 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_default() {
+        assert_eq!(Config::parse("lab:\n").unwrap(), Config::default());
         let config = Config::parse("lab:\n  nodes: 3\nserver:\n  nodePorts: 20000-40000\n").unwrap();
         assert_eq!(config.lab, LabSection { nodes: 3, ..LabSection::default() });
         assert_eq!(config.server.node_ports, PortRange(20000..=40000));

@@ -21,7 +21,8 @@ const STEP: Duration = Duration::from_millis(10);
 pub(crate) fn run(args: &LabArgs) -> Result<()> {
     let state = stead_lab::find(Path::new(BASE), &args.name)?;
     let supervisor = Pid::from_raw(state.supervisor);
-    kill(supervisor, Signal::SIGTERM).with_context(|| format!("asking process {supervisor} to end"))?;
+    kill(supervisor, Signal::SIGTERM)
+        .with_context(|| format!("asking process {supervisor} to end (run this as the user that started it)"))?;
     let deadline = Instant::now() + PATIENCE;
     while kill(supervisor, None) != Err(Errno::ESRCH) {
         if Instant::now() >= deadline {

@@ -44,7 +44,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Server(args) => server::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(&args),
-        Command::Anchor => Ok(stead_lab::anchor::run()?),
+        Command::Anchor { lab } => Ok(stead_lab::anchor::run(&lab)?),
         Command::Shim { directory } => {
             let _ = stead_node::shim::main(&directory);
             Ok(())

@@ -67,7 +67,7 @@ struct Lab {
 impl Lab {
     async fn start(prepared: &Prepared) -> Result<Self> {
         let fabric = Fabric::build(&prepared.topology)?;
-        let mut supervisor = Supervisor::new(Spawner::new(programs::executable()?)?);
+        let mut supervisor = Supervisor::new(Spawner::new(programs::executable()?, prepared.topology.name.clone())?);
         for program in programs::all(prepared, &fabric)? {
             supervisor.start(program)?;
         }
@@ -149,7 +149,8 @@ async fn present(
         let logs = prepared.claim.directory().join("log");
         format!("the lab is not ready after {} s: see {}", PATIENCE.as_secs(), logs.display())
     })??;
-    print!("{}", ready::describe(prepared, &pids));
+    let stop = if args.detached { "" } else { "Ctrl-C or " };
+    print!("{}", ready::describe(prepared, &pids, stop));
     if args.demo {
         demo::run(&client, prepared, node, args.check).await?;
     }

@@ -1,11 +1,14 @@
 //! The first process of a lab's PID namespace (`stead anchor`): it ends when its supervisor does, and the kernel then ends all others.
 //!
 //! It gives the lab a `/proc` of its own, says so on standard output, buries orphans, and watches standard input: the
-//! supervisor holds the other end of that pipe, and the end of it is the end of the lab.
+//! supervisor holds the other end of that pipe, and the end of it is the end of the lab. Then it kills what is left and takes the
+//! lab's control groups along, so that also a killed supervisor leaves none.
 
 use std::{
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -13,20 +16,27 @@ use nix::{
     mount::{MsFlags, mount},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{SigSet, Signal},
+        signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
+    unistd::Pid,
 };
+
+use crate::leftovers;
 
 /// What the anchor writes once the namespace is ready.
 pub(crate) const READY: u8 = b'r';
 
-/// Runs until standard input ends.
+/// How long processes may take to leave their control groups once they are killed.
+const PATIENCE: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(5);
+
+/// Runs until standard input ends, and then ends the lab of this name.
 ///
 /// # Errors
 /// Where `/proc` cannot be mounted or signals cannot be read; the lab must not start then.
-pub fn run() -> io::Result<()> {
+pub fn run(lab: &str) -> io::Result<()> {
     mount(
         Some("proc"),
         "/proc",
@@ -45,7 +55,22 @@ pub fn run() -> io::Result<()> {
     while !ended_or_signalled(stdin.as_fd(), &signals)? {
         bury_orphans();
     }
+    end(lab);
     Ok(())
+}
+
+/// Kills every other process of the namespace and removes the control groups they were in.
+fn end(lab: &str) {
+    // To process 1 of a PID namespace, -1 means all others of that namespace and no more.
+    if std::process::id() != 1 {
+        return;
+    }
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    let deadline = Instant::now() + PATIENCE;
+    while !leftovers::remove_cgroups(lab) && Instant::now() < deadline {
+        bury_orphans();
+        thread::sleep(STEP);
+    }
 }
 
 /// Waits for something to happen. Whether standard input has ended.

@@ -23,7 +23,7 @@ pub fn remove_leftovers(claim: &Claim, name: &str) -> io::Result<()> {
         }
         if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
     }
-    remove_cgroups(Path::new(CGROUPS), name);
+    remove_cgroups(name);
     Ok(())
 }
 
@@ -41,16 +41,20 @@ fn unmount_below(directory: &Path) -> io::Result<()> {
     points.iter().rev().try_for_each(|point| Ok(umount2(point, MntFlags::MNT_DETACH)?))
 }
 
-/// A group that is busy stays: it is empty of our processes and harms nobody.
-fn remove_cgroups(root: &Path, name: &str) {
-    let Ok(hierarchies) = fs::read_dir(root) else { return };
+/// Removes the control groups `stead/NAME` of every hierarchy. Whether none is left: one with processes in it stays.
+pub(crate) fn remove_cgroups(name: &str) -> bool {
+    let Ok(hierarchies) = fs::read_dir(CGROUPS) else { return true };
     let hierarchies =
         hierarchies.flatten().map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink());
-    for hierarchy in hierarchies.chain([root.to_owned()]) {
+    let mut gone = true;
+    for hierarchy in hierarchies.chain([CGROUPS.into()]) {
         let ours = hierarchy.join("stead");
-        remove_tree(&ours.join(name));
+        let group = ours.join(name);
+        remove_tree(&group);
+        gone &= !group.exists();
         let _ = fs::remove_dir(ours);
     }
+    gone
 }
 
 /// A control group's files go with it; only the groups below must be removed first.

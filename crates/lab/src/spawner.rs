@@ -67,13 +67,13 @@ struct Request {
 }
 
 impl Spawner {
-    /// Makes the namespaces, with `executable anchor` as their first process.
-    pub fn new(executable: PathBuf) -> Result<Self, SpawnError> {
+    /// Makes the namespaces, with `executable anchor LAB` as their first process.
+    pub fn new(executable: PathBuf, lab: String) -> Result<Self, SpawnError> {
         let (requests, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("spawner".to_owned())
-            .spawn(move || match start_anchor(executable) {
+            .spawn(move || match start_anchor(executable, &lab) {
                 Ok(anchor) => {
                     let _ = ready.send(Ok(()));
                     serve(&inbox);
@@ -130,7 +130,7 @@ fn inheritable(fd: &OwnedFd) -> io::Result<Inheritable> {
     Ok(Inheritable(fcntl(fd.as_raw_fd(), FcntlArg::F_DUPFD(3))?))
 }
 
-fn start_anchor(executable: PathBuf) -> Result<Child, SpawnError> {
+fn start_anchor(executable: PathBuf, lab: &str) -> Result<Child, SpawnError> {
     let namespaces = || -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         // Mounts of the host still arrive; those made in the lab never leave it.
@@ -139,7 +139,7 @@ fn start_anchor(executable: PathBuf) -> Result<Child, SpawnError> {
     };
     namespaces().map_err(SpawnError::Namespaces)?;
     let mut anchor = Command::new(executable)
-        .arg("anchor")
+        .args(["anchor", lab])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -20,9 +20,6 @@ pub(super) fn write(prepared: &Prepared) -> Result<()> {
     let admin = pki.issue_client("kubernetes-admin", &["system:masters"])?;
     let port = prepared.listener.local_addr().context("asking for the host's port")?.port();
     let url = format!("https://127.0.0.1:{port}");
-    if let Some(folder) = prepared.kubeconfig.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        private_directory(folder)?;
-    }
     write_private(&prepared.kubeconfig, &kubeconfig(&url, pki.ca_pem(), &admin))?;
     let server = prepared.topology.server.first().context("the fabric has a range")?.addr();
     for node in &prepared.topology.nodes {

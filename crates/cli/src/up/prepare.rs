@@ -1,13 +1,15 @@
 //! Everything that can be wrong with a `stead up` is found here, before anything is changed.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::jiff::Timestamp;
 use stead_lab::{Claim, Topology};
 
 use super::{BASE, credentials, log_path};
@@ -24,6 +26,10 @@ pub(super) struct Prepared {
     pub(super) kubeconfig: PathBuf,
     /// The server's objects and certificates.
     pub(super) data: PathBuf,
+    /// When this lab began.
+    pub(super) since: Timestamp,
+    /// Held while the lab runs, so that no other uses the data.
+    _data_lock: File,
 }
 
 impl Prepared {
@@ -53,15 +59,19 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
         check_kubeconfig(path)?;
     }
     let listener = bind(config.lab.host_port)?;
+    let data_lock = args.data.as_deref().map(lock_data).transpose()?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
     stead_lab::remove_leftovers(&claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
 
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
-    let kubeconfig = args.kubeconfig.clone().unwrap_or_else(|| claim.directory().join("kubeconfig"));
-    let prepared = Prepared { topology, config, claim, listener, kubeconfig, data };
-    for directory in
-        [prepared.data.clone(), prepared.claim.directory().join("log"), prepared.claim.directory().join("nodes")]
-    {
+    let _data_lock = data_lock.map_or_else(|| lock_data(&data), Ok)?;
+    let kubeconfig = match &args.kubeconfig {
+        Some(path) => std::path::absolute(path).context("finding the current directory")?,
+        None => claim.directory().join("kubeconfig"),
+    };
+    let prepared =
+        Prepared { topology, config, claim, listener, kubeconfig, data, since: Timestamp::now(), _data_lock };
+    for directory in [prepared.claim.directory().join("log"), prepared.claim.directory().join("nodes")] {
         private_directory(&directory)?;
     }
     credentials::write(&prepared)?;
@@ -74,8 +84,27 @@ fn check_rights(root: bool) -> Result<()> {
     if root { Ok(()) } else { bail!("stead up makes network namespaces, which needs root: run it with sudo") }
 }
 
+/// The directory is made where it is missing.
+fn lock_data(directory: &Path) -> Result<File> {
+    private_directory(directory).context("--data")?;
+    let path = directory.join("lab.lock");
+    let file =
+        File::options().create(true).append(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!(
+            "--data {} is used by another lab: end that one first, or choose another directory",
+            directory.display()
+        ),
+    }
+}
+
 /// A file that holds anything but what an earlier lab wrote there is somebody's, and stays.
 fn check_kubeconfig(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        bail!("--kubeconfig {}: there is no such directory", path.display());
+    }
     match fs::read_to_string(path) {
         Ok(text) if !text.is_empty() && !text.starts_with(credentials::KUBECONFIG_HEAD) => {
             bail!("--kubeconfig {} holds other credentials: name a file that does not exist", path.display())
@@ -125,6 +154,16 @@ mod tests {
         assert!(error.contains("holds other credentials"), "{error}");
         fs::write(file.path(), stead_apiserver::pki::kubeconfig("https://x", "", &credential())).unwrap();
         check_kubeconfig(file.path()).unwrap();
+    }
+
+    #[test]
+    fn data_is_of_one_lab_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = lock_data(directory.path()).unwrap();
+        let error = lock_data(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("is used by another lab"), "{error}");
+        drop(lock);
+        lock_data(directory.path()).unwrap();
     }
 
     fn credential() -> stead_apiserver::pki::CertKey {

@@ -194,6 +194,7 @@ fn a_killed_supervisor_takes_everything_along() {
 
     lab.kill_supervisor();
     eventually("every process of the lab to be gone", || descendants.iter().all(|pid| !alive(*pid)).then_some(()));
+    eventually("its control groups to be gone", || cgroups_of(&lab.name).is_empty().then_some(()));
     assert!(second.kubectl("get nodes").status.success(), "a lab of another name lives on");
 
     lab.up_again(2);
@@ -201,13 +202,20 @@ fn a_killed_supervisor_takes_everything_along() {
     assert!(pods.contains("hello-world"), "--data keeps objects: {pods}");
     lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
     lab.down();
-    let cgroups =
-        fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path().join("stead").join(&lab.name));
-    let left: Vec<_> = cgroups.filter(|path| path.exists()).collect();
+    lab.up_again(1);
+    assert!(!lab.kubectl_ok("get nodes").contains("node2"), "a node that this lab has not");
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    lab.down();
+    let left = cgroups_of(&lab.name);
     assert!(left.is_empty(), "control groups remain: {left:?}");
     assert!(!Path::new("/run/stead").join(&lab.name).exists());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&lab.name), "a mount remains: {mounts}");
+}
+
+fn cgroups_of(lab: &str) -> Vec<std::path::PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+    hierarchies.map(|entry| entry.path().join("stead").join(lab)).filter(|path| path.exists()).collect()
 }
 
 /// Processes whose arguments name the lab's directory.

@@ -23,7 +23,7 @@ fn bad_objects_are_refused_by_field_and_disturb_nothing() {
         let error = lab.kubectl_refused(&["create", "-f", "-"], manifest);
         assert!(error.contains(expect), "{manifest}\ngave {error}\ninstead of {expect}");
     };
-    refused("kind: [", "error");
+    refused("kind: [", "yaml: ");
     refused(&service(r#"{"ports":[{"port":80,"foo":1}]}"#), r#"unknown field "spec.ports[0].foo""#);
     refused(&service(r#"{"ports":[{"port":70000}]}"#), "spec.ports[0].port: Invalid value: 70000");
     refused(&service(r#"{"ports":[{"port":80},{"port":81}]}"#), "spec.ports[0].name: Required value");
@@ -105,5 +105,9 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     let output = run(command, "");
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("is running already: choose another name with --name"), "{error}");
+    let mut command = stead();
+    command.args(["up", "--name", &name, "--data"]).arg(lab.directory.path().join("data"));
+    let error = String::from_utf8(run(command, "").stderr).unwrap();
+    assert!(error.contains("is used by another lab") && error.trim_end().lines().count() == 1, "{error}");
     assert!(lab.kubectl("get nodes").status.success());
 }

@@ -44,8 +44,10 @@ impl Lab {
     }
 
     fn start(name: &str, directory: &Path, nodes: usize, more: &[&str]) -> Child {
-        let mut command = stead();
+        // Killed with the thread that runs the test, also when that is killed itself.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_stead")])
             .args(["up", "--name", name, "--nodes", &nodes.to_string()])
             .arg("--kubeconfig")
             .arg(directory.join("kubeconfig"))
@@ -158,7 +160,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(format!("/run/stead/{}", self.name));
     }
