@@ -5,21 +5,19 @@
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORMAT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
-const DNS1035_FORMAT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE_FORMAT: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 const CONFIG_MAP_KEY_FORMAT: &str = "[-._a-zA-Z0-9]+";
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
-const DNS1035_RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
 const QUALIFIED_RULE: &str =
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const LABEL_VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const CONFIG_MAP_KEY_RULE: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
 
 /// An RFC 1123 label, such as the name of a Namespace or a container.
-pub fn dns1123_label(value: &str) -> Vec<String> {
+pub(crate) fn dns1123_label(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 63, "characters");
     if !is_label(value) {
         problems.push(if is_subdomain(value) {
@@ -32,7 +30,7 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
 }
 
 /// An RFC 1123 subdomain: the rule for most object names.
-pub fn dns1123_subdomain(value: &str) -> Vec<String> {
+pub(crate) fn dns1123_subdomain(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 253, "characters");
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_RULE, SUBDOMAIN_FORMAT, &["example.com"]));
@@ -40,18 +38,9 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     problems
 }
 
-/// An RFC 1035 label: starts with a letter. The rule for names of Services.
-pub fn dns1035_label(value: &str) -> Vec<String> {
-    let mut problems = too_long(value, 63, "characters");
-    if !(is_label(value) && value.starts_with(|c: char| c.is_ascii_lowercase())) {
-        problems.push(mismatch(DNS1035_RULE, DNS1035_FORMAT, &["my-name", "abc-123"]));
-    }
-    problems
-}
-
 /// An optional DNS subdomain and `/`, then a name of at most 63 bytes: label keys, annotation keys in lower case,
 /// finalizers, condition types.
-pub fn qualified_name(value: &str) -> Vec<String> {
+pub(crate) fn qualified_name(value: &str) -> Vec<String> {
     let rule = || mismatch(QUALIFIED_RULE, QUALIFIED_FORMAT, &["MyName", "my.name", "123-abc"]);
     let mut problems = Vec::new();
     let name = match value.split_once('/') {
@@ -82,7 +71,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 }
 
 /// A label's value: empty, or at most 63 bytes.
-pub fn label_value(value: &str) -> Vec<String> {
+pub(crate) fn label_value(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 63, "bytes");
     if !(value.is_empty() || is_qualified(value)) {
         problems.push(mismatch(LABEL_VALUE_RULE, LABEL_VALUE_FORMAT, &["MyValue", "my_value", "12345"]));
@@ -91,7 +80,7 @@ pub fn label_value(value: &str) -> Vec<String> {
 }
 
 /// A port name in the sense of IANA (RFC 6335), lower case, as in container ports and target ports.
-pub fn port_name(value: &str) -> Vec<String> {
+pub(crate) fn port_name(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 15, "characters");
     if value.is_empty() || !value.bytes().all(|b| is_lower_alphanumeric(b) || b == b'-') {
         problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
@@ -109,12 +98,12 @@ pub fn port_name(value: &str) -> Vec<String> {
 }
 
 /// A port number.
-pub fn port_number(value: i64) -> Vec<String> {
+pub(crate) fn port_number(value: i64) -> Vec<String> {
     in_range(value, 1, 65_535)
 }
 
 /// A number between two others, both of which are allowed.
-pub fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
+pub(crate) fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
     if (low..=high).contains(&value) {
         Vec::new()
     } else {
@@ -123,7 +112,7 @@ pub fn in_range(value: i64, low: i64, high: i64) -> Vec<String> {
 }
 
 /// A key of a ConfigMap's data.
-pub fn config_map_key(value: &str) -> Vec<String> {
+pub(crate) fn config_map_key(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 253, "characters");
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
         problems.push(mismatch(CONFIG_MAP_KEY_RULE, CONFIG_MAP_KEY_FORMAT, &["key.name", "KEY_NAME", "key-name"]));
@@ -138,7 +127,7 @@ pub fn config_map_key(value: &str) -> Vec<String> {
 }
 
 /// A name that must at least be one segment of a path: what a URL or a registry key can hold.
-pub fn path_segment(value: &str) -> Vec<String> {
+pub(crate) fn path_segment(value: &str) -> Vec<String> {
     match value {
         "." => vec!["may not be '.'".to_owned()],
         ".." => vec!["may not be '..'".to_owned()],
@@ -199,8 +188,6 @@ mod tests {
         check(dns1123_label, "Ab", &["a lowercase RFC 1123 label"]);
         check(dns1123_label, "-a", &["a lowercase RFC 1123 label"]);
         check(dns1123_label, &"a".repeat(64), &["must be no more than 63 characters"]);
-        check(dns1035_label, "0a", &["a DNS-1035 label"]);
-        check(dns1035_label, "a0", &[]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)
 
 /// An amount, and in which family of suffixes it was written.
 #[derive(Clone, Copy, Debug)]
-pub struct Quantity {
+pub(crate) struct Quantity {
     /// The amount is `mantissa` × 10^`scale`; NANO ≤ `scale`.
     mantissa: i128,
     scale: i32,
@@ -28,7 +28,7 @@ pub struct Quantity {
 
 /// A family of suffixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `m`, `k`, `M`, …
     DecimalSi,
     /// `Ki`, `Mi`, …
@@ -38,7 +38,7 @@ pub enum Format {
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ParseQuantityError {
+pub(crate) enum ParseQuantityError {
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
     #[error("unable to parse quantity's suffix")]
@@ -53,7 +53,7 @@ enum Suffix {
 
 impl Quantity {
     /// The amount in units of 10⁻⁹, at the ends of the range of `i128` where it is beyond.
-    pub fn nanos(self) -> i128 {
+    pub(crate) fn nanos(self) -> i128 {
         let factor = u32::try_from(self.scale - NANO).ok().and_then(|power| 10_i128.checked_pow(power));
         let limit = if self.mantissa < 0 { i128::MIN } else { i128::MAX };
         match factor.and_then(|factor| self.mantissa.checked_mul(factor)) {
@@ -61,14 +61,6 @@ impl Quantity {
             None if self.mantissa == 0 => 0,
             None => limit,
         }
-    }
-
-    pub fn is_negative(self) -> bool {
-        self.mantissa < 0
-    }
-
-    pub fn is_zero(self) -> bool {
-        self.mantissa == 0
     }
 
     fn decimal(self, f: &mut fmt::Formatter<'_>, exponential: bool) -> fmt::Result {

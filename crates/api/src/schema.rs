@@ -15,7 +15,7 @@ mod marks;
 
 /// All objects of our kinds and what they consist of.
 #[derive(Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     /// Ordered by [`Object::definition`]; an [`ObjectId`] is an index into it.
     objects: Vec<Object>,
     by_definition: BTreeMap<String, ObjectId>,
@@ -27,11 +27,11 @@ pub struct Schema {
 
 /// An [`Object`] of the [`Schema`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectId(u32);
+pub(crate) struct ObjectId(u32);
 
 /// A definition with properties.
 #[derive(Debug)]
-pub struct Object {
+pub(crate) struct Object {
     /// Such as `io.k8s.api.core.v1.Service`.
     pub definition: String,
     /// Ordered by name; at most 128.
@@ -42,7 +42,7 @@ pub struct Object {
 
 /// A property of an [`Object`].
 #[derive(Debug)]
-pub struct Field {
+pub(crate) struct Field {
     pub name: String,
     pub ty: Type,
     pub empty: Empty,
@@ -60,7 +60,7 @@ pub struct Field {
 
 /// What a value may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Type {
+pub(crate) enum Type {
     Object(ObjectId),
     Map(Box<Type>),
     List(Box<Type>),
@@ -83,7 +83,7 @@ pub enum Type {
 
 /// What becomes of a field whose value is empty (`""`, `0`, `false`, `[]`, `{}`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Empty {
+pub(crate) enum Empty {
     /// It means something, and stays.
     Kept,
     /// It means the same as no value, and goes.
@@ -92,7 +92,7 @@ pub enum Empty {
 
 /// How server-side apply sees a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ListType {
+pub(crate) enum ListType {
     #[default]
     Unset,
     Atomic,
@@ -103,7 +103,7 @@ pub enum ListType {
 
 /// How a strategic merge patch treats a list or an object. The default replaces lists and merges objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PatchStrategy {
+pub(crate) enum PatchStrategy {
     #[default]
     Default,
     Merge,
@@ -114,34 +114,29 @@ pub enum PatchStrategy {
 
 impl Schema {
     /// The one schema of this program, built at first use (a few milliseconds).
-    pub fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         static SCHEMA: OnceLock<Schema> = OnceLock::new();
         SCHEMA.get_or_init(build::build)
     }
 
     /// The object with this definition, if one of our kinds reaches it.
-    pub fn object(&self, definition: &str) -> Option<&Object> {
+    pub(crate) fn object(&self, definition: &str) -> Option<&Object> {
         self.by_definition.get(definition).map(|id| self.resolve(*id))
     }
 
     /// `id` comes from this schema.
-    pub fn resolve(&self, id: ObjectId) -> &Object {
+    pub(crate) fn resolve(&self, id: ObjectId) -> &Object {
         &self.objects[id.0 as usize]
     }
 
-    /// All objects, ordered by definition.
-    pub fn objects(&self) -> &[Object] {
-        &self.objects
-    }
-
     /// OpenAPI definitions without Kubernetes' extensions, ordered by name.
-    pub fn definitions(&self) -> &BTreeMap<String, Value> {
+    pub(crate) fn definitions(&self) -> &BTreeMap<String, Value> {
         &self.definitions
     }
 }
 
 impl Object {
-    pub fn field(&self, name: &str) -> Option<&Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         self.field_index(name).map(|index| &self.fields[index])
     }
 
@@ -150,7 +145,7 @@ impl Object {
     }
 
     /// The last part of the definition: `ServicePort`.
-    pub fn short_name(&self) -> &str {
+    pub(crate) fn short_name(&self) -> &str {
         self.definition.rsplit('.').next().unwrap_or_default()
     }
 }

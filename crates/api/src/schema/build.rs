@@ -125,7 +125,7 @@ fn type_of(schema: &Value, ids: &BTreeMap<String, ObjectId>) -> Type {
 
 impl PatchStrategy {
     /// Lists are merged item by item instead of replaced.
-    pub fn merges(self) -> bool {
+    pub(crate) fn merges(self) -> bool {
         matches!(self, Self::Merge | Self::MergeRetainKeys)
     }
 }
