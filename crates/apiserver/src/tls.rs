@@ -42,7 +42,7 @@ pub fn server_config(ca_pem: &str, server: &CertKey) -> Result<Arc<ServerConfig>
 }
 
 /// For connections that present `client` and trust the CA alone.
-pub fn client_config(ca_pem: &str, client: &CertKey) -> Result<Arc<ClientConfig>, TlsError> {
+fn client_config(ca_pem: &str, client: &CertKey) -> Result<Arc<ClientConfig>, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| TlsError::Unusable { what: "TLS version", source })?
