@@ -4,5 +4,6 @@ mod faults;
 mod input;
 mod lab;
 mod services;
+mod sockets;
 mod transcript;
 mod workspace;
