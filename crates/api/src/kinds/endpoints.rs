@@ -13,7 +13,7 @@ use crate::{
     field::FieldError,
     meta::{self, Scope},
     names::{dns1123_label, dns1123_subdomain, qualified_name},
-    resource::{Resource, Strategy},
+    resource::{Resource, Strategy, Warnings},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -35,6 +35,9 @@ pub static RESOURCE: Resource = Resource {
     columns: &[NAME, shown("Endpoints", "string", "Ready addresses with their ports, the first three."), AGE],
     strategy: &Rules,
 };
+
+const NOT_MIRRORED: &str = "subsets: not acted on by this version of Stead: Endpoints written by hand are not mirrored into \
+                            EndpointSlices, so no traffic follows them; make an EndpointSlice";
 
 #[derive(Debug)]
 struct Rules;
@@ -61,6 +64,18 @@ impl Strategy for Rules {
             errors.extend(validate(new));
         }
         errors
+    }
+
+    /// The endpoints controller writes Endpoints and EndpointSlices both; what others write stays alone.
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        let is_new = old.is_none_or(|old| at(new, "/subsets") != at(old, "/subsets"));
+        let is_alone = !is_set(new, "/metadata/labels/endpoints.kubernetes.io~1managed-by")
+            && text(new, "/metadata/labels/endpointslice.kubernetes.io~1skip-mirror") != "true";
+        if is_new && is_alone && !list(new, "/subsets").is_empty() {
+            vec![NOT_MIRRORED.to_owned()]
+        } else {
+            Warnings::new()
+        }
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
@@ -187,6 +202,24 @@ mod tests {
                 "subsets[0].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
             ],
         );
+    }
+
+    #[test]
+    fn whoever_writes_them_by_hand_is_told_that_no_traffic_follows() {
+        let warned = |labels: Value, subsets: &Value, old: Option<&Value>| {
+            let mut new = endpoints(subsets.clone());
+            new["metadata"]["labels"] = labels;
+            RESOURCE.strategy.warnings(&new, old) == [NOT_MIRRORED]
+        };
+        let subsets = json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]);
+        let stored = endpoints(subsets.clone());
+        assert!(warned(json!({}), &subsets, None));
+        assert!(warned(json!({"endpointslice.kubernetes.io/skip-mirror": "false"}), &subsets, None));
+        assert!(warned(json!({}), &json!([{"addresses": [{"ip": "10.0.0.2"}]}]), Some(&stored)));
+        assert!(!warned(json!({"a": "b"}), &subsets, Some(&stored)), "only a label changes");
+        assert!(!warned(json!({}), &json!([]), Some(&stored)), "nothing is to follow");
+        assert!(!warned(json!({"endpoints.kubernetes.io/managed-by": "endpoint-controller"}), &subsets, None));
+        assert!(!warned(json!({"endpointslice.kubernetes.io/skip-mirror": "true"}), &subsets, None));
     }
 
     #[test]
