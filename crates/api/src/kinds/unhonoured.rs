@@ -45,6 +45,8 @@ enum When {
     Is(&'static str),
     /// The field is another text than these.
     IsNot(&'static [&'static str]),
+    /// The field has an entry that the map beside it, named here, does not have: defaults copy that map's entries.
+    Beyond(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,17 +97,26 @@ fn found<'a>(
 ) -> impl Iterator<Item = (String, &'a Value, &'a Unhonoured)> {
     table.iter().filter(move |rule| rule.verdict == verdict).flat_map(move |rule| {
         let mut hits = Vec::new();
-        walk(object, rule.path, root.to_owned(), &mut hits);
-        hits.into_iter().filter(|(_, value)| rule.when.holds(value)).map(move |(field, value)| (field, value, rule))
+        walk(object, &Value::Null, rule.path, root.to_owned(), &mut hits);
+        hits.into_iter()
+            .filter(|hit| rule.when.holds(hit.value, hit.parent))
+            .map(move |hit| (hit.field, hit.value, rule))
     })
 }
 
-fn walk<'a>(value: &'a Value, path: &[&str], field: String, hits: &mut Vec<(String, &'a Value)>) {
+/// A field that a rule's path leads to.
+struct Hit<'a> {
+    field: String,
+    value: &'a Value,
+    parent: &'a Value,
+}
+
+fn walk<'a>(value: &'a Value, parent: &'a Value, path: &[&str], field: String, hits: &mut Vec<Hit<'a>>) {
     match path {
-        [] => hits.push((field, value)),
+        [] => hits.push(Hit { field, value, parent }),
         ["*", rest @ ..] => {
             for (index, item) in list(value, "").iter().enumerate() {
-                walk(item, rest, format!("{field}[{index}]"), hits);
+                walk(item, value, rest, format!("{field}[{index}]"), hits);
             }
         }
         [name, rest @ ..] => {
@@ -115,7 +126,7 @@ fn walk<'a>(value: &'a Value, path: &[&str], field: String, hits: &mut Vec<(Stri
                 _ if name.contains('/') => format!("{field}[{name}]"),
                 _ => format!("{field}.{name}"),
             };
-            walk(child, rest, field, hits);
+            walk(child, value, rest, field, hits);
         }
     }
 }
@@ -125,7 +136,7 @@ fn field_name(path: &[&'static str]) -> &'static str {
 }
 
 impl When {
-    fn holds(&self, value: &Value) -> bool {
+    fn holds(&self, value: &Value, parent: &Value) -> bool {
         let is_empty = match value {
             Value::Null => true,
             Value::String(text) => text.is_empty(),
@@ -145,6 +156,10 @@ impl When {
             Self::Set => true,
             Self::Is(unserved) => text == *unserved,
             Self::IsNot(served) => !served.contains(&text),
+            Self::Beyond(beside) => {
+                let entries = map(value, "").into_iter().flatten();
+                entries.into_iter().any(|(key, entry)| parent[*beside].get(key) != Some(entry))
+            }
         }
     }
 }

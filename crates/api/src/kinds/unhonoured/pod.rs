@@ -101,7 +101,7 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
     warn(&["overhead"], When::Set, "resources are not counted"),
     warn(&["resources"], When::Set, "resources are not limited"),
     warn(&["containers", "*", "resources", "limits"], When::Set, "resources are not limited"),
-    warn(&["containers", "*", "resources", "requests"], When::Set, "resources are not counted"),
+    warn(&["containers", "*", "resources", "requests"], When::Beyond("limits"), "resources are not counted"),
     warn(&["containers", "*", "resources", "claims"], When::Set, "there are no devices to claim"),
     warn(&["containers", "*", "resizePolicy"], When::Set, "resources are not limited"),
     warn(&["containers", "*", "livenessProbe"], When::Set, "a container that hangs is not restarted"),

@@ -57,6 +57,22 @@ fn nobody_is_warned_twice() {
 }
 
 #[test]
+fn requests_that_defaults_copied_from_limits_are_not_warned_about() {
+    let check = |resources: Value, expect: &[&str]| {
+        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "i", "resources": resources}]}});
+        let strategy = crate::kinds::pod::RESOURCE.strategy;
+        strategy.default(&mut pod);
+        let warnings = strategy.warnings(&pod, None);
+        let fields = warnings.iter().filter_map(|warning| warning.split(": ").next()?.rsplit('.').next());
+        assert_eq!(fields.collect::<Vec<_>>(), expect, "{warnings:?}");
+    };
+    check(json!({"limits": {"cpu": "1", "memory": "64Mi"}}), &["limits"]);
+    check(json!({"requests": {"cpu": "1"}}), &["requests"]);
+    check(json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}), &["limits", "requests"]);
+    check(json!({"limits": {"cpu": "2"}, "requests": {"memory": "64Mi"}}), &["limits", "requests"]);
+}
+
+#[test]
 fn values_without_effect_are_served() {
     let spec = json!({
         "hostNetwork": false,
