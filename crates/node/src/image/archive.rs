@@ -90,8 +90,8 @@ impl Archive {
         file.seek(SeekFrom::Start(0)).map_err(ArchiveError::Read)?;
         let mut entries = BTreeMap::new();
         let mut tar = tar::Archive::new(BufReader::new(&file));
-        for entry in tar.entries_with_seek().map_err(ArchiveError::Read)? {
-            let entry = entry.map_err(ArchiveError::Read)?;
+        for entry in tar.entries_with_seek().map_err(bad_archive)? {
+            let entry = entry.map_err(bad_archive)?;
             if entries.len() == MAX_ENTRIES {
                 return Err(ArchiveError::TooManyEntries(MAX_ENTRIES));
             }
@@ -212,6 +212,20 @@ impl Archive {
             }
         }
         Err(ArchiveError::Missing(name.to_owned()))
+    }
+}
+
+fn bad_archive(error: io::Error) -> ArchiveError {
+    ArchiveError::Read(without_quotes(&error))
+}
+
+/// What the tar reader says of a header that is none quotes the bytes it found there, whatever file they are of.
+pub(super) fn without_quotes(error: &io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or no tar")
+        }
+        kind => kind.into(),
     }
 }
 

@@ -20,6 +20,8 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use rustix::fs::XattrFlags;
 use tar::EntryType;
 
+use super::archive::without_quotes;
+
 /// What one layer may hold at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -65,8 +67,9 @@ pub(super) fn unpack(stream: impl Read, root: &Path, limits: Limits) -> Result<U
     let mut archive = tar::Archive::new(stream);
     let mut done = Unpacked::default();
     let mut directory_times = Vec::new();
-    for entry in archive.entries().map_err(LayerError::Read)? {
-        let mut entry = entry.map_err(LayerError::Read)?;
+    let bad_tar = |error: io::Error| LayerError::Read(without_quotes(&error));
+    for entry in archive.entries().map_err(bad_tar)? {
+        let mut entry = entry.map_err(bad_tar)?;
         done.entries += 1;
         if done.entries > limits.entries {
             return Err(LayerError::TooManyEntries(limits.entries));

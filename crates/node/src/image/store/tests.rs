@@ -177,6 +177,20 @@ fn hostile_archives_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn what_is_no_archive_is_not_quoted() {
+    let text = b"root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:/bin/sh\n".repeat(40);
+    let manifest = json!([{"Config": "c", "RepoTags": ["a:1"], "Layers": ["l"]}]).to_string();
+    let layer = tar_of(&[("manifest.json", manifest.as_bytes()), ("c", &config_of(&[&text])), ("l", &text)]);
+    for (what, archive) in [("a file", text.clone()), ("a packed file", gzip(&text)), ("a layer", layer)] {
+        let (_dir, store) = store();
+        let said = crate::error_text(&store.load(archive.as_slice()).unwrap_err());
+        assert_eq!(said.lines().count(), 1, "{what}: {said}");
+        assert!(!said.contains("root") && !said.contains("daemon"), "{what}: {said}");
+        assert!(said.contains("no tar"), "{what}: {said}");
+    }
+}
+
+#[test]
 fn bombs_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), Limits { entries: 10, bytes: 4096 }).unwrap();
