@@ -26,7 +26,7 @@ pub(crate) async fn get(server: &Inner, path: &ResourcePath<'_>, query: &Query) 
     let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
     check_numbers(query)?;
     let container = container(&pod, query)?;
-    let node_name = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+    let node_name = node_name(&pod)?;
     check_started(&pod, container, query)?;
     let node_kind = &kinds::node::RESOURCE;
     let node = server.storage.get(&node_kind.registry_key("", node_name)).await?;
@@ -92,6 +92,13 @@ fn container<'a>(pod: &'a Value, query: &Query) -> Result<&'a str, Refusal> {
             }
         },
     }
+}
+
+/// The node that the pod is bound to.
+fn node_name(pod: &Value) -> Result<&str, Refusal> {
+    let bound = pod.pointer("/spec/nodeName").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let unbound = || ApiError::bad_request(format_args!("pod {} does not have a host assigned", meta::name(pod)));
+    Ok(bound.ok_or_else(unbound)?)
 }
 
 /// There is something to read: the container runs or has run.

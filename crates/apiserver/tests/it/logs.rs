@@ -102,6 +102,9 @@ async fn logs() {
         "container \"good\" in pod \"waits\" is waiting to start: image can't be pulled",
     )
     .await;
+    let containers = json!([{"name": "good", "image": "i"}]);
+    admin.post(PODS, &json!({"metadata": {"name": "pending"}, "spec": {"containers": containers}})).await.expect(201);
+    check("pending/log", 400, "pod pending does not have a host assigned").await;
     check("none/log", 404, "pods \"none\" not found").await;
     let moved = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}});
     admin.patch("/api/v1/nodes/node1/status", "merge-patch", &moved).await.expect(200);
