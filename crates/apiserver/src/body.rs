@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -19,6 +19,9 @@ use crate::{query::FieldValidation, refusal::Refusal};
 
 /// Bytes of a request body; upstream's limit too.
 pub(crate) const MAX_BODY: usize = 3 << 20;
+
+/// Bytes of a body that are read though the body is larger than [`MAX_BODY`] already, so that the refusal is heard.
+const MAX_DISCARDED: usize = 16 << 20;
 
 /// Until the whole body has to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,18 +51,35 @@ struct TypeMeta {
     kind: Option<String>,
 }
 
-/// The whole body, or 413.
+/// The whole body, or 413. That answer waits until the client has sent everything, within bounds: one that comes earlier
+/// ends the stream under a client that still sends, and is lost.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if stated.is_some_and(|length| length > MAX_BODY as u64) {
+    let may_send = if headers.contains_key(header::EXPECT) { MAX_BODY } else { MAX_BODY + MAX_DISCARDED };
+    if stated.is_some_and(|length| length > may_send as u64) {
         return Err(ApiError::too_large(MAX_BODY).into());
     }
-    let collected = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
+    let collected = tokio::time::timeout(PATIENCE, collect(body)).await;
     match collected.map_err(|_| ApiError::timeout("request body did not arrive in time", 1))? {
-        Ok(collected) => Ok(collected.to_bytes()),
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(ApiError::too_large(MAX_BODY).into()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY).into()),
         Err(error) => Err(ApiError::bad_request(format!("request body cannot be read: {error}")).into()),
     }
+}
+
+/// Reads the body to its end; `None` when it was larger than [`MAX_BODY`], of which nothing is kept.
+async fn collect(body: Body) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut body = Limited::new(body, MAX_BODY + MAX_DISCARDED);
+    let mut kept = Some(BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        kept = kept.filter(|kept| kept.len() + data.len() <= MAX_BODY);
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&data);
+        }
+    }
+    Ok(kept.map(BytesMut::freeze))
 }
 
 /// The media type of the body, without parameters; empty when the client states none.

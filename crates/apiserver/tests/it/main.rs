@@ -8,6 +8,7 @@ mod bad_input;
 mod deletion;
 mod flaky_store;
 mod kubectl;
+mod large_bodies;
 mod lists;
 mod logs;
 mod services;
