@@ -221,7 +221,8 @@ fn decoded_manifests_are_valid() {
         ),
         (
             "io.k8s.api.core.v1.Endpoints",
-            json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "a", "namespace": "default"},
+            json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "a", "namespace": "default",
+                    "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
                 "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]}),
         ),
         (
