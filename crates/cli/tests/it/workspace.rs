@@ -59,6 +59,16 @@ const LICENCES: [&str; 13] = [
     "Zlib",
 ];
 
+/// Crates that come along twice, each with the one who wants the other version.
+const TWICE: [(&str, &str); 6] = [
+    ("base64", "kube and pem; k8s-openapi the other"),
+    ("getrandom", "ring"),
+    ("nix", "prctl, of libcontainer"),
+    ("syn", "derives at build time"),
+    ("thiserror", "protobuf, of libcontainer"),
+    ("thiserror-impl", "the same"),
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
@@ -117,6 +127,37 @@ fn every_licence_may_come_along() {
         .map(|package| format!("{} {}: {:?}", package.name, package.version, package.license))
         .collect();
     assert!(bad.is_empty(), "licences not on the list: {bad:#?}");
+}
+
+#[test]
+fn no_crate_comes_along_twice_without_need() {
+    let metadata = metadata();
+    let resolve = metadata.resolve.as_ref().unwrap();
+    let binary =
+        metadata.workspace_packages().into_iter().find(|package| package.name.as_str() == "stead-cli").unwrap();
+    let mut open = vec![&binary.id];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if seen.insert(id) {
+            let node = resolve.nodes.iter().find(|node| node.id == *id).unwrap();
+            let normal =
+                |kinds: &[cargo_metadata::DepKindInfo]| kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+            open.extend(
+                node.deps.iter().filter(|dependency| normal(&dependency.dep_kinds)).map(|dependency| &dependency.pkg),
+            );
+        }
+    }
+    let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for package in metadata.packages.iter().filter(|package| seen.contains(&package.id)) {
+        versions.entry(package.name.as_str()).or_default().insert(package.version.to_string());
+    }
+    assert!(versions.len() > 100, "the walk found too few crates: {}", versions.len());
+    let twice: Vec<_> = versions.iter().filter(|(_, versions)| versions.len() > 1).map(|(name, _)| *name).collect();
+    assert_eq!(
+        twice,
+        TWICE.map(|(name, _)| name),
+        "one version each, or a line in the list that says who wants the other"
+    );
 }
 
 /// `A OR B` (also written `A/B`) passes with one of them, `A AND B` with both.
