@@ -37,7 +37,7 @@ pub(super) async fn run(client: &Client, prepared: &Prepared, node: Namespace, c
         println!("  $ curl http://{vip}\n  {}", answer.trim_end().replace('\n', "\n  "));
     }
     if !check {
-        println!("\nThe lab keeps running: {} says what is there.", "kubectl get all -o wide");
+        println!("\nThe lab keeps running: `kubectl get all -o wide` says what is there.");
         return Ok(());
     }
     println!("\n  ok    both pods answered through {target}");
