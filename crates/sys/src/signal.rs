@@ -3,9 +3,12 @@
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// Gives SIGPIPE its default meaning again, which Rust's runtime takes from every program. Signals that are ignored stay so
-/// over exec, and programs in containers count on the default.
-pub fn restore_sigpipe() -> nix::Result<()> {
-    // SAFETY: the default action is no handler, so no code of ours runs at an arbitrary moment.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+/// Gives every signal that a program may handle its default meaning again. What is ignored stays so over exec: Rust's runtime
+/// ignores SIGPIPE, `nohup` SIGHUP, and programs in containers count on the defaults.
+pub fn restore_defaults() -> nix::Result<()> {
+    for kind in Signal::iterator().filter(|kind| !matches!(kind, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: the default action is no handler, so no code of ours runs at an arbitrary moment.
+        unsafe { signal(kind, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }

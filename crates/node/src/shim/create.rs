@@ -80,7 +80,7 @@ pub(super) fn start(dir: &Path, container: &Container) -> Result<Started, Create
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|e| CreateError::Prepare("the output pipes", e.into()));
     let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
     let null = File::open("/dev/null").map_err(|e| CreateError::Prepare("/dev/null", e))?;
-    stead_sys::signal::restore_sigpipe().map_err(|e| CreateError::Prepare("signals", e.into()))?;
+    stead_sys::signal::restore_defaults().map_err(|e| CreateError::Prepare("signals", e.into()))?;
     let mut created = ContainerBuilder::new(container.id.clone(), SyscallType::default())
         .with_root_path(state)
         .map_err(CreateError::Create)?
