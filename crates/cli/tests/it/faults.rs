@@ -118,8 +118,8 @@ fn a_server_killed_under_writes_loses_nothing_it_acknowledged() {
 
 /// One request through the virtual IP; the pod's name.
 fn ask(target: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(10))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.take(4096).read_to_string(&mut text)?;
