@@ -87,7 +87,7 @@ impl CallError {
 }
 
 /// An error with all its sources, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

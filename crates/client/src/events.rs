@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Backoff, CallError, Class, error::chain, path, write};
+use crate::{Backoff, CallError, Class, error::error_text, path, write};
 
 /// Notes that wait to be written; more are dropped.
 const QUEUE: usize = 1024;
@@ -128,7 +128,7 @@ impl Writer {
             let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
             while let Err(error) = self.write(&note).await {
                 if error.class() != Class::Transient || backoff.failures() >= TRIES {
-                    tracing::debug!(reason = note.what.reason, error = chain(&error), "event not recorded");
+                    tracing::debug!(reason = note.what.reason, error = error_text(&error), "event not recorded");
                     break;
                 }
                 sleep(backoff.next_wait()).await;

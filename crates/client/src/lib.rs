@@ -13,7 +13,7 @@ mod watch;
 pub mod write;
 
 pub use connect::{ConnectError, connect, in_cluster, in_process};
-pub use error::{CallError, Class};
+pub use error::{CallError, Class, error_text};
 pub use events::{EventKind, Recorder, reference};
 pub use path::{collection, object};
 pub use service_cache::{Interest, ServiceCache, Subscription};

@@ -22,7 +22,9 @@ use rustls::{
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{config::ServerConfig, error_text, runtime::ContainerRuntime};
+use stead_client::error_text;
+
+use crate::{config::ServerConfig, runtime::ContainerRuntime};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {

@@ -35,10 +35,11 @@ use nix::{
     unistd::{Pid, dup2, getpid, setsid},
 };
 
+use stead_client::error_text;
+
 use crate::{
     cgroup::Hierarchies,
     container::Container,
-    error_text,
     log::{LogFile, Stream},
 };
 

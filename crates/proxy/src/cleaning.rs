@@ -5,14 +5,14 @@
 
 use std::convert::Infallible;
 
-use stead_client::Backoff;
+use stead_client::{Backoff, error_text};
 use stead_dataplane::Cleaner;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
 
-use crate::{FIRST_WAIT, LONGEST_WAIT, on_blocking_thread, report::chain};
+use crate::{FIRST_WAIT, LONGEST_WAIT, on_blocking_thread};
 
 /// Cleans after each notice, and after a failure until it succeeds.
 pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>) -> Infallible {
@@ -33,7 +33,7 @@ pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>)
                 sleep(start.elapsed()).await;
             }
             Err(error) => {
-                tracing::warn!(error = chain(&error), "connections of what left are not forgotten; trying again");
+                tracing::warn!(error = error_text(&error), "connections of what left are not forgotten; trying again");
                 sleep(backoff.next_wait()).await;
             }
         }

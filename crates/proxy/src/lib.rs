@@ -1,8 +1,9 @@
 //! The Service proxy daemon: one event loop from watch events to kernel.
 //!
 //! Owns when things happen: nothing before all lists are complete, a lone change at once, changes that wait together as one,
-//! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`], connections of what left forgotten beside all that. What a Service means is `stead-plan`'s, how a
-//! kernel is told is `stead-dataplane`'s; this crate only carries from one to the other and reports what could not be done.
+//! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`], connections of what left forgotten beside all
+//! that. What a Service means is `stead-plan`'s, how a kernel is told is `stead-dataplane`'s; this crate only carries from one to the
+//! other and reports what could not be done.
 //! It removes nothing when it ends: the kernel goes on forwarding, and the next process adopts what it finds.
 
 mod addresses;

@@ -1,9 +1,9 @@
 //! Tells people what the loop did: log lines, and Kubernetes Events for problems of Services.
 
-use std::{collections::BTreeMap, error::Error};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use stead_client::{EventKind, Recorder, ServiceCache};
+use stead_client::{EventKind, Recorder, ServiceCache, error_text};
 use stead_model::ObjectKey;
 use stead_plan::Problem;
 
@@ -38,7 +38,7 @@ impl Reporter {
         if report.healed > 0 {
             tracing::warn!(operations = report.healed, "somebody changed our kernel tables; put right");
         }
-        let failure = report.failure.as_ref().map(|failure| chain(failure)).unwrap_or_default();
+        let failure = report.failure.as_ref().map(|failure| error_text(failure)).unwrap_or_default();
         if !failure.is_empty() && failure == self.last_failure {
             tracing::debug!(failure, "failed again; trying again");
         } else if !failure.is_empty() {
@@ -76,15 +76,4 @@ impl Reporter {
             ..ObjectReference::default()
         }
     }
-}
-
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

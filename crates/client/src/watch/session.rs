@@ -23,7 +23,7 @@ use super::{
     frame::{Envelope, Frame, FrameError},
     split::{LineSplitter, ListSplitter},
 };
-use crate::{CallError, error::chain};
+use crate::{CallError, error::error_text};
 
 /// Until the head of an answer is here.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -189,7 +189,7 @@ impl<T: FromItem> Session<T> {
 
     async fn on_failure(&mut self, error: &CallError) {
         let wait = self.backoff.next_wait();
-        let (path, error) = (&self.query.path, chain(error));
+        let (path, error) = (&self.query.path, error_text(error));
         if self.backoff.failures() <= QUIET_FAILURES {
             tracing::debug!(path, error, ?wait, "watch failed; trying again");
         } else {
@@ -276,6 +276,6 @@ fn lifetime() -> u64 {
 /// Leaves out an object that cannot be read; its revision counts as seen.
 fn skip(query: &Query, json: &[u8], error: &ItemError) -> Revision {
     let envelope = Envelope::parse(json).unwrap_or_default();
-    tracing::warn!(path = query.path, object = %envelope.key(), error = chain(error), "object left out");
+    tracing::warn!(path = query.path, object = %envelope.key(), error = error_text(error), "object left out");
     envelope.revision()
 }

@@ -10,13 +10,12 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 use stead_api::item::object_key;
-use stead_client::{Class, object, write};
+use stead_client::{Class, error_text, object, write};
 
 use super::{Event, Observed, Run, Shared, adopt};
 use crate::{
     cgroup::Hierarchies,
     container::Container,
-    error_text,
     image::StoreError,
     net::{NetworkError, Reservation},
     pod::{

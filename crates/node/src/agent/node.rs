@@ -10,7 +10,9 @@ use stead_model::ObjectKey;
 use tokio::time;
 
 use super::Shared;
-use crate::{config::Config, error_text};
+use stead_client::error_text;
+
+use crate::config::Config;
 
 const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;

@@ -6,13 +6,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::json;
 use stead_api::item::object_key;
-use stead_client::{Class, EventKind, object, reference, write};
+use stead_client::{Class, EventKind, error_text, object, reference, write};
 
 use super::{Entry, Event, Note, Severity, Shared, Value};
-use crate::{
-    error_text,
-    pod::{StatusContext, status},
-};
+use crate::pod::{StatusContext, status};
 
 impl Shared {
     /// Writes the pod's status if it is not what was told last. One write at a time; the end of one leads here again.

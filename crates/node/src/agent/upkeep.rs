@@ -6,10 +6,9 @@ use stead_dataplane::egress::{self, EgressConfig};
 use tokio::{task::JoinSet, time};
 
 use super::{Event, Shared, node};
-use crate::{
-    error_text,
-    net::{RouteTable, routes_to},
-};
+use stead_client::error_text;
+
+use crate::net::{RouteTable, routes_to};
 
 /// How soon a rule or route that somebody else has changed is put right.
 const HEAL: Duration = Duration::from_secs(20);

@@ -169,7 +169,7 @@ fn hostile_archives_are_refused_and_leave_nothing() {
     for (what, archive, expect) in cases {
         let (_dir, store) = store();
         let error = store.load(archive.as_slice()).unwrap_err();
-        let text = crate::error_text(&error);
+        let text = stead_client::error_text(&error);
         assert!(text.contains(expect), "{what}: {text}");
         assert!(store.list().unwrap().is_empty(), "{what}");
         assert_eq!(fs::read_dir(store.scratch()).unwrap().count(), 0, "{what}: scratch is empty");
@@ -183,7 +183,7 @@ fn what_is_no_archive_is_not_quoted() {
     let layer = tar_of(&[("manifest.json", manifest.as_bytes()), ("c", &config_of(&[&text])), ("l", &text)]);
     for (what, archive) in [("a file", text.clone()), ("a packed file", gzip(&text)), ("a layer", layer)] {
         let (_dir, store) = store();
-        let said = crate::error_text(&store.load(archive.as_slice()).unwrap_err());
+        let said = stead_client::error_text(&store.load(archive.as_slice()).unwrap_err());
         assert_eq!(said.lines().count(), 1, "{what}: {said}");
         assert!(!said.contains("root") && !said.contains("daemon"), "{what}: {said}");
         assert!(said.contains("no tar"), "{what}: {said}");
