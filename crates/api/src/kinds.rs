@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod replica_set;
+pub mod replication_controller;
 pub mod service;
 pub mod service_account;
 mod unhonoured;
@@ -34,6 +35,7 @@ pub static ALL: &[&Resource] = &[
     &namespace::RESOURCE,
     &node::RESOURCE,
     &pod::RESOURCE,
+    &replication_controller::RESOURCE,
     &service_account::RESOURCE,
     &service::RESOURCE,
     &deployment::RESOURCE,

@@ -99,6 +99,11 @@ pub trait Strategy: std::fmt::Debug + Sync {
         }
     }
 
+    /// Whether a deletion that says nothing of dependents leaves them, as only the oldest kind of workload does.
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
     fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
     }

@@ -86,6 +86,7 @@ pub struct Note {
 pub enum Source {
     Deployment,
     ReplicaSet,
+    ReplicationController,
     Endpoints,
     EndpointSlices,
     Scheduler,
@@ -93,13 +94,21 @@ pub enum Source {
 }
 
 impl Source {
-    pub const ALL: [Self; 6] =
-        [Self::Deployment, Self::ReplicaSet, Self::Endpoints, Self::EndpointSlices, Self::Scheduler, Self::Nodes];
+    pub const ALL: [Self; 7] = [
+        Self::Deployment,
+        Self::ReplicaSet,
+        Self::ReplicationController,
+        Self::Endpoints,
+        Self::EndpointSlices,
+        Self::Scheduler,
+        Self::Nodes,
+    ];
 
     pub const fn component(self) -> &'static str {
         match self {
             Self::Deployment => "deployment-controller",
             Self::ReplicaSet => "replicaset-controller",
+            Self::ReplicationController => "replication-controller",
             Self::Endpoints => "endpoint-controller",
             Self::EndpointSlices => "endpoint-slice-controller",
             Self::Scheduler => "default-scheduler",

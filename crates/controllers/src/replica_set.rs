@@ -1,14 +1,16 @@
-//! ReplicaSets: as many active pods as `spec.replicas` says, made from the template, and a status that counts them.
+//! ReplicaSets and ReplicationControllers: as many active pods as `spec.replicas` says, made from the template, and a status
+//! that counts them.
 //!
-//! Which pod goes first when there are too many is [`rank`]'s. Rollouts are the deployment controller's, placing pods is the
-//! scheduler's.
+//! What the two kinds have in common is [`set`]'s to say. Which pod goes first when there are too many is [`rank`]'s. Rollouts
+//! are the deployment controller's, placing pods is the scheduler's.
 
 mod rank;
+mod set;
 
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::{ReplicaSet, ReplicaSetSpec, ReplicaSetStatus},
+        apps::v1::{ReplicaSetSpec, ReplicaSetStatus},
         core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -19,29 +21,39 @@ use stead_model::ObjectKey;
 
 use crate::{
     namespaces,
-    outcome::{Note, Outcome, Source, Verb, Write, json},
+    outcome::{Outcome, Verb, Write, json},
     pods,
-    selector::{Adoption, Claim, claim, matches, owner_reference},
+    selector::{Adoption, Claim, claim},
 };
+
+use self::set::Set;
+pub(crate) use self::set::choosing;
 
 /// Pods made or deleted in one look; the next look does the rest.
 const BURST: usize = 500;
 
 pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, now: Timestamp) -> Outcome {
+    Set::replica_set(snapshot, key).map(|set| keep(snapshot, &set, key, now)).unwrap_or_default()
+}
+
+pub(crate) fn reconcile_controller(snapshot: &Snapshot, key: &ObjectKey, now: Timestamp) -> Outcome {
+    Set::controller(snapshot, key).map(|set| keep(snapshot, &set, key, now)).unwrap_or_default()
+}
+
+/// Keeps the set's number of pods.
+fn keep(snapshot: &Snapshot, set: &Set<'_>, key: &ObjectKey, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
-    let Some(set) = snapshot.replica_sets.get(key) else { return outcome };
-    let Some(spec) = &set.spec else { return outcome };
-    let pods = claimed(snapshot, set, spec, &mut outcome);
+    let pods = claimed(snapshot, set, &mut outcome);
     let active: Vec<&Pod> = pods.into_iter().filter(|pod| pods::is_active(pod)).collect();
     if set.metadata.deletion_timestamp.is_none() && !namespaces::is_ending(snapshot, &key.namespace) {
-        scale(snapshot, set, spec, &active, now, &mut outcome);
+        scale(snapshot, set, &active, now, &mut outcome);
     }
-    let status = count(set, spec, &active, now);
-    if set.status.as_ref() != Some(&status) {
+    let status = count(set, &active, now);
+    if set.status.as_deref() != Some(&status) {
         let status = counts_only(&status);
-        outcome.writes.push(Write::new(Kind::ReplicaSet, key.clone(), Verb::PatchStatus { status, revision: None }));
+        outcome.writes.push(Write::new(set.kind(), key.clone(), Verb::PatchStatus { status, revision: None }));
     }
-    let min_ready = spec.min_ready_seconds.unwrap_or_default();
+    let min_ready = set.spec.min_ready_seconds.unwrap_or_default();
     let becoming = active.iter().filter_map(|pod| pods::available_at(pod, min_ready)).filter(|at| *at > now).min();
     if let Some(at) = becoming {
         outcome.look_again(at);
@@ -50,16 +62,16 @@ pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, now: Timestamp) ->
 }
 
 /// The pods that are the set's, with writes for those that become or cease to be.
-fn claimed<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpec, outcome: &mut Outcome) -> Vec<&'a Pod> {
-    let owner = owner_reference(Kind::ReplicaSet, &set.metadata);
-    let adoption = Adoption::of(&set.metadata);
+fn claimed<'a>(snapshot: &'a Snapshot, set: &Set<'_>, outcome: &mut Outcome) -> Vec<&'a Pod> {
+    let owner = set.owner();
+    let adoption = Adoption::of(set.metadata);
     let mut owned = Vec::new();
-    for pod in candidates(snapshot, set, spec) {
+    for pod in candidates(snapshot, set.metadata, &set.spec) {
         // An ended pod is let go or kept, but never taken in.
         if pods::controller(&pod.metadata).is_none() && !pods::is_active(pod) {
             continue;
         }
-        match claim(Kind::Pod, &pod.metadata, &spec.selector, &owner, adoption) {
+        match claim(Kind::Pod, &pod.metadata, &set.spec.selector, &owner, adoption) {
             Claim::Owned => owned.push(pod),
             Claim::Changed(write) => outcome.writes.push(*write),
             Claim::Foreign => {}
@@ -69,9 +81,9 @@ fn claimed<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpec, 
 }
 
 /// Pods that the set owns or that its selector may choose: those with the rarest of the selector's labels.
-fn candidates<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpec) -> Vec<&'a Pod> {
-    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+fn candidates<'a>(snapshot: &'a Snapshot, set: &ObjectMeta, spec: &ReplicaSetSpec) -> Vec<&'a Pod> {
+    let namespace = set.namespace.as_deref().unwrap_or_default();
+    let uid = set.uid.as_deref().unwrap_or_default();
     let rarest = spec
         .selector
         .match_labels
@@ -89,22 +101,15 @@ fn candidates<'a>(snapshot: &'a Snapshot, set: &ReplicaSet, spec: &ReplicaSetSpe
     found.into_iter().map(|(_, pod)| &**pod).collect()
 }
 
-fn scale(
-    snapshot: &Snapshot,
-    set: &ReplicaSet,
-    spec: &ReplicaSetSpec,
-    active: &[&Pod],
-    now: Timestamp,
-    outcome: &mut Outcome,
-) {
-    let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
+fn scale(snapshot: &Snapshot, set: &Set<'_>, active: &[&Pod], now: Timestamp, outcome: &mut Outcome) {
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
     // A pod that is being taken in or let go counts once the snapshot has it so.
     let adopting = outcome.writes.len();
     if adopting > 0 {
         return;
     }
     let missing = wanted.saturating_sub(active.len()).min(BURST);
-    outcome.writes.extend((0..missing).map(|_| create(set, spec)));
+    outcome.writes.extend((0..missing).map(|_| create(set)));
     let surplus = active.len().saturating_sub(wanted).min(BURST);
     if surplus > 0 {
         let ranked = rank::deletion_order(active, &related(snapshot, set), now);
@@ -112,8 +117,8 @@ fn scale(
     }
 }
 
-fn create(set: &ReplicaSet, spec: &ReplicaSetSpec) -> Write {
-    let template = spec.template.clone().unwrap_or_default();
+fn create(set: &Set<'_>) -> Write {
+    let template = set.spec.template.clone().unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
     let pod = Pod {
         metadata: ObjectMeta {
@@ -122,33 +127,31 @@ fn create(set: &ReplicaSet, spec: &ReplicaSetSpec) -> Write {
             labels: metadata.labels,
             annotations: metadata.annotations,
             finalizers: metadata.finalizers,
-            owner_references: Some(vec![owner_reference(Kind::ReplicaSet, &set.metadata)]),
+            owner_references: Some(vec![set.owner()]),
             ..ObjectMeta::default()
         },
         spec: template.spec,
         status: None,
     };
-    let note = |kind, reason, message| Some(Note::new(Source::ReplicaSet, set, kind, reason, message));
     Write {
-        on_success: note(EventKind::Normal, "SuccessfulCreate", "Created pod: {name}"),
-        on_failure: note(EventKind::Warning, "FailedCreate", "Error creating: {error}"),
+        on_success: Some(set.note(EventKind::Normal, "SuccessfulCreate", "Created pod: {name}")),
+        on_failure: Some(set.note(EventKind::Warning, "FailedCreate", "Error creating: {error}")),
         ..Write::create(Kind::Pod, &pod)
     }
 }
 
-fn delete(set: &ReplicaSet, pod: &Pod) -> Write {
-    let note = |kind, reason, message| Some(Note::new(Source::ReplicaSet, set, kind, reason, message));
+fn delete(set: &Set<'_>, pod: &Pod) -> Write {
     Write {
-        on_success: note(EventKind::Normal, "SuccessfulDelete", "Deleted pod: {name}"),
-        on_failure: note(EventKind::Warning, "FailedDelete", "Error deleting: {error}"),
+        on_success: Some(set.note(EventKind::Normal, "SuccessfulDelete", "Deleted pod: {name}")),
+        on_failure: Some(set.note(EventKind::Warning, "FailedDelete", "Error deleting: {error}")),
         ..Write::delete(Kind::Pod, &pod.metadata)
     }
 }
 
 /// Active pods of all ReplicaSets that have the same controller: a rollout's old and new pods crowd nodes together.
-fn related<'a>(snapshot: &'a Snapshot, set: &ReplicaSet) -> Vec<&'a Pod> {
+fn related<'a>(snapshot: &'a Snapshot, set: &'a Set<'a>) -> Vec<&'a Pod> {
     let own = set.metadata.uid.as_deref().unwrap_or_default();
-    let siblings: Vec<&str> = match pods::controller(&set.metadata) {
+    let siblings: Vec<&str> = match pods::controller(set.metadata).filter(|_| set.kind() == Kind::ReplicaSet) {
         Some(owner) => {
             let siblings = snapshot.replica_sets.with_term(&term::owner(&owner.uid));
             siblings.filter_map(|(_, sibling)| sibling.metadata.uid.as_deref()).collect()
@@ -159,14 +162,14 @@ fn related<'a>(snapshot: &'a Snapshot, set: &ReplicaSet) -> Vec<&'a Pod> {
     pods.map(|(_, pod)| &**pod).filter(|pod| pods::is_active(pod)).collect()
 }
 
-fn count(set: &ReplicaSet, spec: &ReplicaSetSpec, active: &[&Pod], now: Timestamp) -> ReplicaSetStatus {
+fn count(set: &Set<'_>, active: &[&Pod], now: Timestamp) -> ReplicaSetStatus {
     let total = |holds: &dyn Fn(&Pod) -> bool| {
         i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
     };
-    let labels = spec.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.clone());
+    let labels = set.spec.template.as_ref().and_then(|template| template.metadata.as_ref()?.labels.clone());
     let labels = labels.unwrap_or_default();
-    let min_ready = spec.min_ready_seconds.unwrap_or_default();
-    let before = set.status.clone().unwrap_or_default();
+    let min_ready = set.spec.min_ready_seconds.unwrap_or_default();
+    let before = set.status.as_deref().cloned().unwrap_or_default();
     let nonzero = |value: i32| (value != 0).then_some(value);
     ReplicaSetStatus {
         replicas: total(&|_| true),
@@ -188,12 +191,4 @@ fn counts_only(status: &ReplicaSetStatus) -> serde_json::Value {
         patch.extend(status.into_iter().filter(|(field, _)| field != "conditions"));
     }
     patch
-}
-
-/// The ReplicaSets without a controller's tie to the pod whose selector chooses it.
-pub(crate) fn sets_choosing<'a>(snapshot: &'a Snapshot, pod: &'a Pod) -> impl Iterator<Item = &'a ObjectKey> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let sets = snapshot.replica_sets.in_namespace(namespace);
-    sets.filter(|(_, set)| set.spec.as_ref().is_some_and(|spec| matches(&spec.selector, &pod.metadata.labels)))
-        .map(|(key, _)| key)
 }

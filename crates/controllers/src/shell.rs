@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
 };
 use kube::Client;
@@ -157,6 +157,7 @@ fn follow_all(client: &Client) -> Changes {
     all.push(follow::<EndpointSlice>(client));
     all.push(follow::<Pod>(client));
     all.push(follow::<ReplicaSet>(client));
+    all.push(follow::<ReplicationController>(client));
     all.push(follow::<Deployment>(client));
     all.push(follow::<ConfigMap>(client));
     all.push(follow::<ServiceAccount>(client));

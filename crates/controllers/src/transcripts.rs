@@ -79,7 +79,10 @@ fn parse(transcript: &str) -> Vec<Step> {
 fn carry_out(world: &mut World, step: &Step) {
     let words: Vec<&str> = step.command.split_whitespace().collect();
     match words[..] {
-        ["only", "workloads"] => world.only = |work| matches!(work, Work::Deployment(_) | Work::ReplicaSet(_)),
+        ["only", "workloads"] => {
+            world.only =
+                |work| matches!(work, Work::Deployment(_) | Work::ReplicaSet(_) | Work::ReplicationController(_))
+        }
         ["only", "endpoints"] => world.only = |work| matches!(work, Work::Endpoints(_) | Work::EndpointSlices(_)),
         ["only", "scheduler"] => world.only = |work| matches!(work, Work::Schedule),
         ["only", "nodes"] => world.only = |work| matches!(work, Work::Node(_)),

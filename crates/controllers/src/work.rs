@@ -21,6 +21,7 @@ pub(crate) enum Work {
     EndpointSlices(ObjectKey),
     Endpoints(ObjectKey),
     ReplicaSet(ObjectKey),
+    ReplicationController(ObjectKey),
     Deployment(ObjectKey),
     /// All pods that wait for a node.
     Schedule,
@@ -45,6 +46,7 @@ impl Work {
             Self::EndpointSlices(_) => &[Kind::Service, Kind::Pod, Kind::Node, Kind::EndpointSlice, Kind::Namespace],
             Self::Endpoints(_) => &[Kind::Service, Kind::Pod, Kind::Endpoints, Kind::Namespace],
             Self::ReplicaSet(_) => &[Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
+            Self::ReplicationController(_) => &[Kind::ReplicationController, Kind::Pod, Kind::Namespace],
             Self::Deployment(_) => &[Kind::Deployment, Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
             Self::Schedule => &[Kind::Pod, Kind::Node],
             Self::Node(_) => &[Kind::Node, Kind::Pod, Kind::Lease],
@@ -58,6 +60,7 @@ impl Work {
             Self::EndpointSlices(key) => endpoint_slices::reconcile(snapshot, key),
             Self::Endpoints(key) => endpoints::reconcile(snapshot, key),
             Self::ReplicaSet(key) => replica_set::reconcile(snapshot, key, now),
+            Self::ReplicationController(key) => replica_set::reconcile_controller(snapshot, key, now),
             Self::Deployment(key) => deployment::reconcile(snapshot, key, now),
             Self::Schedule => scheduler::reconcile(snapshot, now),
             Self::Node(key) => nodes::reconcile(snapshot, key, now, known.since),
@@ -93,6 +96,7 @@ pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
             work.push(Work::ReplicaSet(key.clone()));
             work.extend(deployments_of(snapshot, delta));
         }
+        KindDelta::ReplicationController(_) => work.push(Work::ReplicationController(key.clone())),
         KindDelta::Deployment(_) => work.push(Work::Deployment(key.clone())),
         KindDelta::Namespace(_) => {
             work.push(Work::Namespace(key.clone()));
@@ -120,12 +124,16 @@ fn of_pod(snapshot: &Snapshot, delta: &Delta<Pod>, work: &mut Vec<Work>) {
     work.push(Work::Schedule);
     for pod in both() {
         match pods::controller(&pod.metadata) {
+            Some(owner) if owner.kind == Kind::ReplicationController.name() => {
+                let controller = ObjectKey::new(&*delta.key.namespace, owner.name.as_str());
+                work.push(Work::ReplicationController(controller));
+            }
             Some(owner) => {
                 let set = ObjectKey::new(&*delta.key.namespace, owner.name.as_str());
                 work.extend(recreating_owner(snapshot, &set));
                 work.push(Work::ReplicaSet(set));
             }
-            None => work.extend(replica_set::sets_choosing(snapshot, pod).cloned().map(Work::ReplicaSet)),
+            None => work.extend(replica_set::choosing(snapshot, pod)),
         }
     }
     work.extend(both().filter_map(pods::node).map(|node| Work::Node(ObjectKey::cluster(node))));

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount},
+    core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
 };
 use serde_json::{Value, json};
@@ -82,6 +82,10 @@ macro_rules! for_kind {
             }
             Kind::ReplicaSet => {
                 type $Type = ReplicaSet;
+                $body
+            }
+            Kind::ReplicationController => {
+                type $Type = ReplicationController;
                 $body
             }
             Kind::Service => {

@@ -36,11 +36,14 @@ pub(crate) fn containers(template: &Value) -> (Value, Value) {
     (join("/name").into(), join("/image").into())
 }
 
-/// A map of labels as `a=b,c=d`, `<none>` when it is empty.
+/// A map of labels as `a=b,c=d`.
+pub(crate) fn pairs_text(object: &Value, pointer: &str) -> String {
+    pairs(object, pointer).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// [`pairs_text`], `<none>` when it is empty.
 pub(crate) fn labels(object: &Value, pointer: &str) -> String {
-    let joined =
-        pairs(object, pointer).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-    or(&joined, NONE).to_owned()
+    or(&pairs_text(object, pointer), NONE).to_owned()
 }
 
 /// A LabelSelector as a label selector's text, empty when it selects everything.

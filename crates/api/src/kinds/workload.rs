@@ -1,8 +1,10 @@
-//! What Deployments and ReplicaSets have in common: a selector, a template of pods, and a number of them that a Scale can set.
+//! What Deployments, ReplicaSets and ReplicationControllers have in common: a selector, a template of pods, and a number of
+//! them that a Scale can set.
 
 use serde_json::{Value, json};
 
 use super::{
+    cell,
     errors::Errors,
     pod, unhonoured,
     value::{at, child, count, is_set, list, map, number, set, text},
@@ -21,7 +23,12 @@ pub(crate) fn validate(object: &Value) -> Vec<FieldError> {
     errors.non_negative(object, "/spec/replicas", "spec.replicas");
     errors.non_negative(object, "/spec/minReadySeconds", "spec.minReadySeconds");
     validate_selector(object, &mut errors);
-    let template = at(object, "/spec/template");
+    validate_template(at(object, "/spec/template"), "ReplicaSet", &mut errors);
+    errors.into_vec()
+}
+
+/// The template alone. `keeper` is the kind that upstream names as the one that keeps the pods.
+pub(crate) fn validate_template(template: &Value, keeper: &str, errors: &mut Errors) {
     errors.extend(meta::validate_labels(map(template, "/metadata/labels"), "spec.template.labels"));
     errors.extend(pod::validate_spec(at(template, "/spec"), "spec.template.spec"));
     let policy = text(template, "/spec/restartPolicy");
@@ -30,11 +37,10 @@ pub(crate) fn validate(object: &Value) -> Vec<FieldError> {
     }
     if is_set(template, "/spec/activeDeadlineSeconds") {
         let field = "spec.template.spec.activeDeadlineSeconds";
-        errors.forbidden(field, "activeDeadlineSeconds in ReplicaSet is not Supported");
+        errors.forbidden(field, format_args!("activeDeadlineSeconds in {keeper} is not Supported"));
     } else {
         errors.extend(refusals(template));
     }
-    errors.into_vec()
 }
 
 /// Refusals of what nothing acts on in the pods to be.
@@ -55,7 +61,7 @@ pub(crate) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-/// The `autoscaling/v1` Scale of a Deployment or ReplicaSet.
+/// The `autoscaling/v1` Scale of any of these kinds.
 pub fn scale_of(object: &Value) -> Value {
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -64,7 +70,7 @@ pub fn scale_of(object: &Value) -> Value {
         }
     }
     let mut status = json!({"replicas": count(object, "/status/replicas")});
-    let selector = super::cell::selector(at(object, "/spec/selector"));
+    let selector = selector(object);
     if !selector.is_empty() {
         set(&mut status, "selector", selector);
     }
@@ -74,6 +80,14 @@ pub fn scale_of(object: &Value) -> Value {
         set(&mut spec, "replicas", replicas);
     }
     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// The selector as text. A ReplicationController's is a map of labels, that of the others a label selector.
+fn selector(object: &Value) -> String {
+    match text(object, "/kind") {
+        "ReplicationController" => cell::pairs_text(object, "/spec/selector"),
+        _ => cell::selector(at(object, "/spec/selector")),
+    }
 }
 
 /// What is wrong with a Scale that a client sends for `object`. Its name must be the object's.

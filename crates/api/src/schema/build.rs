@@ -46,6 +46,7 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<core::v1::ServiceAccount>();
     generator.subschema_for::<core::v1::Event>();
     generator.subschema_for::<core::v1::Binding>();
+    generator.subschema_for::<core::v1::ReplicationController>();
     generator.subschema_for::<apps::v1::ReplicaSet>();
     generator.subschema_for::<apps::v1::Deployment>();
     generator.subschema_for::<discovery::v1::EndpointSlice>();

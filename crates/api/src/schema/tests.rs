@@ -28,6 +28,7 @@ fn every_kind_has_its_object_and_no_object_too_many_fields() {
         "io.k8s.api.core.v1.ServiceAccount",
         "io.k8s.api.core.v1.Event",
         "io.k8s.api.core.v1.Binding",
+        "io.k8s.api.core.v1.ReplicationController",
         "io.k8s.api.apps.v1.ReplicaSet",
         "io.k8s.api.apps.v1.Deployment",
         "io.k8s.api.discovery.v1.EndpointSlice",

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount},
+        core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -148,6 +148,7 @@ kinds! {
     Node, nodes, |object| terms::owners(&object.metadata);
     Pod, pods, terms::of_pod;
     ReplicaSet, replica_sets, |object| terms::owners(&object.metadata);
+    ReplicationController, replication_controllers, |object| terms::owners(&object.metadata);
     Service, services, terms::of_service;
     ServiceAccount, service_accounts, |object| terms::owners(&object.metadata);
 }

@@ -233,8 +233,12 @@ async fn delete_one(
 /// Writes into `object` that it is being deleted, and how.
 fn mark(call: &Call<'_>, object: &mut Value, options: &Options, is_namespace: bool) {
     let now = Timestamp::now();
-    if options.states_propagation() {
-        let wanted = options.finalizer();
+    let wanted = match options.states_propagation() {
+        true => Some(options.finalizer()),
+        false if call.path.resource.strategy.orphans_dependents() && !states_propagation(object) => Some(Some(ORPHAN)),
+        false => None,
+    };
+    if let Some(wanted) = wanted {
         let others = meta::finalizers(object).filter(|finalizer| ![ORPHAN, FOREGROUND].contains(finalizer));
         let all = others.map(str::to_owned).chain(wanted.map(str::to_owned)).collect::<Vec<_>>();
         if all.is_empty() {
@@ -258,6 +262,11 @@ fn mark(call: &Call<'_>, object: &mut Value, options: &Options, is_namespace: bo
     let end = if grace == 0 && marked.is_some() { now } else { began + Duration::from_secs(grace.unsigned_abs()) };
     meta::set(object, "deletionTimestamp", seconds(end));
     meta::set(object, "deletionGracePeriodSeconds", grace);
+}
+
+/// Whether an earlier deletion, or the object's author, has said what becomes of dependents.
+fn states_propagation(object: &Value) -> bool {
+    meta::finalizers(object).any(|finalizer| [ORPHAN, FOREGROUND].contains(&finalizer))
 }
 
 /// How long the agent may take to end a pod. Nobody has to end what never ran on a node, or runs no more.

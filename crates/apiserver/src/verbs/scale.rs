@@ -1,4 +1,4 @@
-//! `scale`: the number of replicas of a Deployment or ReplicaSet as an `autoscaling/v1` Scale.
+//! `scale`: the number of replicas of a workload as an `autoscaling/v1` Scale.
 //!
 //! What a Scale says of an object, and when it is valid, is `stead_api::kinds::workload`'s; here one is read, and written as
 //! an update of the object behind it.

@@ -1,0 +1,252 @@
+//! ReplicationController (`v1`): keeps a number of equal pods, as ReplicaSets do. It is the older kind: its selector is a map of
+//! labels, which may change, and is the template's labels when it is absent.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    ALL_VERBS, cell,
+    column::{AGE, CONTAINERS, IMAGES, NAME, shown, wide},
+    errors::Errors,
+    generation, pod,
+    value::{at, child, count, is_set, keep, map, number, pairs, set},
+    workload,
+};
+use crate::{
+    field::FieldError,
+    meta::{self, Scope},
+    names::dns1123_subdomain,
+    resource::{Resource, Strategy, Subresource, Warnings},
+};
+
+pub static RESOURCE: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "ReplicationController",
+    plural: "replicationcontrollers",
+    singular: "replicationcontroller",
+    short_names: &["rc"],
+    categories: &["all"],
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[Subresource::Status, Subresource::Scale],
+    definition: "io.k8s.api.core.v1.ReplicationController",
+    registry: "controllers",
+    create_on_update: false,
+    delete_returns_object: false,
+    time_to_live: None,
+    columns: &[
+        NAME,
+        shown("Desired", "integer", "How many pods are asked for."),
+        shown("Current", "integer", "How many pods there are."),
+        shown("Ready", "integer", "How many of them are ready."),
+        AGE,
+        CONTAINERS,
+        IMAGES,
+        wide("Selector", "string", "Labels of the pods that count."),
+    ],
+    strategy: &Rules,
+};
+
+#[derive(Debug)]
+struct Rules;
+
+impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        let spec = child(object, "spec");
+        if !is_set(spec, "/replicas") {
+            set(spec, "replicas", 1);
+        }
+        if !is_set(spec, "/template") {
+            return;
+        }
+        pod::default_template(child(spec, "template"));
+        let Some(labels) = map(spec, "/template/metadata/labels").filter(|labels| !labels.is_empty()).cloned() else {
+            return;
+        };
+        if pairs(spec, "/selector").is_empty() {
+            set(spec, "selector", labels.clone());
+        }
+        if pairs(object, "/metadata/labels").is_empty() {
+            set(child(object, "metadata"), "labels", labels);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        generation::begin(object);
+        set(object, "status", json!({"replicas": 0}));
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        keep(new, old, "status");
+        generation::follow_spec(new, old);
+    }
+
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(validate(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = meta::validate_meta_update(new, old);
+        errors.extend(validate(new));
+        errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        workload::warnings(new, old)
+    }
+
+    fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
+        (path == "status.replicas").then(|| count(object, "/status/replicas").to_string())
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let (containers, images) = cell::containers(at(object, "/spec/template"));
+        vec![
+            cell::name(object),
+            number(object, "/spec/replicas").unwrap_or(1).into(),
+            count(object, "/status/replicas").into(),
+            count(object, "/status/readyReplicas").into(),
+            cell::age(object, now),
+            containers,
+            images,
+            cell::labels(object, "/spec/selector").into(),
+        ]
+    }
+}
+
+fn validate(object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    errors.non_negative(object, "/spec/minReadySeconds", "spec.minReadySeconds");
+    let selector = pairs(object, "/spec/selector");
+    if selector.is_empty() {
+        errors.required("spec.selector");
+    }
+    errors.non_negative(object, "/spec/replicas", "spec.replicas");
+    let template = at(object, "/spec/template");
+    if template.is_null() {
+        errors.required("spec.template");
+        return errors.into_vec();
+    }
+    let labels = pairs(template, "/metadata/labels");
+    if !selector.iter().all(|pair| labels.contains(pair)) {
+        let problem = "`selector` does not match template `labels`";
+        errors.invalid("spec.template.metadata.labels", at(template, "/metadata/labels"), problem);
+    }
+    workload::validate_template(template, "ReplicationController", &mut errors);
+    errors.into_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn controller(change: impl Fn(&mut Value)) -> Value {
+        let mut controller = json!({
+            "apiVersion": "v1",
+            "kind": "ReplicationController",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+            }},
+        });
+        change(&mut controller);
+        Rules.default(&mut controller);
+        Rules.prepare_create(&mut controller);
+        controller
+    }
+
+    fn check(change: impl Fn(&mut Value), expect: &[&str]) {
+        let errors = Rules.validate_create(&controller(change));
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+    }
+
+    #[test]
+    fn labels_and_selector_come_from_the_template() {
+        let made = controller(|_| {});
+        assert_eq!(made["spec"]["selector"], json!({"app": "web"}));
+        assert_eq!(made["metadata"]["labels"], json!({"app": "web"}));
+        assert_eq!((&made["spec"]["replicas"], &made["metadata"]["generation"]), (&1.into(), &1.into()));
+        assert_eq!(made["spec"]["template"]["spec"]["restartPolicy"], "Always");
+        let own = controller(|object| {
+            object["metadata"]["labels"] = json!({"own": "label"});
+            object["spec"]["replicas"] = 0.into();
+        });
+        assert_eq!((&own["metadata"]["labels"], &own["spec"]["replicas"]), (&json!({"own": "label"}), &0.into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_upstreams_words() {
+        check(|_| {}, &[]);
+        check(|object| object["spec"] = json!({"selector": {"app": "web"}}), &["spec.template: Required value"]);
+        check(|object| object["spec"]["template"]["metadata"] = json!({}), &["spec.selector: Required value"]);
+        check(
+            |object| object["spec"]["selector"] = json!({"app": "db"}),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            ],
+        );
+        check(
+            |object| object["spec"]["replicas"] = (-1).into(),
+            &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
+        );
+        check(
+            |object| object["spec"]["template"]["spec"]["restartPolicy"] = "Never".into(),
+            &["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""],
+        );
+        check(
+            |object| object["spec"]["template"]["spec"]["activeDeadlineSeconds"] = 5.into(),
+            &[
+                "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicationController is not Supported",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_selector_may_change() {
+        let old = controller(|_| {});
+        let new = controller(|object| {
+            object["spec"]["template"]["metadata"]["labels"] = json!({"app": "web", "v": "2"});
+            object["spec"]["selector"] = json!({"app": "web", "v": "2"});
+        });
+        assert_eq!(Rules.validate_update(&new, &old), []);
+    }
+
+    #[test]
+    fn a_scale_has_the_selector_as_text() {
+        let scale = workload::scale_of(&controller(|object| object["spec"]["replicas"] = 3.into()));
+        assert_eq!(scale["spec"], json!({"replicas": 3}));
+        assert_eq!(scale["status"], json!({"replicas": 0, "selector": "app=web"}));
+    }
+
+    #[test]
+    fn cells_are_those_of_upstreams_table() {
+        let cells = Rules.cells(&controller(|_| {}), "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(
+            cells,
+            [
+                "web".into(),
+                1.into(),
+                0.into(),
+                0.into(),
+                json!("<unknown>"),
+                "web".into(),
+                "web:1".into(),
+                json!("app=web")
+            ]
+        );
+        let columns = RESOURCE.columns.iter().map(|column| column.name).collect::<Vec<_>>();
+        assert_eq!(columns, ["Name", "Desired", "Current", "Ready", "Age", "Containers", "Images", "Selector"]);
+    }
+}
