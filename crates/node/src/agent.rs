@@ -10,6 +10,7 @@ mod node;
 mod prober;
 mod report;
 mod upkeep;
+mod withdraw;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

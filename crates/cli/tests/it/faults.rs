@@ -3,14 +3,12 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -23,9 +21,15 @@ use nix::{
 use serde_json::json;
 use stead_client::{Change, Query, write};
 
-use crate::lab::{Lab, PATIENCE, alive, eventually, ok};
+use crate::{
+    lab::{Lab, PATIENCE, alive, eventually, ok},
+    load::Load,
+};
 
 const MANIFEST: &str = include_str!("../../../../examples/hello-world.yaml");
+
+/// New connections to a node's Service while its processes are killed.
+const PER_SECOND: u32 = 300;
 
 fn kills() -> usize {
     std::env::var("STEAD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
@@ -116,19 +120,6 @@ fn a_server_killed_under_writes_loses_nothing_it_acknowledged() {
     });
 }
 
-/// One request through the virtual IP; the pod's name. Ten seconds, since rare requests stall for one or more, also without kills,
-/// for a reason not found yet (docs/performance.md).
-fn ask(target: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(10))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.take(4096).read_to_string(&mut text)?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("Hostname: ").map(str::to_owned))
-        .ok_or(std::io::ErrorKind::InvalidData.into())
-}
-
 #[test]
 fn a_node_killed_under_connections_fails_none_and_adopts_its_containers() {
     let lab = Lab::up("node", 1);
@@ -141,26 +132,10 @@ fn a_node_killed_under_connections_fails_none_and_adopts_its_containers() {
     let containers = r"jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{'\n'}{end}";
     let before = ok("pods", lab.kubectl_words(&["get", "pods", "-o", containers], ""));
 
-    let namespace = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace("node1").unwrap();
-    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let client = thread::spawn({
-        let (stop, asked) = (stop.clone(), asked.clone());
-        move || {
-            let ask_on = || {
-                let mut failures = Vec::new();
-                while !stop.load(Ordering::Relaxed) && asked.load(Ordering::Relaxed) < 200_000 {
-                    failures.extend(ask(target).err());
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(Duration::from_millis(2));
-                }
-                failures
-            };
-            namespace.run(ask_on).unwrap()
-        }
-    });
+    let client = Load::start(&lab, "node1", target, PER_SECOND);
     for _ in 0..kills().min(20) {
-        let before = asked.load(Ordering::Relaxed);
-        eventually("connections to go on", || (asked.load(Ordering::Relaxed) > before + 50).then_some(()));
+        let before = client.asked();
+        eventually("connections to go on", || (client.asked() > before + 50).then_some(()));
         let pid = lab.pid("node1").unwrap();
         sigkill(pid);
         eventually("the node to be started again", || lab.pid("node1").filter(|new| *new != pid));
@@ -168,14 +143,7 @@ fn a_node_killed_under_connections_fails_none_and_adopts_its_containers() {
     // Whatever the new process did to kernel and containers on its way up has happened once it reports again.
     lab.kubectl_ok("scale deployment hello-world --replicas=3");
     lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
-    stop.store(true, Ordering::Relaxed);
-    let failures = client.join().unwrap();
-    assert!(
-        failures.is_empty(),
-        "{} of {} requests failed: {failures:?}",
-        failures.len(),
-        asked.load(Ordering::Relaxed)
-    );
+    client.stop().assert_none_failed("node1", PER_SECOND);
 
     let after = ok("pods", lab.kubectl_words(&["get", "pods", "-o", containers], ""));
     for line in before.lines() {

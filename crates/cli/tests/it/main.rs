@@ -4,6 +4,8 @@
 mod faults;
 mod input;
 mod lab;
+mod load;
+mod removal;
 mod services;
 mod sockets;
 mod transcript;

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 use stead_api::item::object_key;
 use stead_client::{Class, error_text, object, write};
 
-use super::{Event, Observed, Run, Shared, adopt};
+use super::{Event, Observed, Run, Shared, adopt, withdraw::withdrawn};
 use crate::{
     cgroup::Hierarchies,
     container::Container,
@@ -68,6 +68,16 @@ impl Shared {
                 }
                 shared.news(&uid, Input::Detached);
             })),
+            Action::Withdraw => {
+                let addresses = match &observed.network {
+                    Network::Attached(addresses) => addresses.clone(),
+                    _ => Vec::new(),
+                };
+                tokio::spawn(async move {
+                    withdrawn(&shared.cache, &addresses).await;
+                    shared.news(&uid, Input::Withdrawn);
+                });
+            }
             Action::Resolve { container } => drop(tokio::task::spawn_blocking(move || {
                 let input = shared.resolve(&pod, container);
                 shared.news(&uid, input);

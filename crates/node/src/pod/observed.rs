@@ -10,6 +10,7 @@ pub(crate) struct Observed {
     /// When this node first saw it.
     pub seen_at: Timestamp,
     pub network: Network,
+    pub traffic: Traffic,
     pub containers: BTreeMap<String, Container>,
     /// The API server was asked to drop the object, for all that it stood for is gone.
     pub is_released: bool,
@@ -28,6 +29,17 @@ pub(crate) enum Network {
         delay: Duration,
     },
     Detaching,
+}
+
+/// Whether new connections may still be sent to the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// It may be an endpoint of Services.
+    Open,
+    /// It is being deleted, and proxies are taking it out; its containers go on until they have, or until `until`.
+    Leaving { since: Timestamp, until: Timestamp },
+    /// Proxies have taken it out, or were given their time.
+    Gone { since: Timestamp },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +140,8 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 pub(crate) enum Input {
     Attached(Result<Vec<IpAddr>, String>),
     Detached,
+    /// No proxy sends the pod new connections any more.
+    Withdrawn,
     Resolved {
         container: String,
         image: String,
@@ -182,7 +196,13 @@ pub(crate) enum Severity {
 impl Observed {
     /// A pod of which nothing is here.
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { seen_at: now, network: Network::Absent, containers: BTreeMap::new(), is_released: false }
+        Self {
+            seen_at: now,
+            network: Network::Absent,
+            traffic: Traffic::Open,
+            containers: BTreeMap::new(),
+            is_released: false,
+        }
     }
 
     /// Takes in news; answers what is worth telling.
@@ -191,6 +211,12 @@ impl Observed {
             Input::Attached(result) => self.on_attached(result, now),
             Input::Detached => {
                 self.network = Network::Absent;
+                Vec::new()
+            }
+            Input::Withdrawn => {
+                if let Traffic::Leaving { since, .. } = self.traffic {
+                    self.traffic = Traffic::Gone { since };
+                }
                 Vec::new()
             }
             Input::Resolved { container, image, result } => self.on_resolved(&container, &image, result, now),
@@ -212,6 +238,11 @@ impl Observed {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether a container of the pod runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.containers.values().any(|state| matches!(state.run, Run::Running { .. }))
     }
 
     /// Whether anything of the pod may still be running.

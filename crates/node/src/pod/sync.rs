@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 
-use super::observed::{Container, Finished, Image, Network, Note, Observed, Run, Stopping, after};
+use super::observed::{Container, Finished, Image, Network, Note, Observed, Run, Stopping, Traffic, after};
 use crate::runtime::Stop;
 
 /// One thing for the agent to do; each brings an [`Input`](super::Input) in the end, but for the last three.
@@ -14,6 +14,8 @@ use crate::runtime::Stop;
 pub(crate) enum Action {
     Attach,
     Detach,
+    /// Wait until no proxy sends the pod new connections.
+    Withdraw,
     Resolve {
         container: String,
     },
@@ -45,6 +47,10 @@ pub(crate) struct Decision {
 
 /// Runs that are kept for their logs: the current one and the one before.
 const RUNS_KEPT: u32 = 2;
+
+/// How long containers of a deleted pod go on at most, waiting for proxies to take the pod out; never more than half of its grace.
+/// The last pod of a Service stays in until another is ready, so that is how long a replacement has to come up.
+const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(2);
 
 /// Decides about one pod. `pod` is the newest object; one that is gone from the API counts as being deleted at once.
 pub(crate) fn step(pod: &Pod, observed: &mut Observed, now: Timestamp) -> Decision {
@@ -152,12 +158,13 @@ fn run(pod: &Pod, name: &str, state: &mut Container, now: Timestamp, decision: &
 }
 
 fn take_down(pod: &Pod, observed: &mut Observed, now: Timestamp, decision: &mut Decision) {
+    let Some(since) = withdraw(pod, observed, now, decision) else { return };
     for (name, state) in &mut observed.containers {
         let Run::Running { attempt, stop, .. } = &mut state.run else { continue };
         let asked = |how| Action::Stop { container: name.clone(), attempt: *attempt, how };
         match stop {
             None => {
-                let kill_at = after(now, grace(pod));
+                let kill_at = after(since, grace(pod));
                 let kills_at_once = kill_at <= now;
                 decision.actions.push(asked(if kills_at_once { Stop::Kill } else { Stop::Ask }));
                 decision.notes.push(Note::normal("Killing", format!("Stopping container {name}"), name));
@@ -182,6 +189,27 @@ fn take_down(pod: &Pod, observed: &mut Observed, now: Timestamp, decision: &mut 
     }
     observed.is_released = true;
     decision.actions.push(Action::Release);
+}
+
+/// Begins to take the pod out of traffic; once it is out, since when its grace counts.
+fn withdraw(pod: &Pod, observed: &mut Observed, now: Timestamp, decision: &mut Decision) -> Option<Timestamp> {
+    let longest = WITHDRAWAL_LIMIT.min(grace(pod) / 2);
+    let (since, until) = match observed.traffic {
+        Traffic::Gone { since } => return Some(since),
+        // A later deletion may grant less time than the first.
+        Traffic::Leaving { since, until } => (since, until.min(after(now, longest))),
+        Traffic::Open if observed.is_running() => (now, after(now, longest)),
+        Traffic::Open => (now, now),
+    };
+    if now >= until {
+        observed.traffic = Traffic::Gone { since };
+        return Some(since);
+    }
+    if std::mem::replace(&mut observed.traffic, Traffic::Leaving { since, until }) == Traffic::Open {
+        decision.actions.push(Action::Withdraw);
+    }
+    decision.wake(until);
+    None
 }
 
 /// Begins to take the network away; `true` once it is gone.

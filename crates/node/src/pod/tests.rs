@@ -70,6 +70,7 @@ impl World {
             "attached" => Some(Input::Attached(Ok(vec![text(1).parse().unwrap()]))),
             "unattached" => Some(Input::Attached(Err("no address is left".to_owned()))),
             "detached" => Some(Input::Detached),
+            "withdrawn" => Some(Input::Withdrawn),
             "image" => {
                 let result = match text(2) {
                     "ok" => Ok("sha256:1".to_owned()),
@@ -183,6 +184,7 @@ fn shown(action: &Action) -> String {
     match action {
         Action::Attach => "attach".to_owned(),
         Action::Detach => "detach".to_owned(),
+        Action::Withdraw => "withdraw".to_owned(),
         Action::Resolve { container } => format!("resolve {container}"),
         Action::Start { container, attempt } => format!("start {container}/{attempt}"),
         Action::Stop { container, attempt, how } => format!("stop {container}/{attempt} {how:?}"),

@@ -355,10 +355,7 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
                 writer.number(5, WORD + words(family));
             });
         }
-        Statement::Masquerade => expression(writer, "masq", |writer| {
-            // NF_NAT_RANGE_PROTO_RANDOM_FULLY
-            writer.number(1, 1 << 4);
-        }),
+        Statement::Masquerade => expression(writer, "masq", |_| {}),
         Statement::RejectReset => write_reject(writer, libc::NFT_REJECT_TCP_RST as u32, 0),
         Statement::Reject => {
             // ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH

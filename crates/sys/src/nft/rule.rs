@@ -58,7 +58,9 @@ pub enum Statement {
     VerdictMap(Vec<Selector>, &'static str),
     /// `dnat ip to KEY map @MAP`, the map giving an address and a port.
     Dnat(Vec<Selector>, &'static str),
-    /// `masquerade fully-random`
+    /// `masquerade`: the source port stays what it is unless another connection has it. A port drawn at random would sooner or later be
+    /// one that the far end remembers in TIME_WAIT from somebody whose sequence numbers and timestamps ran differently; it then
+    /// answers the SYN with an ACK, and the client tries again only after up to seconds.
     Masquerade,
     /// `reject with tcp reset`
     RejectReset,

@@ -186,7 +186,7 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
         Statement::Dnat(key, map) => {
             keyed(&format!("dnat {} to ", address_family(family)), key, &format!(" map @{map}"), f)
         }
-        Statement::Masquerade => f.write_str("masquerade fully-random"),
+        Statement::Masquerade => f.write_str("masquerade"),
         Statement::RejectReset => f.write_str("reject with tcp reset"),
         Statement::Reject => f.write_str("reject"),
         Statement::Remember(key, map, timeout) => {
