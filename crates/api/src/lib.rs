@@ -12,6 +12,7 @@ pub mod meta;
 mod names;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 mod quantity;
 pub mod resource;
 mod schema;
@@ -20,6 +21,7 @@ pub mod service_snapshot;
 pub mod snapshot;
 pub mod status;
 pub mod table;
+mod wire;
 
 #[cfg(test)]
 mod sample;

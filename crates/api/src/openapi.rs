@@ -17,7 +17,6 @@ mod definitions;
 mod operations;
 mod protobuf;
 mod render;
-mod wire;
 
 /// All documents, as they are sent.
 #[derive(Debug)]

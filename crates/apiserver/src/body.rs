@@ -1,4 +1,4 @@
-//! Request bodies: bounded, JSON or YAML, and decoded against the schema of the kind that the path names.
+//! Request bodies: bounded, JSON, YAML or Protocol Buffers, and decoded against the schema of the kind that the path names.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy};
 use stead_api::{
     decode::{DecodeError, Decoded, decode, decode_from},
+    protobuf::{self, Envelope, ProtobufError},
     resource::Resource,
     status::ApiError,
 };
@@ -34,6 +35,7 @@ const YAML: &str = "application/yaml";
 pub(crate) enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// An object as a client sent it: canonical, and what was said of it.
@@ -89,18 +91,23 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 }
 
 impl Encoding {
-    /// Of an object; what is no JSON or YAML is refused.
+    /// Of an object; other forms are refused.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         match media_type(headers) {
             "" | JSON => Ok(Self::Json),
             YAML | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
-            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML]).into()),
+            protobuf::MEDIA_TYPE => Ok(Self::Protobuf),
+            _ => Err(ApiError::unsupported_media_type(&[JSON, YAML, protobuf::MEDIA_TYPE]).into()),
         }
     }
 
-    /// Any value.
-    pub(crate) fn value(self, bytes: &[u8]) -> Result<Value, Refusal> {
+    /// Any value. Where numbers stand for fields, they are those of `definition`.
+    pub(crate) fn value(self, bytes: &[u8], definition: &str) -> Result<Value, Refusal> {
         match self {
+            Self::Protobuf => {
+                let decoded = Envelope::open(bytes).and_then(|envelope| envelope.decode(definition));
+                Ok(decoded.map_err(ApiError::bad_request)?.value)
+            }
             Self::Json => serde_json::from_slice(bytes).map_err(|error| bad_json(&error.to_string())),
             Self::Yaml => yaml(bytes, |yaml| Value::deserialize(yaml)).map_err(|error| bad_yaml(&error.to_string())),
         }
@@ -115,6 +122,7 @@ impl Encoding {
     ) -> Result<Sent, Refusal> {
         check_type(&self.type_meta(bytes)?, resource)?;
         let decoded = match self {
+            Self::Protobuf => decode_protobuf(bytes, resource),
             Self::Json => decode(bytes, resource.definition),
             Self::Yaml => decode_yaml(bytes, resource)?,
         };
@@ -123,6 +131,10 @@ impl Encoding {
 
     fn type_meta(self, bytes: &[u8]) -> Result<TypeMeta, Refusal> {
         match self {
+            Self::Protobuf => {
+                let envelope = Envelope::open(bytes).map_err(ApiError::bad_request)?;
+                Ok(TypeMeta { api_version: Some(envelope.api_version.into()), kind: Some(envelope.kind.into()) })
+            }
             Self::Json => serde_json::from_slice(bytes).map_err(|error| bad_json(&error.to_string())),
             Self::Yaml => yaml(bytes, |yaml| TypeMeta::deserialize(yaml)).map_err(|error| bad_yaml(&error.to_string())),
         }
@@ -172,6 +184,15 @@ fn bad_json(problem: &str) -> Refusal {
 
 fn bad_yaml(problem: &str) -> Refusal {
     ApiError::bad_request(format_args!("error converting YAML to JSON: yaml: {problem}")).into()
+}
+
+/// What is wrong with the message itself is told like what is wrong with the object in it.
+fn decode_protobuf(bytes: &[u8], resource: &Resource) -> Result<Decoded, DecodeError> {
+    let decoded = Envelope::open(bytes).and_then(|envelope| envelope.decode(resource.definition));
+    decoded.map_err(|error| match error {
+        ProtobufError::Decode(error) => error,
+        error => DecodeError::Syntax { problem: error.to_string() },
+    })
 }
 
 /// The walk's own error where it ends early, the parser's where the text is no YAML.

@@ -39,7 +39,7 @@ pub(super) enum Answer {
 
 type Parameters = &'static [(&'static str, &'static str)];
 
-const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml"];
+const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const READ: Parameters = &[("pretty", "string"), ("resourceVersion", "string")];
 const LIST: Parameters = &[
     ("allowWatchBookmarks", "boolean"),

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::wire::Message;
+use crate::wire::Message;
 
 /// The whole document.
 pub(super) fn encode(document: &Value) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{apps, autoscaling, coordination, core, discovery, events};
+use k8s_openapi::api::{apps, authentication, authorization, autoscaling, coordination, core, discovery, events};
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -47,12 +47,20 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<core::v1::Event>();
     generator.subschema_for::<core::v1::Binding>();
     generator.subschema_for::<core::v1::ReplicationController>();
+    generator.subschema_for::<core::v1::Secret>();
     generator.subschema_for::<apps::v1::ReplicaSet>();
     generator.subschema_for::<apps::v1::Deployment>();
     generator.subschema_for::<discovery::v1::EndpointSlice>();
     generator.subschema_for::<coordination::v1::Lease>();
     generator.subschema_for::<events::v1::Event>();
     generator.subschema_for::<autoscaling::v1::Scale>();
+    generator.subschema_for::<authentication::v1::SelfSubjectReview>();
+    generator.subschema_for::<authentication::v1::TokenRequest>();
+    generator.subschema_for::<authentication::v1::TokenReview>();
+    generator.subschema_for::<authorization::v1::LocalSubjectAccessReview>();
+    generator.subschema_for::<authorization::v1::SelfSubjectAccessReview>();
+    generator.subschema_for::<authorization::v1::SelfSubjectRulesReview>();
+    generator.subschema_for::<authorization::v1::SubjectAccessReview>();
     generator.subschema_for::<meta::v1::DeleteOptions>();
     generator.subschema_for::<meta::v1::ListMeta>();
     generator.subschema_for::<meta::v1::Status>();

@@ -16,6 +16,7 @@ use crate::{
 };
 
 const ATTEMPTS: usize = 16;
+const DEFINITION: &str = "io.k8s.api.core.v1.Binding";
 
 /// What a Binding says.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +44,7 @@ struct Target {
 
 pub(crate) async fn bind(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {
     let keep = call.query.keep()?;
-    let value = Encoding::of(call.headers)?.value(body)?;
+    let value = Encoding::of(call.headers)?.value(body, DEFINITION)?;
     let binding: Binding = serde_json::from_value(value).map_err(|error| {
         ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))
     })?;

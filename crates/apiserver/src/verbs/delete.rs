@@ -32,6 +32,7 @@ use crate::{
 const ATTEMPTS: usize = 16;
 /// How many objects of a collection are deleted at a time.
 const AT_A_TIME: usize = 32;
+const DEFINITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Namespaces that a cluster cannot be without.
@@ -106,7 +107,7 @@ pub(crate) async fn delete_collection(call: &Call<'_>, body: &Bytes) -> Result<A
 fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
     let mut options = Options::default();
     if !body.is_empty() {
-        let value = Encoding::of(call.headers)?.value(body)?;
+        let value = Encoding::of(call.headers)?.value(body, DEFINITION)?;
         options = serde_json::from_value(value)
             .map_err(|error| ApiError::bad_request(format!("DeleteOptions cannot be read: {error}")))?;
     } else {

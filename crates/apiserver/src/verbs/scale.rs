@@ -68,7 +68,7 @@ impl Change {
             let (kind, patch) = read(call, body)?;
             return Ok(Self::Patch(kind, patch));
         }
-        let mut scale = canonical(Encoding::of(call.headers)?.value(body)?)?;
+        let mut scale = canonical(Encoding::of(call.headers)?.value(body, DEFINITION)?)?;
         check_name(call, &mut scale)?;
         Ok(Self::Put(scale))
     }

@@ -173,6 +173,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good_with("replace -f -", map, &["replaced"]).await;
     kubectl.good("-n extra delete configmap --all --timeout=20s", &["deleted"]).await;
     lists(kubectl).await;
+    messages(kubectl).await;
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
@@ -189,6 +190,35 @@ async fn lists(kubectl: &Kubectl<'_>) {
     kubectl.good_with("apply -f -", &changed, &["service/listed unchanged", "configmap/listed configured"]).await;
     kubectl.bad_with("create -f -", &LIST.replace("data:", "dat:"), "unknown field \"dat\"").await;
     kubectl.good_with("delete --timeout=20s -f -", LIST, &["\"listed\" deleted"]).await;
+}
+
+/// Generators and `drain` send Protocol Buffers.
+async fn messages(kubectl: &Kubectl<'_>) {
+    kubectl
+        .good("create deployment made --image=stead.local/hello-app:1.0 --replicas=3 --port=8080", &["made created"])
+        .await;
+    let template = "{.spec.replicas}{.spec.template.spec.containers[0].ports[0].containerPort}{.metadata.labels.app}";
+    kubectl.good(&format!("get deployment made -o jsonpath={template}"), &["38080made"]).await;
+    kubectl.good("create namespace made", &["namespace/made created"]).await;
+    kubectl.good("create configmap made --from-literal=a=b", &["configmap/made created"]).await;
+    kubectl.good("get configmap made -o jsonpath={.data}", &[r#"{"a":"b"}"#]).await;
+    kubectl.good("create serviceaccount made", &["serviceaccount/made created"]).await;
+    kubectl.good("create service clusterip made-ip --tcp=80:8080 --clusterip=None", &["service/made-ip created"]).await;
+    kubectl.good("get service made-ip -o jsonpath={.spec.clusterIP}{.spec.ports[0].targetPort}", &["None8080"]).await;
+    kubectl.good("create service nodeport made-port --tcp=80 --node-port=31234", &["service/made-port created"]).await;
+    kubectl.good("get service made-port", &["NodePort", "80:31234/TCP"]).await;
+    kubectl.good("create service loadbalancer made-lb --tcp=80", &["service/made-lb created"]).await;
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: made}\n";
+    kubectl.good_with("create -f -", node, &["node/made created"]).await;
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: made}
+spec: {nodeName: made, containers: [{name: a, image: b}]}\n";
+    kubectl.good_with("create -f -", pod, &["pod/made created"]).await;
+    let drain = "drain made --force --grace-period=0 --timeout=30s";
+    kubectl.good(drain, &["node/made cordoned", "pod/made deleted", "node/made drained"]).await;
+    kubectl.good("get node made", &["SchedulingDisabled"]).await;
+    kubectl.good("uncordon made", &["uncordoned"]).await;
+    kubectl.good("delete node,deployment,configmap,serviceaccount made", &["deleted"]).await;
+    kubectl.good("delete service made-ip made-port made-lb", &["deleted"]).await;
 }
 
 async fn refusals(kubectl: &Kubectl<'_>) {

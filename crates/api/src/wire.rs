@@ -1,32 +1,44 @@
-//! Protocol Buffers' wire format, as far as an OpenAPI document needs it: texts, truth values and messages in messages.
+//! Protocol Buffers' wire format: what an OpenAPI document needs to be written, and whatever a client sends to be read.
 //!
-//! Which number a field has is the caller's matter. Values that a reader takes for granted are not written.
+//! Which number a field has, and what it means, is the caller's matter. The writer leaves out values that a reader takes for
+//! granted; the reader trusts no length.
+
+mod read;
+
+pub(crate) use read::{Fields, RawValue, WireError, Wrong};
 
 const VARINT: u32 = 0;
 const LENGTH: u32 = 2;
 
 /// The fields of a message, in the order written.
 #[derive(Debug, Default)]
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    pub(super) fn flag(&mut self, field: u32, value: bool) {
+    pub(crate) fn flag(&mut self, field: u32, value: bool) {
         if value {
             self.tag(field, VARINT);
             self.varint(1);
         }
     }
 
+    /// Also zero is written, as a field that is a pointer needs it.
+    #[cfg(test)]
+    pub(crate) fn number(&mut self, field: u32, value: u64) {
+        self.tag(field, VARINT);
+        self.varint(value);
+    }
+
     /// Also an empty text is written, as a repeated field needs it.
-    pub(super) fn text(&mut self, field: u32, value: &str) {
+    pub(crate) fn text(&mut self, field: u32, value: &str) {
         self.bytes(field, value.as_bytes());
     }
 
-    pub(super) fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message)) {
+    pub(crate) fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message)) {
         let mut inner = Message::default();
         fill(&mut inner);
         self.bytes(field, &inner.0);
