@@ -113,8 +113,11 @@ impl Group<'_> {
 }
 
 impl Subresource {
-    pub(crate) fn facts(self) -> SubresourceFacts {
+    /// How it looks as a subresource of `resource`.
+    pub(crate) fn facts(self, resource: &Resource) -> SubresourceFacts {
         const CHANGED: &[&str] = &["get", "patch", "update"];
+        const CONNECTED: &[&str] = &["create", "get"];
+        const PROXIED: &[&str] = &["create", "delete", "get", "patch", "update"];
         match self {
             Self::Status => SubresourceFacts { name: "status", verbs: CHANGED, kind: None },
             Self::Scale => {
@@ -125,6 +128,22 @@ impl Subresource {
                 SubresourceFacts { name: "binding", verbs: &["create"], kind: Some(("", "v1", "Binding")) }
             }
             Self::Finalize => SubresourceFacts { name: "finalize", verbs: &["update"], kind: None },
+            Self::Proxy => {
+                let options = match resource.plural {
+                    "nodes" => "NodeProxyOptions",
+                    "services" => "ServiceProxyOptions",
+                    _ => "PodProxyOptions",
+                };
+                SubresourceFacts { name: "proxy", verbs: PROXIED, kind: Some(("", "v1", options)) }
+            }
+            Self::Exec => SubresourceFacts { name: "exec", verbs: CONNECTED, kind: Some(("", "v1", "PodExecOptions")) },
+            Self::Attach => {
+                SubresourceFacts { name: "attach", verbs: CONNECTED, kind: Some(("", "v1", "PodAttachOptions")) }
+            }
+            Self::PortForward => {
+                let kind = Some(("", "v1", "PodPortForwardOptions"));
+                SubresourceFacts { name: "portforward", verbs: CONNECTED, kind }
+            }
         }
     }
 }
@@ -162,7 +181,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
     }
     if !resource.subresources.is_empty() {
         let subresource = |subresource: &Subresource| {
-            let facts = subresource.facts();
+            let facts = subresource.facts(resource);
             let response = facts.kind.map_or_else(|| own.clone(), |(g, v, k)| kind(g, v, k));
             json!({"subresource": facts.name, "responseKind": response, "verbs": facts.verbs})
         };
@@ -186,7 +205,7 @@ fn legacy_entries(resource: &Resource) -> Vec<Value> {
     }
     let mut entries = vec![own];
     for subresource in resource.subresources {
-        let facts = subresource.facts();
+        let facts = subresource.facts(resource);
         let mut entry = json!({
             "name": format!("{}/{}", resource.plural, facts.name),
             "singularName": "",

@@ -48,6 +48,21 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`.
     Finalize,
+    /// `services/proxy`, `pods/proxy`, `nodes/proxy`.
+    Proxy,
+    /// `pods/exec`.
+    Exec,
+    /// `pods/attach`.
+    Attach,
+    /// `pods/portforward`.
+    PortForward,
+}
+
+impl Subresource {
+    /// Whether it leads on into a pod or to a node, so that reading it is more than reading an object.
+    pub const fn connects(self) -> bool {
+        matches!(self, Self::Proxy | Self::Exec | Self::Attach | Self::PortForward)
+    }
 }
 
 /// A column of `kubectl get`.

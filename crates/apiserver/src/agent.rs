@@ -9,62 +9,49 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
-use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
 use stead_api::{
     meta,
     status::{ApiError, StatusReason},
 };
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::{config::Config, refusal::Refusal};
+use crate::{
+    config::Config,
+    outbound::{self, Peer, Security, is_reachable},
+    refusal::Refusal,
+};
 
 /// Where agents listen that say nothing else in their Node.
 const DEFAULT_PORT: u16 = 10250;
-const CONNECT: Duration = Duration::from_secs(5);
 /// Until the headers of the answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How much of an error text is passed on.
 const ERROR_TEXT: usize = 16 << 10;
 
+/// The agent of `node`, as its object says and no name server.
+pub(crate) fn peer(config: &Config, node: &Value) -> Result<Peer, Refusal> {
+    Ok(Peer { address: address(node)?, security: Security::Tls(config.agent_tls.clone()) })
+}
+
 /// GET of `target` (path and query) from the agent of `node`. The body arrives as it is sent.
 pub(crate) async fn get(config: &Config, node: &Value, target: &str) -> Result<Response, Refusal> {
-    let name = meta::name(node);
-    let address = address(node)?;
-    let failed = |error: &dyn std::fmt::Display| {
-        let what = format!("error dialing backend: agent of node {name} at {address}: {error}");
-        Refusal::from(ApiError::internal(&what, &what))
-    };
-    let connect = async {
-        let stream = TcpStream::connect(address).await?;
-        let connector = TlsConnector::from(config.agent_tls.clone());
-        connector.connect(ServerName::IpAddress(address.ip().into()), stream).await
-    };
-    let stream = tokio::time::timeout(CONNECT, connect).await;
-    let stream = stream.map_err(|_| failed(&"timed out"))?.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    // Ends with the body, or when the body is dropped.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to a node agent ended");
-        }
-    });
-    let request = Request::get(target)
-        .header(header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| failed(&error))?;
-    let response = tokio::time::timeout(ANSWER, sender.send_request(request)).await;
+    let peer = peer(config, node)?;
+    let failed = |error: &dyn std::fmt::Display| failed(node, &peer, error);
+    let request = Request::get(target).header(header::HOST, peer.address.to_string()).body(Body::empty());
+    let request = request.map_err(|error| failed(&error))?;
+    let response = tokio::time::timeout(ANSWER, outbound::send(&peer, request)).await;
     let response = response.map_err(|_| failed(&"timed out"))?.map_err(|error| failed(&error))?;
     if response.status().is_redirection() {
         return Err(failed(&"it answered with a redirect, which is not followed"));
     }
     Ok(response.map(Body::new))
+}
+
+fn failed(node: &Value, peer: &Peer, error: &dyn std::fmt::Display) -> Refusal {
+    let what = format!("error dialing backend: agent of node {} at {}: {error}", meta::name(node), peer.address);
+    ApiError::internal(&what, &what).into()
 }
 
 /// An agent's error as ours: its text with its code.
@@ -100,16 +87,6 @@ fn address(node: &Value) -> Result<SocketAddr, Refusal> {
     let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).unwrap_or(DEFAULT_PORT);
     Ok(SocketAddr::new(ip, port))
-}
-
-/// Not this machine itself, and nothing that only looks like a machine's address.
-fn is_reachable(address: &IpAddr) -> bool {
-    let address = address.to_canonical();
-    let is_link_local = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || is_link_local)
 }
 
 #[cfg(test)]

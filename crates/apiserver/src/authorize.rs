@@ -4,7 +4,7 @@
 //! of pods bound to it, and events. Others that are known may discover the API, the unknown only its health and version.
 
 use serde_json::Value;
-use stead_api::{meta, status::ApiError};
+use stead_api::{meta, resource::Subresource, status::ApiError};
 
 use crate::{
     auth::{Identity, MASTERS, NODES},
@@ -46,7 +46,8 @@ pub(crate) fn resource(identity: &Identity, verb: Verb, path: &ResourcePath<'_>)
         return Ok(Demand::Nothing);
     }
     match identity.node() {
-        Some(_) if verb.reads() => Ok(Demand::Nothing),
+        // What leads into pods and to other nodes is no mere reading.
+        Some(_) if verb.reads() && !path.subresource.is_some_and(Subresource::connects) => Ok(Demand::Nothing),
         Some(node) => node_writes(identity, node, verb, path),
         None => Err(denied(identity, verb, path)),
     }
@@ -164,6 +165,8 @@ mod tests {
             (Method::POST, "/api/v1/nodes", Ok(Demand::NamedAs("node1".into()))),
             (Method::POST, "/api/v1/namespaces/a/pods", Err("cannot create resource")),
             (Method::DELETE, "/api/v1/nodes/node1", Err("cannot delete resource")),
+            (Method::GET, "/api/v1/namespaces/a/services/b/proxy/", Err("cannot get resource \"services/proxy\"")),
+            (Method::GET, "/api/v1/nodes/node1/proxy/", Err("cannot get resource \"nodes/proxy\"")),
             (Method::PUT, "/api/v1/namespaces/a/services/b", Err("in API group \"\" in the namespace \"a\"")),
         ] {
             match (ask(&node, &method, path), expected) {

@@ -13,6 +13,7 @@ use crate::{
     auth::Identity,
     authorize, body, discovery, health, openapi,
     path::{self, ResourcePath, Target, Verb},
+    proxy,
     query::Query,
     refusal::Refusal,
     server::Inner,
@@ -63,7 +64,23 @@ async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Bo
             return elsewhere(server, &other, text, parts, &query).await;
         }
     };
+    if path.subresource.is_some_and(Subresource::connects) {
+        return connect(server, identity, path, parts, body).await;
+    }
     resource(server, identity, path, parts, &query, body).await
+}
+
+/// What leads on to a pod or node.
+async fn connect(
+    server: &Arc<Inner>,
+    identity: &Identity,
+    path: ResourcePath<'_>,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
+    authorize::resource(identity, verb, &path)?;
+    proxy::answer(server, &path, parts, body).await
 }
 
 /// Answers for paths that are no resources.
@@ -140,6 +157,7 @@ fn is_served(verb: Verb, path: &ResourcePath<'_>) -> bool {
         Some(Subresource::Log) => verb == Verb::Get,
         Some(Subresource::Binding) => verb == Verb::Create,
         Some(Subresource::Finalize) => verb == Verb::Update,
+        Some(Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward) => true,
     }
 }
 

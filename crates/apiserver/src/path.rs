@@ -47,6 +47,8 @@ pub(crate) struct ResourcePath<'a> {
     pub(crate) subresource: Option<Subresource>,
     /// The old `/api/v1/watch/…` form.
     pub(crate) watch: bool,
+    /// Of a proxy subresource: what follows in the path, empty or from `/` on, as it was sent. Empty for all else.
+    pub(crate) tail: &'a str,
 }
 
 impl PartialEq for ResourcePath<'_> {
@@ -54,7 +56,9 @@ impl PartialEq for ResourcePath<'_> {
         let parts = |path: &Self| {
             (path.resource.plural, path.namespace.map(str::to_owned), path.name.map(str::to_owned), path.subresource)
         };
-        parts(self) == parts(other) && self.resource.group == other.resource.group && self.watch == other.watch
+        parts(self) == parts(other)
+            && self.resource.group == other.resource.group
+            && (self.watch, self.tail) == (other.watch, other.tail)
     }
 }
 
@@ -103,6 +107,7 @@ impl Verb {
             (&Method::PATCH, true) => Self::Patch,
             (&Method::DELETE, true) => Self::Delete,
             (&Method::DELETE, false) => Self::DeleteCollection,
+            (&Method::OPTIONS, true) if path.subresource == Some(Subresource::Proxy) => Self::Get,
             _ => return None,
         })
     }
@@ -110,6 +115,28 @@ impl Verb {
 
 /// Reads a path.
 pub(crate) fn parse(path: &str) -> Target<'_> {
+    if let Some((head, tail)) = split_proxy(path) {
+        return match parse_plain(head) {
+            Target::Resource(found) => Target::Resource(ResourcePath { tail, ..found }),
+            other => other,
+        };
+    }
+    parse_plain(path)
+}
+
+/// Parts a proxy subresource's path from what follows it.
+fn split_proxy(path: &str) -> Option<(&str, &str)> {
+    let parts = path.split('/').skip(1).take(7).collect::<Vec<_>>();
+    let words = match parts.as_slice() {
+        ["api", _, "namespaces", _, "services" | "pods", _, "proxy"] => 7,
+        ["api", _, "nodes", _, "proxy", ..] => 5,
+        _ => return None,
+    };
+    let end = parts[..words].iter().map(|part| part.len() + 1).sum();
+    Some(path.split_at(end))
+}
+
+fn parse_plain(path: &str) -> Target<'_> {
     let trimmed = path.trim_matches('/');
     let parts = trimmed.split('/').collect::<Vec<_>>();
     match parts.as_slice() {
@@ -152,9 +179,6 @@ fn resource<'a>(group: &str, version: &str, rest: &[&'a str]) -> Target<'a> {
     if namespace.is_some() && !resource.namespaced || name.is_some() && namespace.is_none() && resource.namespaced {
         return Target::Unknown;
     }
-    if [namespace, name].into_iter().flatten().any(|part| part.is_empty() || part.contains('%')) {
-        return Target::Unknown;
-    }
     let subresource = match subresource {
         None => None,
         Some(text) => match resource.subresources.iter().find(|served| subresource_name(**served) == text) {
@@ -162,7 +186,13 @@ fn resource<'a>(group: &str, version: &str, rest: &[&'a str]) -> Target<'a> {
             None => return Target::Unknown,
         },
     };
-    Target::Resource(ResourcePath { resource, namespace, name, subresource, watch })
+    // What is proxied to is named with a colon, which some clients encode.
+    let may_be_encoded = |part: &str| subresource == Some(Subresource::Proxy) && Some(part) == name;
+    let is_bad = |part: &str| part.is_empty() || part.contains('%') && !may_be_encoded(part);
+    if [namespace, name].into_iter().flatten().any(is_bad) {
+        return Target::Unknown;
+    }
+    Target::Resource(ResourcePath { resource, namespace, name, subresource, watch, tail: "" })
 }
 
 /// `namespaces/NAME/status` is a subresource of a Namespace, while `namespaces/NAME/pods` is a collection.
@@ -177,6 +207,10 @@ pub(crate) const fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Log => "log",
         Subresource::Binding => "binding",
         Subresource::Finalize => "finalize",
+        Subresource::Proxy => "proxy",
+        Subresource::Exec => "exec",
+        Subresource::Attach => "attach",
+        Subresource::PortForward => "portforward",
     }
 }
 
@@ -216,6 +250,25 @@ mod tests {
         check("/api/v1/secrets", None);
         check("/apis/apps/v9/deployments", None);
         check("/api/v1/watch/namespaces/a/pods", Some(("pods", Some("a"), None, None)));
+    }
+
+    #[test]
+    fn what_follows_a_proxy_subresource_stays_as_it_was_sent() {
+        let check = |path: &str, expected: Option<(&str, &str, &str)>| {
+            let found = match parse(path) {
+                Target::Resource(path) if path.subresource == Some(Subresource::Proxy) => {
+                    Some((path.resource.plural, path.name.unwrap(), path.tail))
+                }
+                _ => None,
+            };
+            assert_eq!(found, expected, "{path}");
+        };
+        check("/api/v1/namespaces/a/services/b/proxy", Some(("services", "b", "")));
+        check("/api/v1/namespaces/a/services/https:b:443/proxy/", Some(("services", "https:b:443", "/")));
+        check("/api/v1/namespaces/a/pods/b%3A80/proxy//x/%2e%2e/y/", Some(("pods", "b%3A80", "//x/%2e%2e/y/")));
+        check("/api/v1/nodes/n:10250/proxy/healthz", Some(("nodes", "n:10250", "/healthz")));
+        check("/api/v1/namespaces/a/endpoints/b/proxy/", None);
+        check("/api/v1/namespaces/%61/services/b/proxy/", None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Handshakes and idle headers are timed, connections counted. A connection that fails harms no other.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -33,6 +33,10 @@ const MAX_STREAMS: u32 = 2_000;
 const GRACE: Duration = Duration::from_secs(5);
 /// Accepting failed (out of descriptors): how long until it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a request's connection comes from, as an extension of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 
 #[derive(Debug, thiserror::Error)]
 enum ConnectionError {
@@ -73,9 +77,9 @@ async fn accept(
     let mut stopping = stop.clone();
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let stream = tokio::select! {
+        let (stream, client) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -86,7 +90,7 @@ async fn accept(
         };
         let (router, acceptor, stop) = (router.clone(), acceptor.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, router, acceptor, stop).await {
+            if let Err(error) = connection((stream, ClientAddress(client)), router, acceptor, stop).await {
                 tracing::debug!(%error, "connection ended");
             }
             drop(permit);
@@ -100,7 +104,7 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, client): (TcpStream, ClientAddress),
     router: Router,
     acceptor: TlsAcceptor,
     mut stop: watch::Receiver<bool>,
@@ -114,6 +118,7 @@ async fn connection(
     let identity = identity(&stream)?;
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(identity.clone());
+        request.extensions_mut().insert(client);
         router.clone().oneshot(request.map(Body::new))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

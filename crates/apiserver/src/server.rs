@@ -31,6 +31,9 @@ use crate::{
 /// More watches at a time are told to come back later.
 const MAX_WATCHES: usize = 100_000;
 
+/// More requests at a time that are passed on to pods and nodes are told to come back later.
+const MAX_OUTBOUND: usize = 4_000;
+
 /// The API over one store. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<Inner>);
@@ -45,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) event_leases: EventLeases,
     /// One permit for each watch.
     pub(crate) watches: Arc<Semaphore>,
+    /// One permit for each request that is passed on.
+    pub(crate) outbound: Arc<Semaphore>,
     /// Turns true when the server ends: watches end with it.
     pub(crate) stop: watch::Sender<bool>,
     /// Ended when the last clone of the server is gone.
@@ -76,6 +81,7 @@ impl Server {
             allocator,
             event_leases: EventLeases::new(store),
             watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            outbound: Arc::new(Semaphore::new(MAX_OUTBOUND)),
             stop: watch::Sender::new(false),
             tasks: std::sync::Mutex::new(JoinSet::new()),
         });

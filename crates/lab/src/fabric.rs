@@ -10,7 +10,7 @@ use stead_sys::{
     namespace::Namespace,
 };
 
-use crate::topology::Topology;
+use crate::topology::{NodeAddresses, Topology};
 
 /// The namespaces of a lab, held by descriptors of this process: they go when it goes.
 #[derive(Debug)]
@@ -39,7 +39,6 @@ impl Fabric {
         let fabric = Namespace::create().map_err(FabricError::Namespace)?;
         let mut links = Links::open_in(&fabric).map_err(FabricError::Namespace)?;
         let bridge = build_bridge(&mut links, &topology.server).map_err(at("fabric"))?;
-        // Answers to clients behind nodes go back the way they came: pods' ranges lie behind their nodes.
         let mut attach = |host: &str, addresses: &[IpNet]| -> Result<Namespace, FabricError> {
             let namespace = Namespace::create().map_err(FabricError::Namespace)?;
             attach_host(&mut links, bridge, host, &namespace, addresses).map_err(at(host))?;
@@ -53,6 +52,7 @@ impl Fabric {
             route_services(&namespace, &topology.ranges.services).map_err(at(&node.name))?;
             nodes.push((node.name.clone(), namespace));
         }
+        route_pods(&mut links, &topology.nodes).map_err(at("fabric"))?;
         Ok(Self { fabric, outside, nodes })
     }
 
@@ -107,6 +107,19 @@ fn route_services(namespace: &Namespace, ranges: &[IpNet]) -> Result<(), LinkErr
     let uplink = links.index(UPLINK)?;
     for range in ranges {
         links.replace_route(Route { to: range.trunc(), via: None, link: Some(uplink) })?;
+    }
+    Ok(())
+}
+
+/// The server reaches pods for proxy subresources: each pod range lies behind its node.
+fn route_pods(links: &mut Links, nodes: &[NodeAddresses]) -> Result<(), LinkError> {
+    for node in nodes {
+        for range in &node.pods {
+            let same_family = |address: &&IpNet| address.addr().is_ipv4() == range.addr().is_ipv4();
+            if let Some(via) = node.addresses.iter().find(same_family) {
+                links.replace_route(Route { to: range.trunc(), via: Some(via.addr()), link: None })?;
+            }
+        }
     }
     Ok(())
 }

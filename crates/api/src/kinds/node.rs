@@ -30,7 +30,7 @@ pub static RESOURCE: Resource = Resource {
     categories: &[],
     namespaced: false,
     verbs: ALL_VERBS,
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Proxy, Subresource::Status],
     definition: "io.k8s.api.core.v1.Node",
     registry: "minions",
     create_on_update: false,

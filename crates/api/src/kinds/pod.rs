@@ -40,7 +40,7 @@ pub static RESOURCE: Resource = Resource {
     categories: &["all"],
     namespaced: true,
     verbs: ALL_VERBS,
-    subresources: &[Subresource::Status, Subresource::Log, Subresource::Binding],
+    subresources: &[Subresource::Status, Subresource::Log, Subresource::Binding, Subresource::Proxy],
     definition: "io.k8s.api.core.v1.Pod",
     registry: "pods",
     create_on_update: false,

@@ -42,7 +42,7 @@ pub static RESOURCE: Resource = Resource {
     categories: &["all"],
     namespaced: true,
     verbs: ALL_VERBS,
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Proxy, Subresource::Status],
     definition: "io.k8s.api.core.v1.Service",
     registry: "services/specs",
     create_on_update: true,

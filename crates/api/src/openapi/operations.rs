@@ -1,5 +1,7 @@
 //! The operations on each resource, before they are written in one of the versions of OpenAPI.
 
+mod connect;
+
 use super::definitions::{BINDING, DELETE_OPTIONS, PATCH, SCALE, STATUS, list_of};
 use crate::patch::PatchType;
 use crate::resource::{Resource, Subresource};
@@ -95,7 +97,11 @@ pub(super) fn paths(resource: &Resource) -> Vec<Path> {
     let operations = of_verbs(resource, &[("get", ""), ("update", ""), ("patch", ""), ("delete", "")]);
     paths.push(Path { path: format!("{base}/{{name}}"), names: named.clone(), operations });
     for subresource in resource.subresources {
-        let facts = subresource.facts();
+        let facts = subresource.facts(resource);
+        if subresource.connects() {
+            paths.extend(connect::paths(resource, *subresource, &base, &named));
+            continue;
+        }
         let operations = facts.verbs.iter().map(|verb| of_subresource(resource, *subresource, verb)).collect();
         paths.push(Path { path: format!("{base}/{{name}}/{}", facts.name), names: named.clone(), operations });
     }
@@ -117,8 +123,11 @@ fn of_subresource(resource: &Resource, subresource: Subresource, verb: &'static 
         Subresource::Log => (resource.definition, "Log"),
         Subresource::Binding => (BINDING, "Binding"),
         Subresource::Finalize => (resource.definition, "Finalize"),
+        Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
+            unreachable!("what connects has operations of its own")
+        }
     };
-    let kind = subresource.facts().kind.map(|(g, v, k)| (g.to_owned(), v.to_owned(), k.to_owned()));
+    let kind = subresource.facts(resource).kind.map(|(g, v, k)| (g.to_owned(), v.to_owned(), k.to_owned()));
     let kind = kind.unwrap_or_else(|| own_kind(resource));
     let mut operation = operation(resource, verb, (kind, definition.to_owned(), suffix.to_owned()));
     if subresource == Subresource::Log {

@@ -11,6 +11,7 @@ mod kubectl;
 mod large_bodies;
 mod lists;
 mod logs;
+mod proxy;
 mod services;
 mod smoke;
 mod subresources;

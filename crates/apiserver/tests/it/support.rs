@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use stead_apiserver::{
     Config, Identity, Server,
-    pki::{Pki, api_server_names},
+    pki::{CertKey, Pki, api_server_names},
     tls,
 };
 use stead_store::{Model, Store};
@@ -199,4 +199,16 @@ impl Events {
         }
         events
     }
+}
+
+/// For a client that shows `certificate` and trusts the cluster's authority.
+pub(crate) fn client_tls(pki: &Pki, certificate: &CertKey) -> Arc<rustls::ClientConfig> {
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.ca_pem().as_bytes()).unwrap()).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.cert_pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap())
 }

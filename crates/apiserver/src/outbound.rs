@@ -1,0 +1,136 @@
+//! Connections that the server opens itself: to node agents, and to what proxy subresources name.
+//!
+//! Whoever calls has an address, not a name: it was taken once from an object, checked by [`is_reachable`] and is connected to as
+//! it is. A redirect is an answer like any other and followed by nobody; credentials of clients never come here.
+
+mod tls;
+mod tunnel;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+pub(crate) use tls::unverified;
+pub(crate) use tunnel::{Upgrade, join};
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Who is connected to.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) security: Security,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Security {
+    Plain,
+    Tls(Arc<ClientConfig>),
+}
+
+/// In the words that clients of Kubernetes know.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutboundError {
+    #[error("dial tcp {address}: {}", dial_text(source))]
+    Dial { address: SocketAddr, source: io::Error },
+    #[error("dial tcp {0}: i/o timeout")]
+    Slow(SocketAddr),
+    #[error("{address}: {source}")]
+    Http { address: SocketAddr, source: hyper::Error },
+}
+
+/// Sends `request`, whose URI has path and query only, over a connection of its own, and waits for the head of the answer
+/// however long that takes. The connection ends with the body of the answer, or when that is dropped; after status 101 it is the
+/// upgraded connection's.
+pub(crate) async fn send(peer: &Peer, request: Request<Body>) -> Result<Response<Incoming>, OutboundError> {
+    let address = peer.address;
+    let dialled = tokio::time::timeout(CONNECT, dial(peer)).await.map_err(|_| OutboundError::Slow(address))?;
+    let stream = dialled.map_err(|source| OutboundError::Dial { address, source })?;
+    let failed = |source| OutboundError::Http { address, source };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, %address, "an outgoing connection ended");
+        }
+    });
+    sender.send_request(request).await.map_err(failed)
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn dial(peer: &Peer) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(peer.address).await?;
+    // Nagle's delay would hold back keystrokes.
+    let _ = stream.set_nodelay(true);
+    match &peer.security {
+        Security::Plain => Ok(Box::new(stream)),
+        Security::Tls(config) => {
+            let name = ServerName::IpAddress(peer.address.ip().into());
+            Ok(Box::new(TlsConnector::from(config.clone()).connect(name, stream).await?))
+        }
+    }
+}
+
+fn dial_text(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::ConnectionReset => "read: connection reset by peer".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Not this machine itself, and nothing that only looks like a machine's address. Link-local ones are where clouds answer for
+/// credentials.
+pub(crate) fn is_reachable(address: &IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(address.is_loopback() || address.is_unspecified() || address.is_multicast() || is_link_local)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cve_2020_8562_only_checked_addresses_are_reachable() {
+        for (address, expected) in [
+            ("10.244.1.2", true),
+            ("fd56::101", true),
+            ("127.0.0.1", false),
+            ("127.8.9.1", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("::ffff:169.254.169.254", false),
+            ("fe80::1", false),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("224.0.0.1", false),
+            ("ff02::1", false),
+            ("255.255.255.255", false),
+        ] {
+            assert_eq!(is_reachable(&address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}
