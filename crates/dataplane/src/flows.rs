@@ -1,21 +1,36 @@
 //! Which connections must be forgotten: those that go where their frontend no longer leads. Pure; reading and deleting is the data plane's.
 //!
 //! It is a security property: an address that left a Service may belong to a stranger tomorrow, and an entry in the kernel's table of
-//! connections would go on delivering there. Connections to a backend that its frontend still has are never named here.
+//! connections would go on delivering there. Connections to a backend that their frontend still has are never named here.
+//!
+//! They are named in two ways that agree: one by one, by [`is_stale`], or together, by the [`patterns`] of a frontend. Patterns also take
+//! TCP connections that are over, which harms nobody: what comes late for one finds nothing any more.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
-use stead_model::{Family, Frontend, ObjectKey, Protocol};
-use stead_sys::conntrack::{Entry, Filter, Status};
+use stead_model::{Family, Frontend, Protocol};
+use stead_sys::conntrack::{Entry, Filter, Pattern, Status};
 
 /// What has to be looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaning {
     /// All Services, and what is left of earlier ones in the service ranges.
     pub everything: bool,
-    pub services: BTreeSet<ObjectKey>,
-    /// Frontends that no Service had any more. One that has come back meanwhile is judged by what it has now.
-    pub departed: BTreeSet<Frontend>,
+    pub frontends: BTreeMap<Frontend, Suspects>,
+}
+
+/// Connections to one frontend that may have to go; what it has when they are judged decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suspects {
+    /// No Service had the frontend any more.
+    pub departed: bool,
+    /// It is new and not over TCP, so that clients may have been sending to it before.
+    pub arrived: bool,
+    /// Backends that it no longer led to.
+    pub severed: BTreeSet<SocketAddr>,
 }
 
 impl Cleaning {
@@ -29,8 +44,20 @@ impl Cleaning {
 
     pub fn merge(&mut self, other: Self) {
         self.everything |= other.everything;
-        self.services.extend(other.services);
-        self.departed.extend(other.departed);
+        for (frontend, suspects) in other.frontends {
+            let ours = self.frontends.entry(frontend).or_default();
+            ours.departed |= suspects.departed;
+            ours.arrived |= suspects.arrived;
+            ours.severed.extend(suspects.severed);
+        }
+    }
+
+    pub fn departed(&mut self, frontend: Frontend) {
+        self.frontends.entry(frontend).or_default().departed = true;
+    }
+
+    pub fn has_departed(&self, frontend: &Frontend) -> bool {
+        self.frontends.get(frontend).is_some_and(|suspects| suspects.departed)
     }
 }
 
@@ -39,35 +66,56 @@ pub trait Routes {
     /// Whether connections to `frontend` may go to `backend`. `None`: they are none of our business; `Some` with `false` also where it
     /// is known that the frontend is nobody's.
     fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool>;
+
+    /// Whether the frontend is somebody's.
+    fn has(&self, frontend: &Frontend) -> bool;
 }
 
 /// What has to be read to see every entry to one of these frontends: one by one while they are few.
-pub fn filters(frontends: &BTreeSet<Frontend>) -> Vec<Filter> {
+pub fn filters<'a>(frontends: impl ExactSizeIterator<Item = &'a Frontend> + Clone) -> Vec<Filter> {
     /// The kernel walks its whole table for each filter, which in a quiet table costs more than showing what is in it.
     const FEW: usize = 2;
     if frontends.len() <= FEW {
-        let to = |frontend: &Frontend| Filter::To {
-            protocol: frontend.protocol,
-            destination: SocketAddr::new(frontend.address, frontend.port),
-        };
-        return frontends.iter().map(to).collect();
+        let to = |frontend: &Frontend| Filter::To { protocol: frontend.protocol, destination: frontend.socket() };
+        return frontends.map(to).collect();
     }
-    let concerns = |family: &Family| frontends.iter().any(|frontend| frontend.family() == *family);
+    let concerns = |family: &Family| frontends.clone().any(|frontend| frontend.family() == *family);
     Family::ALL.into_iter().filter(concerns).map(Filter::Family).collect()
 }
 
-/// Whether the entry must go. `departed` are frontends that are nobody's unless `routes` knows them.
+/// What takes in all stale ones of the suspects of `frontend` and none that is not; `None` where the kernel cannot tell them from others.
+pub fn patterns(frontend: &Frontend, suspects: &Suspects, routes: &impl Routes) -> Option<Vec<Pattern>> {
+    let all = Pattern::to(frontend.protocol, frontend.socket())?;
+    let translated = all.with(Status::DESTINATION_NAT);
+    let is_known = routes.has(frontend);
+    let mut patterns = Vec::new();
+    if suspects.departed && !is_known {
+        patterns.push(translated);
+    } else {
+        let stale = suspects.severed.iter().filter(|backend| routes.leads(frontend, **backend) == Some(false));
+        patterns.extend(stale.filter_map(|backend| translated.at(*backend)));
+    }
+    if suspects.departed || (suspects.arrived && is_known) {
+        patterns.push(match frontend.protocol {
+            Protocol::Tcp => all.without(Status::DESTINATION_NAT | Status::SEEN_REPLY),
+            Protocol::Udp | Protocol::Sctp => all.without(Status::DESTINATION_NAT),
+        });
+    }
+    Some(patterns)
+}
+
+/// Whether the entry must go. Frontends that have departed are nobody's unless `routes` knows them.
 ///
 /// A translated connection must if its frontend does not lead to its backend. One that is not translated must if a packet sent today
 /// would be translated or refused, and if the kernel would not find out by itself: TCP that was answered ends by itself.
-pub fn is_stale(entry: &Entry, routes: &impl Routes, departed: &BTreeSet<Frontend>) -> bool {
+pub fn is_stale(entry: &Entry, routes: &impl Routes, cleaning: &Cleaning) -> bool {
     if entry.is_over {
         return false;
     }
     let destination = entry.original.destination;
     let frontend = Frontend { address: destination.ip(), protocol: entry.protocol, port: destination.port() };
-    let leads = routes.leads(&frontend, entry.reply.source).or_else(|| departed.contains(&frontend).then_some(false));
-    let Some(leads) = leads else { return false };
+    let departed = || cleaning.has_departed(&frontend).then_some(false);
+    let Some(leads) = routes.leads(&frontend, entry.reply.source).or_else(departed) else { return false };
     if entry.status.has(Status::DESTINATION_NAT) {
         !leads
     } else {
@@ -96,16 +144,21 @@ mod tests {
 
     impl Routes for OneService {
         fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool> {
-            match frontend.address.to_string().as_str() {
-                "10.96.0.1" if frontend.port == 80 => Some(backend == socket("10.244.1.2:8080")),
-                address => address.starts_with("10.96.7.").then_some(false),
+            if self.has(frontend) {
+                return Some(backend == socket("10.244.1.2:8080"));
             }
+            frontend.address.to_string().starts_with("10.96.7.").then_some(false)
+        }
+
+        fn has(&self, frontend: &Frontend) -> bool {
+            frontend.socket() == socket("10.96.0.1:80")
         }
     }
 
     fn is_stale(entry: &Entry) -> bool {
-        let departed = BTreeSet::from([frontend(Protocol::Udp, "192.168.56.101:30080")]);
-        super::is_stale(entry, &OneService, &departed)
+        let mut cleaning = Cleaning::default();
+        cleaning.departed(frontend(Protocol::Udp, "192.168.56.101:30080"));
+        super::is_stale(entry, &OneService, &cleaning)
     }
 
     fn entry(protocol: Protocol, to: &str, from: &str, status: Status) -> Entry {
@@ -160,11 +213,45 @@ mod tests {
     #[test]
     fn few_frontends_are_read_one_by_one_and_many_together() {
         let few = BTreeSet::from(["10.96.0.1:80", "[fd56:96::1]:80"].map(|text| frontend(Protocol::Tcp, text)));
-        assert_eq!(filters(&few).len(), 2);
-        assert!(filters(&few).iter().all(|filter| matches!(filter, Filter::To { .. })));
+        assert_eq!(filters(few.iter()).len(), 2);
+        assert!(filters(few.iter()).iter().all(|filter| matches!(filter, Filter::To { .. })));
         let mut many = few;
         many.insert(frontend(Protocol::Tcp, "10.96.0.1:81"));
-        assert_eq!(filters(&many), Family::ALL.map(Filter::Family));
-        assert_eq!(filters(&BTreeSet::new()), []);
+        assert_eq!(filters(many.iter()), Family::ALL.map(Filter::Family));
+        assert_eq!(filters([].iter()), []);
+    }
+
+    #[test]
+    fn patterns_name_what_was_severed_and_is_not_led_to_again() {
+        const TRANSLATED: Status = Status::DESTINATION_NAT;
+        let severed = |texts: &[&str]| Suspects {
+            severed: texts.iter().map(|text| socket(text)).collect(),
+            ..Suspects::default()
+        };
+        let check = |protocol, to: &str, suspects: &Suspects, expect: &dyn Fn(Pattern) -> Vec<Pattern>| {
+            let found = patterns(&frontend(protocol, to), suspects, &OneService).unwrap();
+            assert_eq!(found, expect(Pattern::to(protocol, socket(to)).unwrap()), "{protocol} {to}");
+        };
+        let (kept, gone) = ("10.244.1.2:8080", "10.244.1.3:8080");
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let untranslated = |all: Pattern| match protocol {
+                Protocol::Tcp => all.without(TRANSLATED | Status::SEEN_REPLY),
+                _ => all.without(TRANSLATED),
+            };
+            let at_gone = |all: Pattern| all.with(TRANSLATED).at(socket(gone)).unwrap();
+            check(protocol, "10.96.0.1:80", &severed(&[kept, gone]), &|all| vec![at_gone(all)]);
+            check(protocol, "10.96.0.1:80", &severed(&[kept]), &|_| vec![]);
+            // None of our business any more, unless it is known to have departed.
+            check(protocol, "192.168.56.101:30080", &severed(&[gone]), &|_| vec![]);
+            let departed = Suspects { departed: true, ..severed(&[kept, gone]) };
+            check(protocol, "192.168.56.101:30080", &departed, &|all| vec![all.with(TRANSLATED), untranslated(all)]);
+            // It has come back.
+            check(protocol, "10.96.0.1:80", &departed, &|all| vec![at_gone(all), untranslated(all)]);
+            let arrived = Suspects { arrived: true, ..Suspects::default() };
+            check(protocol, "10.96.0.1:80", &arrived, &|all| vec![untranslated(all)]);
+            check(protocol, "192.168.56.101:30080", &arrived, &|_| vec![]);
+        }
+        let v6 = frontend(Protocol::Tcp, "[fd56:96::1]:80");
+        assert_eq!(patterns(&v6, &severed(&["[fd56:244::1]:80"]), &OneService), None);
     }
 }

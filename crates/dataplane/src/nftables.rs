@@ -37,7 +37,7 @@ use self::{
     table::{Known, Rules, change},
 };
 use crate::{
-    flows::Cleaning,
+    flows::{Cleaning, Routes},
     plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified},
 };
 
@@ -140,13 +140,8 @@ impl NfTables {
             Err(error) => return Err(Error::Write(error)),
         };
         let due = &mut core.leavings.due;
-        due.merge(match scope {
-            Scope::All => Cleaning::everything(),
-            Scope::Services(_) => narrow(&update),
-        });
-        for departed in update.departed.values() {
-            due.departed.extend(&departed.frontends);
-        }
+        due.merge(update.cleaning);
+        due.everything |= matches!(scope, Scope::All);
         core.state = Some(state);
         Ok(applied(&transaction, commit, update.departed))
     }
@@ -185,7 +180,8 @@ impl NfTables {
                     let generation = after(generation, &transaction);
                     let due = &mut core.leavings.due;
                     due.merge(Cleaning::everything());
-                    due.departed.extend(standing.frontends().filter(|frontend| !mirror.has(frontend)));
+                    let departed = standing.frontends().filter(|frontend| !mirror.has(frontend));
+                    departed.for_each(|frontend| due.departed(frontend));
                     core.state = Some(State { mirror, known, generation, suspect: !insists });
                     return Ok(applied(&transaction, commit, BTreeMap::new()));
                 }
@@ -327,10 +323,4 @@ fn changes(
     let (changes, v6) = change(Family::V6, v6, mirror, &differences[position(Family::V6)], rules);
     all.extend(changes);
     (Transaction { changes: all }, [v4, v6])
-}
-
-/// The cleaning that a change of some Services asks for.
-fn narrow(update: &Update) -> Cleaning {
-    let services = update.departed.keys().chain(&update.arrived).cloned().collect();
-    Cleaning { services, ..Cleaning::default() }
 }

@@ -1,6 +1,10 @@
 //! Families, transport protocols and frontends.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +107,11 @@ pub struct Frontend {
 impl Frontend {
     pub const fn family(&self) -> Family {
         Family::of(self.address)
+    }
+
+    /// Address and port, whatever the protocol.
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
     }
 }
 

@@ -1,9 +1,16 @@
 //! The kernel's table of connections: typed entries, dumped and deleted. Which are to go is decided by the data plane.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod pattern;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::BitOr,
+};
 
 use stead_model::{Family, Protocol};
 
+pub use self::pattern::Pattern;
+use self::pattern::{write_end, write_port};
 use crate::{
     namespace::Namespace,
     netlink::{self, Attribute, Attributes, Header, Socket, Writer},
@@ -16,6 +23,8 @@ pub enum Error {
     Read(#[source] netlink::Error),
     #[error("delete conntrack entries")]
     Delete(#[source] netlink::Error),
+    #[error("the kernel does not delete conntrack entries by a filter (Linux 6.11 and later do)")]
+    NoFilter,
     #[error(transparent)]
     Open(netlink::Error),
 }
@@ -31,6 +40,14 @@ impl Status {
 
     pub const fn has(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0
+    }
+}
+
+impl BitOr for Status {
+    type Output = Self;
+
+    fn bitor(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
     }
 }
 
@@ -92,14 +109,9 @@ impl Filter {
         let Self::To { protocol, destination } = self else { return };
         // Linux (6.18 and before) shows for an IPv6 address just those entries that do not have it: there the port has to do.
         let flags = if destination.is_ipv4() { ADDRESS | PROTOCOL | PORT } else { PROTOCOL | PORT };
-        writer.nest(TUPLE_ORIGINAL, |writer| {
-            if let IpAddr::V4(address) = destination.ip() {
-                writer.nest(1, |writer| writer.attribute(2, &address.octets()));
-            }
-            writer.nest(2, |writer| {
-                writer.attribute(1, &[protocol.number()]);
-                writer.attribute(3, &destination.port().to_be_bytes());
-            });
+        writer.nest(TUPLE_ORIGINAL, |writer| match destination {
+            SocketAddr::V4(destination) => write_end(writer, protocol, destination, [2, 3]),
+            SocketAddr::V6(destination) => write_port(writer, protocol, destination.port(), 3),
         });
         writer.nest(FILTER, |writer| {
             writer.attribute(1, &flags.to_ne_bytes());
@@ -125,6 +137,7 @@ const STATUS: u16 = 3;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
 const FILTER: u16 = 25;
+const STATUS_MASK: u16 = 26;
 const PROTOCOL_STATE: u16 = 4;
 
 impl Conntrack {
@@ -168,6 +181,23 @@ impl Conntrack {
                 Ok(())
             })
             .map_err(Error::Read)
+    }
+
+    /// Deletes all entries that fit, whatever the kernel knows of them by now.
+    ///
+    /// # Errors
+    /// [`Error::NoFilter`] where the kernel cannot; nothing is deleted then.
+    pub fn delete_matching(&mut self, pattern: &Pattern) -> Result<(), Error> {
+        let sequence = self.socket.sequences(1);
+        let mut writer = Writer::new();
+        pattern.write(&mut writer, sequence);
+        self.socket.send(writer.bytes()).map_err(Error::Delete)?;
+        let refusals = self.socket.acknowledge(sequence, sequence).map_err(Error::Delete)?;
+        match refusals.into_iter().next() {
+            None => Ok(()),
+            Some(refusal) if [libc::EINVAL, libc::EOPNOTSUPP].contains(&refusal.errno) => Err(Error::NoFilter),
+            Some(refusal) => Err(Error::Delete(netlink::Error::Refused(refusal))),
+        }
     }
 
     /// Deletes these very entries; those that are gone already are passed over. Returns how many were there.
@@ -332,5 +362,55 @@ mod tests {
             let left = read(&mut conntrack, Filter::Family(family));
             assert_eq!(left.iter().map(|entry| entry.original.destination).collect::<Vec<_>>(), [elsewhere]);
         }
+    }
+
+    #[test]
+    fn only_flows_that_fit_a_pattern_are_deleted() {
+        let namespace = tracking();
+        let mut conntrack = Conntrack::open_in(&namespace).unwrap();
+        let bind = || namespace.run(|| UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let [answered, silent, elsewhere, client] = [(); 4].map(|()| bind());
+        let [to, to_silent, to_other, from] =
+            [&answered, &silent, &elsewhere, &client].map(|socket| socket.local_addr().unwrap());
+        let start = || {
+            [to, to_silent, to_other].iter().for_each(|to| assert_eq!(client.send_to(b"?", to).unwrap(), 1));
+            answered.send_to(b"!", from).unwrap();
+        };
+        let pattern = |to| Pattern::to(Protocol::Udp, to).unwrap();
+        let (tcp, seen) = (Pattern::to(Protocol::Tcp, to).unwrap(), Status::SEEN_REPLY);
+        for (pattern, gone) in [
+            (tcp, None),
+            (pattern(to), Some(to)),
+            (pattern(to_silent), Some(to_silent)),
+            (pattern(from), None),
+            (pattern(to).at(to).unwrap(), Some(to)),
+            (pattern(to).at(to_other).unwrap(), None),
+            (pattern(to).with(seen), Some(to)),
+            (pattern(to).without(seen), None),
+            (pattern(to_silent).with(seen), None),
+            (pattern(to_silent).without(seen), Some(to_silent)),
+            (pattern(to).at(to).unwrap().with(seen).without(Status::DESTINATION_NAT), Some(to)),
+            (pattern(to).at(to).unwrap().with(seen | Status::DESTINATION_NAT), None),
+        ] {
+            start();
+            conntrack.delete_matching(&pattern).unwrap();
+            let mut left: Vec<_> = read(&mut conntrack, Filter::Family(Family::V4))
+                .iter()
+                .map(|entry| entry.original.destination)
+                .collect();
+            left.sort_unstable();
+            let mut expected: Vec<_> = [to, to_silent, to_other].into_iter().filter(|to| Some(*to) != gone).collect();
+            expected.sort_unstable();
+            assert_eq!(left, expected, "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn no_pattern_is_made_that_the_kernel_would_take_for_another() {
+        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(Pattern::to(Protocol::Tcp, socket("[fd56:96::1]:80")), None);
+        assert_eq!(Pattern::to(Protocol::Sctp, socket("10.96.0.1:80")), None);
+        let pattern = Pattern::to(Protocol::Tcp, socket("10.96.0.1:80")).unwrap();
+        assert_eq!(pattern.at(socket("[fd56:244::1]:80")), None);
     }
 }

@@ -370,16 +370,6 @@ impl Mirror {
         shared.sort_unstable();
         shared.into_iter().for_each(each);
     }
-
-    pub(crate) fn has(&self, frontend: &Frontend) -> bool {
-        self.owners.contains_key(frontend)
-    }
-
-    /// The frontends that a Service has.
-    pub(crate) fn frontends(&self, key: &ObjectKey) -> impl Iterator<Item = Frontend> {
-        let ports = self.services.get(key).into_iter().flatten();
-        ports.flat_map(|port| &port.frontends).map(|rule| rule.frontend)
-    }
 }
 
 impl Routes for Mirror {
@@ -391,6 +381,10 @@ impl Routes for Mirror {
         let mut ports = self.services.get(owner).into_iter().flatten();
         let port = ports.find(|port| port.frontends.iter().any(|rule| rule.frontend == *frontend));
         Some(port.is_some_and(|port| port.addresses().any(|address| address == backend)))
+    }
+
+    fn has(&self, frontend: &Frontend) -> bool {
+        self.owners.contains_key(frontend)
     }
 }
 

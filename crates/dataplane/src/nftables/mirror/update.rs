@@ -1,11 +1,15 @@
 //! What a change of some Services asks of the kernel, and what leaves with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+};
 
-use stead_model::{Family, ObjectKey, Protocol};
+use stead_model::{Family, Frontend, ObjectKey, Protocol};
 
 use super::{PortState, position};
 use crate::{
+    flows::Cleaning,
     nftables::program::{Difference, Entry},
     plane::Departed,
 };
@@ -17,8 +21,8 @@ pub(crate) struct Update {
     /// Whether a kind or a setting changed, so that chains and rules do.
     pub(crate) skeleton: bool,
     pub(crate) departed: BTreeMap<ObjectKey, Departed>,
-    /// Services with new frontends over UDP: a client may already be sending to them.
-    pub(crate) arrived: BTreeSet<ObjectKey>,
+    /// Connections that the change may have made stale.
+    pub(crate) cleaning: Cleaning,
     pub(super) touched: HashMap<Entry, usize>,
 }
 
@@ -47,17 +51,34 @@ impl Update {
             all
         };
         let (before, after) = (parts(old), parts(new));
-        if after
-            .frontends
-            .iter()
-            .any(|frontend| frontend.protocol != Protocol::Tcp && !before.frontends.contains(frontend))
-        {
-            self.arrived.insert(key.clone());
-        }
         let departed =
             Departed { frontends: &before.frontends - &after.frontends, backends: &before.backends - &after.backends };
         if departed != Departed::default() {
             self.departed.insert(key.clone(), departed);
         }
+        self.suspect(old, new);
+    }
+
+    fn suspect(&mut self, old: &[PortState], new: &[PortState]) {
+        let frontends = |ports: &[PortState]| -> BTreeMap<Frontend, BTreeSet<SocketAddr>> {
+            let led = |port: &PortState| port.addresses().collect::<BTreeSet<_>>();
+            let of_port =
+                |port: &PortState| port.frontends.iter().map(|rule| (rule.frontend, led(port))).collect::<Vec<_>>();
+            ports.iter().flat_map(of_port).collect()
+        };
+        let (before, mut after) = (frontends(old), frontends(new));
+        for (frontend, led) in before {
+            let (departed, leads) =
+                after.remove(&frontend).map_or_else(|| (true, BTreeSet::new()), |leads| (false, leads));
+            let severed = &led - &leads;
+            if departed || !severed.is_empty() {
+                let suspects = self.cleaning.frontends.entry(frontend).or_default();
+                suspects.departed |= departed;
+                suspects.severed.extend(severed);
+            }
+        }
+        // A client may already be sending to what is new.
+        let arrived = after.into_keys().filter(|frontend| frontend.protocol != Protocol::Tcp);
+        arrived.for_each(|frontend| self.cleaning.frontends.entry(frontend).or_default().arrived = true);
     }
 }
