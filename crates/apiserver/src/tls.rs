@@ -41,8 +41,8 @@ pub fn server_config(ca_pem: &str, server: &CertKey) -> Result<Arc<ServerConfig>
     Ok(Arc::new(config))
 }
 
-/// For connections that present `client` and trust the CA alone.
-fn client_config(ca_pem: &str, client: &CertKey) -> Result<Arc<ClientConfig>, TlsError> {
+/// For connections that present `client` and trust the CA alone; no protocol is asked for, so HTTP/1.1 is spoken.
+pub fn client_config(ca_pem: &str, client: &CertKey) -> Result<Arc<ClientConfig>, TlsError> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| TlsError::Unusable { what: "TLS version", source })?

@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::stats;
+
 pub(crate) struct Lab {
     pub(crate) name: String,
     child: Child,
@@ -56,7 +58,7 @@ impl Lab {
         let pids = fs::read_dir("/proc").expect("/proc").flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let ours = pids.filter(|pid| *pid == supervisor || below(*pid, &inside));
-        let each: Vec<_> = ours.filter_map(|pid| Some((command(pid), pss_of(pid)?))).collect();
+        let each: Vec<_> = ours.filter_map(|pid| Some((command(pid), stats::pss_of(pid)?))).collect();
         let sum = each.iter().map(|(_, size)| size).sum();
         (each, sum)
     }
@@ -92,10 +94,4 @@ fn command(pid: u32) -> String {
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = text.split(|byte| *byte == 0).take(2).map(String::from_utf8_lossy).collect();
     words.join(" ")
-}
-
-fn pss_of(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }

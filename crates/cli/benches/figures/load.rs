@@ -103,7 +103,7 @@ async fn fill(client: &Client, size: usize, backend: SocketAddr) -> Vec<SocketAd
     created
 }
 
-fn unreachable_endpoints(number: usize) -> Vec<SocketAddr> {
+pub(crate) fn unreachable_endpoints(number: usize) -> Vec<SocketAddr> {
     let address = |place: usize| {
         let host = (number * ENDPOINTS + place) as u32;
         IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 244, 0, 0)) + 0x0002_0000 + host))
@@ -143,7 +143,7 @@ pub(crate) async fn set_endpoints(client: &Client, name: &str, endpoints: &[Sock
 }
 
 /// All endpoints of a slice have one port.
-fn slice(name: &str, endpoints: &[SocketAddr]) -> Value {
+pub(crate) fn slice(name: &str, endpoints: &[SocketAddr]) -> Value {
     let addresses: Vec<_> =
         endpoints.iter().map(|endpoint| json!({"addresses": [endpoint.ip().to_string()]})).collect();
     json!({

@@ -1,12 +1,15 @@
 //! `make bench`: the figures of docs/performance.md, each with its size, spread and command.
 //!
-//! Everything runs in labs of its own. `KUBE_PROXY` names kube-proxy's program for the side-by-side cold start; without it the
-//! bench says so. Arguments choose benches by name: `up`, `changes`, `cold`. `STEAD_BENCH_SERVICES` sets the size (10,000).
+//! Everything runs in labs of its own. `KUBE_PROXY` names kube-proxy's program, which then runs beside ours; without it the
+//! bench says so; so do `KUBE_APISERVER` and `ETCD` for the API server's figures. Arguments choose benches by name: `up`, `changes`,
+//! `cold`, `stored`, `configmaps`, `watchers`, `slices`. `STEAD_BENCH_SERVICES` sets the size (10,000).
 
+mod api;
 mod changes;
 mod cold;
 mod lab;
 mod load;
+mod proxies;
 mod stats;
 mod up;
 
@@ -25,6 +28,9 @@ fn main() {
         if wanted("cold") {
             cold::run(&world);
         }
+    }
+    for name in api::NAMES.into_iter().filter(|name| wanted(name)) {
+        api::run(name);
     }
 }
 

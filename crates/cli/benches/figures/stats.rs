@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 pub(crate) fn spread(mut series: Vec<Duration>) -> String {
     assert!(!series.is_empty(), "nothing was measured");
     series.sort();
-    let at = |share: f64| series[((series.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1e3;
+    let at = |share: f64| at_share(&series, share).as_secs_f64() * 1e3;
     format!(
         "min {:>8.2}   p50 {:>8.2}   p99 {:>8.2}   max {:>8.2} ms   n={}",
         at(0.0),
@@ -17,10 +17,40 @@ pub(crate) fn spread(mut series: Vec<Duration>) -> String {
     )
 }
 
-pub(crate) fn median(mut series: Vec<Duration>) -> Duration {
-    series.sort();
-    series[series.len() / 2]
+/// What `share` of the series stays below.
+pub(crate) fn percentile(series: &[Duration], share: f64) -> Duration {
+    let mut sorted = series.to_vec();
+    sorted.sort();
+    at_share(&sorted, share)
 }
+
+fn at_share(sorted: &[Duration], share: f64) -> Duration {
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+}
+
+/// How many times longer the median of the first takes.
+pub(crate) fn ratio(theirs: &[Duration], ours: &[Duration]) -> f64 {
+    percentile(theirs, 0.5).as_secs_f64() / percentile(ours, 0.5).as_secs_f64()
+}
+
+/// Proportional set size of a process in KiB; `None` where it is gone.
+pub(crate) fn pss_of(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// User and system time of a process so far, in steps of 10 ms.
+pub(crate) fn cpu_of(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    // What follows the name in parentheses: the 12th and 13th of these are the times, in hundredths of a second.
+    let after = text.rsplit_once(')').expect("a name in parentheses").1;
+    let ticks: u64 =
+        after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+pub(crate) const NO_KUBE_PROXY: &str = "kube-proxy not run: KUBE_PROXY does not name its program";
 
 pub(crate) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

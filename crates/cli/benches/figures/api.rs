@@ -1,0 +1,46 @@
+//! Figures of the API server on loopback: `stead server`, then kube-apiserver with etcd where `KUBE_APISERVER` and `ETCD` name their
+//! programs. One generator asks both: HTTP/1.1 over TLS, JSON, an administrator's certificate; all share the machine's cores.
+//!
+//! Every figure asserts what it times: status codes, counts afterwards, no event missing or out of order.
+
+mod client;
+mod figure;
+mod lists;
+mod slices;
+mod stored;
+mod storm;
+mod subject;
+mod watchers;
+
+use self::{
+    figure::Figure,
+    subject::{Kind, Subject},
+};
+
+/// The benches of this module by name.
+pub(crate) const NAMES: [&str; 4] = ["stored", "configmaps", "watchers", "slices"];
+
+pub(crate) fn run(name: &str) {
+    match name {
+        "stored" => beside("10,000 Services and their slices of 5 stored", stored::measure),
+        "configmaps" => beside("ConfigMap creates", storm::config_maps),
+        "watchers" => beside("write sent to watch event, 200 writes (figure: p99 ≤ 1.5 ms at 100)", watchers::measure),
+        "slices" => {
+            println!("\n== 5,000 pods in 500 Services");
+            figure::print(&slices::measure(&mut Subject::start(Kind::Stead)), None);
+        }
+        other => unreachable!("{other} is no bench of the API server"),
+    }
+}
+
+/// Ours and, if at hand, the peer, each on a server of its own.
+fn beside(title: &str, measure: fn(&mut Subject) -> Vec<Figure>) {
+    println!("\n== {title}");
+    let ours = measure(&mut Subject::start(Kind::Stead));
+    let peer = Kind::peer();
+    if peer.is_none() {
+        println!("   kube-apiserver not run: KUBE_APISERVER and ETCD do not name both programs");
+    }
+    let theirs = peer.map(|peer| measure(&mut Subject::start(peer)));
+    figure::print(&ours, theirs.as_deref());
+}

@@ -1,0 +1,121 @@
+//! Creates and the watch events that they become: from a write being sent to each watcher's having read it.
+//!
+//! Every watcher has a connection of its own; one thread reads them all, so that its own time is inside the figures. The next
+//! write waits for the last one's events.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use http::Method;
+use http_body_util::BodyExt as _;
+use tokio::{task::JoinSet, time};
+
+use super::{
+    client::{self, Target},
+    figure::Figure,
+    storm::config_map,
+    subject::Subject,
+};
+
+const WRITES: usize = 200;
+const SPACING: Duration = Duration::from_millis(25);
+const PATIENCE: Duration = Duration::from_secs(30);
+const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
+
+pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
+    [1, 100, 10_000].map(|watchers| fan_out(subject, watchers)).into()
+}
+
+fn fan_out(subject: &Subject, watchers: usize) -> Figure {
+    let read = Arc::new(AtomicUsize::new(0));
+    let (ready, all_ready) = mpsc::channel();
+    let reader = thread::spawn({
+        let (target, read) = (subject.target.clone(), read.clone());
+        move || client::runtime().block_on(watch(&target, watchers, &read, &ready))
+    });
+    all_ready.recv().expect("the watchers are there");
+    let before = subject.cpu();
+    let sent = client::runtime().block_on(write(&subject.target, watchers, &read));
+    let seen = reader.join().expect("no event is missing");
+    let busy = (subject.cpu() - before).as_secs_f64() * 1e3 / WRITES as f64;
+    let pairs = seen.iter().flat_map(|seen| seen.iter().zip(&sent));
+    let delays: Vec<_> = pairs.map(|(seen, sent)| seen.saturating_duration_since(*sent)).collect();
+    assert_eq!(delays.len(), WRITES * watchers);
+    let cost = format!("server CPU {busy:.2} ms a write");
+    Figure::of_series(format!("{watchers} watchers, p99"), 0.99, delays, &cost)
+}
+
+/// When each write was sent.
+async fn write(target: &Target, watchers: usize, read: &AtomicUsize) -> Vec<Instant> {
+    let mut connection = target.open().await;
+    let mut sent = Vec::with_capacity(WRITES);
+    for number in 0..WRITES {
+        time::sleep(SPACING).await;
+        let body = config_map(&name(watchers, number));
+        sent.push(Instant::now());
+        connection.call(Method::POST, COLLECTION, body).await;
+        let deadline = Instant::now() + PATIENCE;
+        while read.load(Ordering::Relaxed) < (number + 1) * watchers {
+            assert!(Instant::now() < deadline, "events of write {number} are missing");
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    sent
+}
+
+/// When each watcher read each write.
+async fn watch(
+    target: &Target,
+    watchers: usize,
+    read: &Arc<AtomicUsize>,
+    ready: &mpsc::Sender<()>,
+) -> Vec<Vec<Instant>> {
+    let mut asker = target.open().await;
+    let list = asker.get(&format!("{COLLECTION}?limit=1")).await;
+    let revision = list["metadata"]["resourceVersion"].as_str().expect("a revision").to_owned();
+    let path = format!("{COLLECTION}?watch=1&resourceVersion={revision}");
+    let mut tasks = JoinSet::new();
+    for _ in 0..watchers {
+        let mut connection = target.open().await;
+        let body = connection.stream(&path).await;
+        let read = read.clone();
+        tasks.spawn(async move {
+            let times = follow(body, watchers, &read).await;
+            drop(connection);
+            times
+        });
+    }
+    ready.send(()).expect("somebody waits");
+    tasks.join_all().await
+}
+
+/// Reads until every write was seen, each once and in order.
+async fn follow(mut body: hyper::body::Incoming, watchers: usize, read: &AtomicUsize) -> Vec<Instant> {
+    let (mut buffer, mut times) = (BytesMut::new(), Vec::with_capacity(WRITES));
+    while times.len() < WRITES {
+        let frame = body.frame().await.expect("the watch goes on").expect("a frame");
+        buffer.extend_from_slice(&frame.into_data().expect("no trailers"));
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line = buffer.split_to(end + 1);
+            let now = Instant::now();
+            let line = str::from_utf8(&line).expect("text");
+            let expected = format!("\"name\":\"{}\"", name(watchers, times.len()));
+            assert!(line.contains(&expected), "{expected} is missing; there came {line}");
+            times.push(now);
+            read.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    times
+}
+
+fn name(watchers: usize, number: usize) -> String {
+    format!("tick-{watchers}-{number:03}")
+}
