@@ -1,5 +1,6 @@
-//! Figures of the API server on loopback: `stead server`, then kube-apiserver with etcd where `KUBE_APISERVER` and `ETCD` name their
-//! programs. One generator asks both: HTTP/1.1 over TLS, JSON, an administrator's certificate; all share the machine's cores.
+//! Figures of the API server: `stead server`, then kube-apiserver with etcd where `KUBE_APISERVER` and `ETCD` name their programs.
+//! One generator asks both: HTTP/1.1 over TLS, JSON, an administrator's certificate. All of it runs in one network namespace that
+//! leads nowhere and shares the machine's cores.
 //!
 //! Every figure asserts what it times: status codes, counts afterwards, no event missing or out of order.
 
@@ -21,6 +22,11 @@ use self::{
 pub(crate) const NAMES: [&str; 4] = ["stored", "configmaps", "watchers", "slices"];
 
 pub(crate) fn run(name: &str) {
+    let host = subject::host();
+    host.run(|| bench(name)).expect("the host's network");
+}
+
+fn bench(name: &str) {
     match name {
         "stored" => beside("10,000 Services and their slices of 5 stored", stored::measure),
         "configmaps" => beside("ConfigMap creates", storm::config_maps),

@@ -19,7 +19,10 @@ use stead_sys::{
     namespace::Namespace,
 };
 
-use crate::load::{World, ask};
+use crate::{
+    load::{World, ask},
+    stats,
+};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Of the first host.
@@ -68,7 +71,7 @@ impl Proxy {
         let running = Running { host, child };
         let answered = running.host.run(|| all_answered(&world.spread)).expect("the host's network");
         let took = start.elapsed();
-        assert!(answered, "{} does not serve: {}", self.name(), last_words(&log));
+        assert!(answered, "{} does not serve: {}", self.name(), stats::last_words(log.path()));
         (running, took)
     }
 
@@ -141,10 +144,4 @@ fn all_answered(targets: &[SocketAddr]) -> bool {
         }
         true
     })
-}
-
-fn last_words(log: &tempfile::NamedTempFile) -> String {
-    let text = fs::read_to_string(log.path()).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
 }

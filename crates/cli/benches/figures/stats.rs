@@ -1,6 +1,6 @@
 //! Spread of a series, and the machine it was taken on.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 /// `min / p50 / p99 / max` in milliseconds, and how many.
 pub(crate) fn spread(mut series: Vec<Duration>) -> String {
@@ -48,6 +48,13 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
     let ticks: u64 =
         after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// The end of a log.
+pub(crate) fn last_words(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
 }
 
 pub(crate) const NO_KUBE_PROXY: &str = "kube-proxy not run: KUBE_PROXY does not name its program";

@@ -62,11 +62,12 @@ impl Connection {
         serde_json::from_slice(&self.call(Method::GET, path, Bytes::new()).await).expect("JSON")
     }
 
-    /// How many objects a collection has.
-    pub(crate) async fn count(&mut self, collection: &str) -> u64 {
-        let page = self.get(&format!("{collection}?limit=1")).await;
-        let here = page["items"].as_array().map_or(0, Vec::len) as u64;
-        here + page["metadata"]["remainingItemCount"].as_u64().unwrap_or_default()
+    /// Names in a collection that begin with `prefix`.
+    pub(crate) async fn names(&mut self, collection: &str, prefix: &str) -> Vec<String> {
+        let list = self.get(collection).await;
+        let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let names = items.iter().filter_map(|item| item["metadata"]["name"].as_str());
+        names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
     }
 
     /// A watch: the answer's body as it comes. The connection goes on as long as both are kept.

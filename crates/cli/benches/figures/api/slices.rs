@@ -29,8 +29,8 @@ pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
     let target = &subject.target;
     client::runtime().block_on(node(target));
     let bound = Bound { count: PODS, time: UNBOUNDED };
-    let pods = Objects { collection: PODS_PATH.to_owned(), body: Box::new(pod) };
-    assert_eq!(storm::create(target, 16, 0, bound, pods).created, PODS);
+    let pods = Objects { collection: PODS_PATH, prefix: "pod-".to_owned(), body: pod };
+    assert_eq!(storm::create(target, 16, bound, pods).names.len(), PODS);
     client::runtime().block_on(async {
         let mut connection = target.open().await;
         for number in 0..PODS {
@@ -82,21 +82,30 @@ async fn node(target: &Target) {
     connection.call(Method::POST, path, lease.to_string()).await;
 }
 
-fn pod(number: usize) -> Bytes {
+fn pod(name: &str, number: usize) -> Bytes {
     let object = json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": pod_name(number), "labels": {"app": app(number)}},
+        "metadata": {"name": name, "labels": {"app": app(number)}},
         "spec": {"nodeName": "bench", "containers": [{"name": "c", "image": "stead/hello", "ports": [{"containerPort": 8080}]}]},
     });
     object.to_string().into()
 }
 
+/// Chooses the pods that are labelled with its name.
+fn service(name: &str, _: usize) -> Bytes {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    object.to_string().into()
+}
+
 fn pod_name(number: usize) -> String {
-    format!("pod-{number:04}")
+    format!("pod-{number:06}")
 }
 
 fn app(number: usize) -> String {
-    format!("app-{:03}", number % SERVICES)
+    format!("app-{:06}", number % SERVICES)
 }
 
 async fn set_ready(connection: &mut client::Connection, number: usize, readiness: Readiness) {
@@ -112,7 +121,7 @@ async fn set_ready(connection: &mut client::Connection, number: usize, readiness
 
 /// From the first Service being sent to every pod having been seen ready in a slice.
 fn build(target: &Target) -> Duration {
-    let (watcher, writer) = (target.clone(), target.clone());
+    let watcher = target.clone();
     let (ready, waiting) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         client::runtime().block_on(async {
@@ -129,23 +138,12 @@ fn build(target: &Target) -> Duration {
     waiting.recv().expect("the watch is there");
     let start = Instant::now();
     let bound = Bound { count: SERVICES, time: UNBOUNDED };
-    let services = Objects {
-        collection: "/api/v1/namespaces/default/services".to_owned(),
-        body: Box::new(|number| {
-            let object = json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": app(number)},
-                "spec": {"selector": {"app": app(number)}, "ports": [{"port": 80, "targetPort": 8080}]},
-            });
-            object.to_string().into()
-        }),
-    };
-    storm::create(target, 16, 0, bound, services);
+    let services =
+        Objects { collection: "/api/v1/namespaces/default/services", prefix: "app-".to_owned(), body: service };
+    storm::create(target, 16, bound, services);
     let built = reader.join().expect("all pods are seen") - start;
-    client::runtime().block_on(async {
-        // The slice of the Service `kubernetes` is one more.
-        let slices = writer.open().await.count(SLICES_PATH).await;
-        assert!((SERVICES as u64..=SERVICES as u64 + 1).contains(&slices), "{slices} slices");
-    });
+    let slices = client::runtime().block_on(async { target.open().await.names(SLICES_PATH, "app-").await });
+    assert_eq!(slices.len(), SERVICES);
     built
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
     figures.push(start(subject));
     figures.push(lists::measure(subject, size));
     for clients in [1, 64] {
-        figures.push(creates(subject, clients, size));
+        figures.push(creates(subject, clients));
     }
     figures
 }
@@ -39,19 +39,11 @@ pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
 fn fill(subject: &Subject, size: usize) {
     let start = Instant::now();
     let bound = Bound { count: size, time: Duration::MAX };
-    let services = Objects {
-        collection: SERVICES.to_owned(),
-        body: Box::new(|number| service(&format!("load-{number:06}"), number)),
-    };
-    let created = storm::create(&subject.target, 16, 0, bound, services).created;
-    let slices = Objects {
-        collection: SLICES.to_owned(),
-        body: Box::new(|number| {
-            load::slice(&format!("load-{number:06}"), &load::unreachable_endpoints(number)).to_string().into()
-        }),
-    };
-    let slices = storm::create(&subject.target, 16, 0, bound, slices).created;
-    assert_eq!((created, slices), (size, size));
+    let services = Objects { collection: SERVICES, prefix: "load-".to_owned(), body: service };
+    let services = storm::create(&subject.target, 16, bound, services);
+    let slices = Objects { collection: SLICES, prefix: "load-".to_owned(), body: slice };
+    let slices = storm::create(&subject.target, 16, bound, slices);
+    assert_eq!((services.names.len(), slices.names.len()), (size, size));
     println!("   {} filled in {:.1} s", subject.name(), start.elapsed().as_secs_f64());
 }
 
@@ -63,6 +55,10 @@ fn service(name: &str, number: usize) -> Bytes {
         "spec": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
     });
     object.to_string().into()
+}
+
+fn slice(name: &str, number: usize) -> Bytes {
+    load::slice(name, &load::unreachable_endpoints(number)).to_string().into()
 }
 
 fn memory(subject: &Subject) -> Figure {
@@ -86,17 +82,14 @@ fn start(subject: &mut Subject) -> Figure {
     Figure::of_series("start on that store to /readyz, p50 (≤ 0.3 s)", 0.5, times, &cost)
 }
 
-fn creates(subject: &Subject, clients: usize, size: usize) -> Figure {
+fn creates(subject: &Subject, clients: usize) -> Figure {
     let goal = if clients == 1 { "≥ 10 ×" } else { "≥ 40 ×" };
     let bound = Bound { count: 2_000, time: Duration::from_secs(5) };
     storm::rate(subject, format!("Service creates, {clients} clients ({goal})"), ROUNDS, |target, round| {
-        let name = move |number: usize| format!("more-{round}-{number:06}");
-        let objects =
-            Objects { collection: SERVICES.to_owned(), body: Box::new(move |number| service(&name(number), number)) };
-        let storm = storm::create(target, clients, size, bound, objects);
+        let objects = Objects { collection: SERVICES, prefix: format!("more-{clients}-{round}-"), body: service };
+        let storm = storm::create(target, clients, bound, objects);
         // The next round finds the same store again.
-        let made = (size..size + storm.created).map(|number| format!("{SERVICES}/{}", name(number)));
-        storm::delete(target, made.collect());
+        storm::delete(target, SERVICES, &storm.names);
         storm
     })
 }

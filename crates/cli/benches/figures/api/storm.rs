@@ -25,29 +25,36 @@ pub(crate) struct Bound {
     pub(crate) time: Duration,
 }
 
-/// What is created: where, and the request's body by number.
+/// What is created: `PREFIX` and six digits in a collection.
 pub(crate) struct Objects {
-    pub(crate) collection: String,
-    pub(crate) body: Box<dyn Fn(usize) -> Bytes>,
+    pub(crate) collection: &'static str,
+    pub(crate) prefix: String,
+    /// The request's body by name and number.
+    pub(crate) body: fn(&str, usize) -> Bytes,
 }
 
 pub(crate) struct Storm {
-    pub(crate) created: usize,
     pub(crate) took: Duration,
     pub(crate) latencies: Vec<Duration>,
+    /// Of what was created.
+    pub(crate) names: Vec<String>,
 }
 
-/// Creates objects numbered from `first`, and asserts that all are there afterwards.
-pub(crate) fn create(target: &Target, clients: usize, first: usize, bound: Bound, objects: Objects) -> Storm {
+impl Objects {
+    fn name(&self, number: usize) -> String {
+        format!("{}{number:06}", self.prefix)
+    }
+}
+
+/// Creates objects, and asserts that all are there afterwards and no more.
+pub(crate) fn create(target: &Target, clients: usize, bound: Bound, objects: Objects) -> Storm {
     let (runtime, local) = (client::runtime(), LocalSet::new());
     local.block_on(&runtime, async {
-        let mut asker = target.open().await;
-        let before = asker.count(&objects.collection).await;
         let mut connections = Vec::new();
         for _ in 0..clients {
             connections.push(target.open().await);
         }
-        let (next, objects) = (Rc::new(Cell::new(first)), Rc::new(objects));
+        let (next, objects) = (Rc::new(Cell::new(0)), Rc::new(objects));
         let start = Instant::now();
         let tasks: Vec<_> = connections
             .into_iter()
@@ -55,11 +62,11 @@ pub(crate) fn create(target: &Target, clients: usize, first: usize, bound: Bound
                 let (next, objects) = (next.clone(), objects.clone());
                 tokio::task::spawn_local(async move {
                     let mut latencies = Vec::new();
-                    while next.get() < first + bound.count && start.elapsed() < bound.time {
+                    while next.get() < bound.count && start.elapsed() < bound.time {
                         let number = next.replace(next.get() + 1);
-                        let body = (objects.body)(number);
+                        let body = (objects.body)(&objects.name(number), number);
                         let sent = Instant::now();
-                        connection.call(Method::POST, &objects.collection, body).await;
+                        connection.call(Method::POST, objects.collection, body).await;
                         latencies.push(sent.elapsed());
                     }
                     latencies
@@ -72,21 +79,22 @@ pub(crate) fn create(target: &Target, clients: usize, first: usize, bound: Bound
         }
         let took = start.elapsed();
         let created = latencies.len();
-        assert_eq!(asker.count(&objects.collection).await, before + created as u64, "{}", objects.collection);
-        Storm { created, took, latencies }
+        let names = target.open().await.names(objects.collection, &objects.prefix).await;
+        assert_eq!(names.len(), created, "{}", objects.collection);
+        Storm { took, latencies, names }
     })
 }
 
 /// Deletes what [`create`] made, outside of any measurement.
-pub(crate) fn delete(target: &Target, paths: Vec<String>) {
+pub(crate) fn delete(target: &Target, collection: &'static str, names: &[String]) {
     let (runtime, local) = (client::runtime(), LocalSet::new());
     local.block_on(&runtime, async {
         let mut tasks = Vec::new();
-        for part in paths.chunks(paths.len().div_ceil(32).max(1)) {
+        for part in names.chunks(names.len().div_ceil(32).max(1)) {
             let (mut connection, part) = (target.open().await, part.to_vec());
             tasks.push(tokio::task::spawn_local(async move {
-                for path in part {
-                    connection.call(Method::DELETE, &path, Bytes::new()).await;
+                for name in part {
+                    connection.call(Method::DELETE, &format!("{collection}/{name}"), Bytes::new()).await;
                 }
             }));
         }
@@ -96,7 +104,7 @@ pub(crate) fn delete(target: &Target, paths: Vec<String>) {
     });
 }
 
-/// The rate of creates, of the best-known kind of load: `rounds` storms, the median counts.
+/// The rate of creates: the median of `rounds` storms.
 pub(crate) fn rate(
     subject: &Subject,
     what: String,
@@ -109,8 +117,8 @@ pub(crate) fn rate(
         let before = subject.cpu();
         let storm = storm(&subject.target, round);
         busy += subject.cpu() - before;
-        rates.push(storm.created as f64 / storm.took.as_secs_f64());
-        created += storm.created;
+        rates.push(storm.names.len() as f64 / storm.took.as_secs_f64());
+        created += storm.names.len();
         latencies.extend(storm.latencies);
     }
     rates.sort_by(f64::total_cmp);
@@ -131,10 +139,11 @@ pub(crate) fn config_maps(subject: &mut Subject) -> Vec<Figure> {
     let measure = |clients: usize| {
         rate(subject, format!("ConfigMap creates, {clients} clients (≥ 5 × at 64)"), ROUNDS, |target, round| {
             let objects = Objects {
-                collection: "/api/v1/namespaces/default/configmaps".to_owned(),
-                body: Box::new(move |number| config_map(&format!("storm-{clients}-{round}-{number:06}"))),
+                collection: "/api/v1/namespaces/default/configmaps",
+                prefix: format!("storm-{clients}-{round}-"),
+                body: |name, _| config_map(name),
             };
-            create(target, clients, 0, bound, objects)
+            create(target, clients, bound, objects)
         })
     };
     [1, 64].map(measure).into()

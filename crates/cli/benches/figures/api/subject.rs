@@ -1,4 +1,4 @@
-//! A server under load: its processes on loopback, its data in a directory of its own, and what it uses.
+//! A server under load: its processes, its data in a directory of its own, and what it uses.
 
 mod kube;
 mod stead;
@@ -14,13 +14,17 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use ipnet::IpNet;
 use stead_apiserver::{pki::Pki, tls};
+use stead_sys::{link::Links, namespace::Namespace};
 use tempfile::TempDir;
 
 use super::client::{self, Target};
 use crate::stats;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// No server may tell nodes that it is on loopback.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 57, 1);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
@@ -103,6 +107,11 @@ impl Subject {
         };
     }
 
+    fn last_words(&self) -> String {
+        let logs = ["stead.log", "etcd.log", "kube-apiserver.log"].map(|name| self.directory.path().join(name));
+        logs.iter().filter(|log| log.exists()).map(|log| stats::last_words(log)).collect()
+    }
+
     async fn until(&self, is_it: impl Fn((StatusCode, &[u8])) -> bool, path: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -112,7 +121,7 @@ impl Subject {
             {
                 return;
             }
-            assert!(Instant::now() < deadline, "{path} is not well; see {}", self.directory.path().display());
+            assert!(Instant::now() < deadline, "{path} is not well: {}", self.last_words());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -135,8 +144,17 @@ impl Drop for Process {
     }
 }
 
+/// A network namespace with [`ADDRESS`]. Everything else here must be called in it.
+pub(crate) fn host() -> Namespace {
+    let host = Namespace::create().expect("a namespace");
+    let mut links = Links::open_in(&host).expect("the host's network");
+    let loopback = links.index("lo").expect("loopback");
+    links.add_address(loopback, IpNet::new(ADDRESS.into(), 32).expect("a prefix length")).expect("an address");
+    host
+}
+
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let listener = TcpListener::bind((ADDRESS, 0)).expect("a socket");
     listener.local_addr().expect("an address")
 }
 

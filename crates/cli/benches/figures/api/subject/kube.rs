@@ -1,4 +1,4 @@
-//! kube-apiserver with an etcd of its own, both on loopback, with their defaults where nothing else is said.
+//! kube-apiserver with an etcd of its own, both with their defaults where nothing else is said.
 
 use std::{
     net::SocketAddr,
@@ -8,12 +8,12 @@ use std::{
 
 use stead_apiserver::pki::Pki;
 
-use super::{Process, free_address, write};
+use super::{ADDRESS, Process, free_address, write};
 
 /// Writes the certificates that the server is started with.
 pub(super) fn prepare(directory: &Path, pki: &Pki) {
     let names = ["localhost", "kubernetes"];
-    let server = pki.issue_server(&names, &[[127, 0, 0, 1].into()]).expect("a certificate");
+    let server = pki.issue_server(&names, &[ADDRESS.into()]).expect("a certificate");
     write(&directory.join("server.crt"), &server.cert_pem);
     write(&directory.join("server.key"), &server.key_pem);
     write(&directory.join("etcd.url"), &format!("http://{}", free_address()));
@@ -46,8 +46,6 @@ pub(super) fn spawn(directory: &Path, apiserver: &PathBuf, etcd: &PathBuf, addre
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--authorization-mode=RBAC",
-        // The address of loopback may be no endpoint of the Service `kubernetes`.
-        "--endpoint-reconciler-type=none",
     ]);
     vec![store, Process::spawn(server, directory, "kube-apiserver")]
 }
