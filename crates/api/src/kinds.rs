@@ -15,6 +15,7 @@ pub mod endpoints;
 mod errors;
 pub mod event;
 mod generation;
+pub mod ip_address;
 pub mod lease;
 pub mod namespace;
 pub mod node;
@@ -23,6 +24,7 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod service;
 pub mod service_account;
+pub mod service_cidr;
 mod unhonoured;
 mod value;
 pub mod workload;
@@ -43,6 +45,8 @@ pub static ALL: &[&Resource] = &[
     &lease::RESOURCE,
     &endpoint_slice::RESOURCE,
     &event::RESOURCE_EVENTS_V1,
+    &ip_address::RESOURCE,
+    &service_cidr::RESOURCE,
 ];
 
 /// All that can be done to a collection and its objects.

@@ -1,4 +1,5 @@
-//! The objects that forwarding, names and routes are made from, as compact views: Services, EndpointSlices, Nodes.
+//! The objects that forwarding, names and routes are made from, as compact views: Services, EndpointSlices, Nodes, and the
+//! ServiceCIDRs that say where virtual IPs come from.
 //!
 //! Owns the views (read straight from the JSON of one item), the indexes between them, and for each kind whether its first full
 //! list is complete. Readers: the planner, the node agent, DNS. What an object *means* for traffic is `stead-plan`'s; listing and
@@ -8,6 +9,7 @@
 //! slice's table is shared with all slices that use it; a kind, once synced, stays synced through later lists.
 
 mod node_view;
+mod range_view;
 mod service_view;
 mod shared_names;
 mod slice_view;
@@ -17,28 +19,31 @@ mod wire;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use stead_model::{ObjectKey, Revision};
 
 use self::shared_names::SharedNames;
 pub use self::{
     node_view::NodeView,
+    range_view::RangeView,
     service_view::{ServicePortView, ServiceType, ServiceView, TrafficPolicy},
     slice_view::{EndpointView, SlicePortView, SliceView},
     wire::ViewProblem,
 };
 use crate::snapshot::Change;
 
-/// What the watch of one of the three kinds said.
+/// What the watch of one of the kinds said.
 #[derive(Debug)]
 pub enum ServiceChange {
     Service(Change<ServiceView>),
     Slice(Change<SliceView>),
     Node(Change<NodeView>),
+    Range(Change<RangeView>),
 }
 
 /// Which objects a reader has to look at again.
@@ -48,21 +53,25 @@ pub struct Touched {
     pub services: HashSet<Arc<ObjectKey>>,
     /// Names of Nodes that changed.
     pub nodes: HashSet<Arc<ObjectKey>>,
+    /// [`ServiceSnapshot::service_ranges`] may be others.
+    pub ranges: bool,
     /// A kind has completed its first list.
     pub synced: bool,
 }
 
-/// All Services, EndpointSlices and Nodes of a cluster, as far as they are known.
+/// All Services, EndpointSlices, Nodes and ServiceCIDRs of a cluster, as far as they are known.
 #[derive(Debug, Default)]
 pub struct ServiceSnapshot {
     services: BTreeMap<Arc<ObjectKey>, ServiceView>,
     slices: HashMap<Arc<ObjectKey>, Arc<SliceView>>,
     slices_by_service: HashMap<Arc<ObjectKey>, Vec<Arc<SliceView>>>,
     nodes: BTreeMap<Arc<ObjectKey>, NodeView>,
+    ranges: BTreeMap<Arc<ObjectKey>, RangeView>,
     names: SharedNames,
     service_list: Listing,
     slice_list: Listing,
     node_list: Listing,
+    range_list: Listing,
 }
 
 /// How far a kind's list is.
@@ -81,10 +90,12 @@ impl ServiceSnapshot {
             ServiceChange::Service(change) => self.apply_service(change, touched),
             ServiceChange::Slice(change) => self.apply_slice(change, touched),
             ServiceChange::Node(change) => self.apply_node(change, touched),
+            ServiceChange::Range(change) => self.apply_range(change, touched),
         }
     }
 
-    /// Whether every kind has completed its first full list: only then may anything be programmed or removed.
+    /// Whether every kind but ServiceCIDR has completed its first full list: only then may anything be programmed or removed.
+    /// Ranges only say which addresses are nobody's, and older Kubernetes has no objects for them.
     pub fn is_synced(&self) -> bool {
         self.service_list.is_synced && self.slice_list.is_synced && self.node_list.is_synced
     }
@@ -110,6 +121,12 @@ impl ServiceSnapshot {
     /// In ascending order of the name.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
         self.nodes.values()
+    }
+
+    /// What virtual IPs come from, in ascending order, without duplicates.
+    pub fn service_ranges(&self) -> Vec<IpNet> {
+        let ranges: BTreeSet<IpNet> = self.ranges.values().flat_map(|view| view.ranges.iter().copied()).collect();
+        ranges.into_iter().collect()
     }
 
     fn apply_service(&mut self, change: Change<ServiceView>, touched: &mut Touched) {
@@ -187,6 +204,26 @@ impl ServiceSnapshot {
         }
     }
 
+    fn apply_range(&mut self, change: Change<RangeView>, touched: &mut Touched) {
+        let before = self.ranges.len();
+        match change {
+            Change::Init => self.range_list.start(self.ranges.keys()),
+            Change::InitApply(range) | Change::Apply(range) => {
+                self.range_list.name(&range.key);
+                let known = self.ranges.get(&range.key);
+                touched.ranges |= known.is_none_or(|known| known.ranges != range.ranges);
+                self.ranges.insert(Arc::clone(&range.key), range);
+            }
+            Change::InitDone => {
+                for key in self.range_list.finish(touched) {
+                    self.ranges.remove(&key);
+                }
+            }
+            Change::Delete(range) => drop(self.ranges.remove(&range.key)),
+        }
+        touched.ranges |= self.ranges.len() < before;
+    }
+
     fn insert_slice(&mut self, slice: SliceView, touched: &mut Touched) {
         let slice = Arc::new(slice);
         if let Some(service) = &slice.service {
@@ -220,6 +257,7 @@ impl Touched {
     pub fn merge(&mut self, other: Self) {
         self.services.extend(other.services);
         self.nodes.extend(other.nodes);
+        self.ranges |= other.ranges;
         self.synced |= other.synced;
     }
 }

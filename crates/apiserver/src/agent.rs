@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Where agents listen that say nothing else in their Node.
-const DEFAULT_PORT: u16 = 10250;
+pub(crate) const DEFAULT_PORT: u16 = 10250;
 /// Until the headers of the answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How much of an error text is passed on.

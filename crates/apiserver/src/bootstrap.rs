@@ -1,30 +1,39 @@
-//! What every cluster has from its first moment: namespaces, and the Service `kubernetes` with this server as its endpoint.
+//! What every cluster has from its first moment: namespaces, the ServiceCIDR of its own ranges, and the Service `kubernetes` with
+//! this server as its endpoint.
 //!
 //! All of it is written through the API itself, so that it obeys its rules. Made at start and kept every ten seconds: what is
 //! missing is made again, the endpoints follow the advertised address, nothing else is touched.
+
+mod ranges;
 
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request};
-use http::{Method, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use stead_api::kinds::endpoint_slice::SERVICE_NAME_LABEL;
 
-use crate::{alloc::first_address, auth::Identity, dispatch, server::Inner};
+use crate::{alloc::first_address, own::call, server::Inner};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const EVERY: Duration = Duration::from_secs(10);
 
+/// Whether the server has just started: what it cannot change is reported once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    First,
+    Again,
+}
+
 /// Makes what is missing.
-pub(crate) async fn prepare(server: &Arc<Inner>) -> Result<(), String> {
+pub(crate) async fn prepare(server: &Arc<Inner>, pass: Pass) -> Result<(), String> {
     for name in NAMESPACES {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, "/api/v1/namespaces", name, &namespace, Upkeep::Made).await?;
     }
+    ranges::prepare(server, pass).await?;
     let services = "/api/v1/namespaces/default/services";
     ensure(server, services, "kubernetes", &service(server), Upkeep::Made).await?;
     let endpoints = "/api/v1/namespaces/default/endpoints";
@@ -38,7 +47,7 @@ pub(crate) async fn keep(server: Weak<Inner>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(server) = server.upgrade() else { return };
-        if let Err(error) = prepare(&server).await {
+        if let Err(error) = prepare(&server, Pass::Again).await {
             tracing::warn!(%error, "default objects could not be kept");
         }
     }
@@ -73,29 +82,9 @@ async fn ensure(
     }
 }
 
-async fn call(
-    server: &Arc<Inner>,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<(StatusCode, Value), String> {
-    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .extension(Identity::control_plane("system:apiserver"))
-        .body(body)
-        .map_err(|error| error.to_string())?;
-    let response = dispatch::answer(server.clone(), request).await;
-    let code = response.status();
-    let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-    let value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    Ok((code, value))
-}
-
 fn service(server: &Inner) -> Value {
-    let address = server.config.service_ranges.first().map(|range| first_address(*range).to_string());
+    let address =
+        server.config.service_ranges.first().and_then(|range| first_address(*range)).map(|address| address.to_string());
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {

@@ -1,8 +1,17 @@
 //! What a server is told about its cluster.
 
-use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::agent;
 
 /// Fixed for the life of a server.
 #[derive(Clone, Debug)]
@@ -14,6 +23,8 @@ pub struct Config {
     pub service_ranges: Vec<IpNet>,
     /// Ports for Services of type NodePort and LoadBalancer.
     pub node_ports: RangeInclusive<u16>,
+    /// Which addresses `spec.externalIPs` of Services may name; none where it is empty.
+    pub external_ips: Vec<ExternalRange>,
     /// Addresses of pods.
     pub pod_ranges: Vec<IpNet>,
     /// Such as `cluster.local`.
@@ -21,6 +32,20 @@ pub struct Config {
     /// How node agents are asked for logs, see [`crate::tls::agent_client_config`].
     pub agent_tls: Arc<rustls::ClientConfig>,
 }
+
+/// A range of addresses outside of the cluster that Services may take, `CIDR[@NAMESPACE]` as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExternalRange {
+    pub range: IpNet,
+    /// Only Services of this namespace; of any where it is `None`.
+    pub namespace: Option<String>,
+}
+
+/// A text that is no [`ExternalRange`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no range such as 192.0.2.0/24 or 192.0.2.0/24@NAMESPACE")]
+pub struct InvalidExternalRange(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -38,7 +63,58 @@ pub enum ConfigError {
     NodePorts(RangeInclusive<u16>),
 }
 
+impl ExternalRange {
+    /// Whether a Service of `namespace` may have `address`.
+    pub(crate) fn allows(&self, address: IpAddr, namespace: &str) -> bool {
+        self.range.contains(&address) && self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+}
+
+impl FromStr for ExternalRange {
+    type Err = InvalidExternalRange;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (range, namespace) = match text.split_once('@') {
+            Some((range, namespace)) => (range, Some(namespace)),
+            None => (text, None),
+        };
+        let range = range.parse::<IpNet>().ok().filter(|range| range.trunc() == *range);
+        match (range, namespace) {
+            (Some(range), namespace) if namespace != Some("") => {
+                Ok(Self { range, namespace: namespace.map(str::to_owned) })
+            }
+            _ => Err(InvalidExternalRange(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ExternalRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.range)?;
+        self.namespace.iter().try_for_each(|namespace| write!(f, "@{namespace}"))
+    }
+}
+
+impl TryFrom<String> for ExternalRange {
+    type Error = InvalidExternalRange;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ExternalRange> for String {
+    fn from(range: ExternalRange) -> Self {
+        range.to_string()
+    }
+}
+
 impl Config {
+    /// Ports that programs of the cluster listen on: the API server's and that of the nodes' agents. No Service takes them.
+    pub(crate) fn own_ports(&self) -> [u16; 2] {
+        [self.advertise.port(), agent::DEFAULT_PORT]
+    }
+
     /// Checks what the fields demand of each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let address = self.advertise.ip();
@@ -71,5 +147,25 @@ impl Config {
             return Err(ConfigError::NodePorts(self.node_ports.clone()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_ranges_read_as_they_are_written() {
+        for text in ["192.168.56.0/24", "192.0.2.0/28@shop", "fd56::/64@default"] {
+            assert_eq!(text.parse::<ExternalRange>().unwrap().to_string(), text);
+        }
+        for text in ["", "192.0.2.1", "192.0.2.1/24", "192.0.2.0/24@", "@shop", "web"] {
+            let error = text.parse::<ExternalRange>().unwrap_err().to_string();
+            assert!(error.contains("is no range such as 192.0.2.0/24"), "{error}");
+        }
+        let range: ExternalRange = "192.0.2.0/28@shop".parse().unwrap();
+        assert!(range.allows("192.0.2.1".parse().unwrap(), "shop"));
+        assert!(!range.allows("192.0.2.1".parse().unwrap(), "default"));
+        assert!(!range.allows("192.0.2.99".parse().unwrap(), "shop"));
     }
 }

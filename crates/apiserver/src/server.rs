@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    alloc::Allocator,
+    alloc::{self, Allocator},
     auth::Identity,
     bootstrap,
     cache::{Caches, KindCache},
@@ -73,7 +73,7 @@ impl Server {
         config.validate()?;
         let mut tasks = JoinSet::new();
         let caches = Caches::start(store.clone(), stored_kinds(), &mut tasks).await?;
-        let allocator = Allocator::start(store.clone(), &config).await?;
+        let allocator = Allocator::start(store.clone(), caches.clone(), &config).await?;
         let inner = Arc::new(Inner {
             config,
             storage: Storage { store: store.clone() },
@@ -85,8 +85,9 @@ impl Server {
             stop: watch::Sender::new(false),
             tasks: std::sync::Mutex::new(JoinSet::new()),
         });
-        bootstrap::prepare(&inner).await.map_err(ServerError::Bootstrap)?;
+        bootstrap::prepare(&inner, bootstrap::Pass::First).await.map_err(ServerError::Bootstrap)?;
         tasks.spawn(bootstrap::keep(Arc::downgrade(&inner)));
+        tasks.spawn(alloc::keep(Arc::downgrade(&inner)));
         tasks.spawn(compaction::run(inner.storage.store.clone()));
         *inner.tasks.lock().expect("held for a moment only") = tasks;
         Ok(Self(inner))
@@ -123,7 +124,7 @@ impl Server {
 
     /// The first address of the first service range: that of the Service `kubernetes`, for the serving certificate.
     pub fn service_address(config: &Config) -> Option<IpAddr> {
-        config.service_ranges.first().map(|range| crate::alloc::first_address(*range))
+        config.service_ranges.first().and_then(|range| alloc::first_address(*range))
     }
 }
 

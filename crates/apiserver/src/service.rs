@@ -1,14 +1,23 @@
 //! What a write of a Service does beside storing it: families are settled, addresses and node ports claimed or released, and
-//! Endpoints of its name go when it goes.
+//! Endpoints of its name go when it goes. What of a Service the cluster does not open to everybody is [`guard`]'s.
+
+mod guard;
 
 use serde_json::Value;
 use stead_api::{
-    kinds::{self, service::allocation, service::families},
+    kinds::{
+        self,
+        service::{
+            allocation::{self, Complaint},
+            families,
+        },
+    },
     meta,
     resource::Resource,
     status::ApiError,
 };
 
+pub(crate) use self::guard::refusals;
 pub(crate) use crate::alloc::Purpose;
 use crate::{
     alloc::{AllocError, Granted},
@@ -33,7 +42,7 @@ pub(crate) fn is_service(resource: &Resource) -> bool {
 
 /// Settles families; `new` is defaulted and prepared.
 pub(crate) fn resolve(server: &Inner, new: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
-    let errors = families::resolve(new, old, &server.allocator.families());
+    let errors = families::resolve(new, old, server.allocator.families());
     if errors.is_empty() {
         Ok(())
     } else {
@@ -49,12 +58,27 @@ pub(crate) async fn grant<'a>(
     purpose: Purpose,
 ) -> Result<Granted<'a>, Refusal> {
     let plan = allocation::plan(new, old);
-    let owner = format!("{}/{}", meta::namespace(new), meta::name(new));
-    server.allocator.grant(&plan, new, &owner, purpose).await.map_err(|error| match error {
-        AllocError::Field(error) => ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &[error]).into(),
+    server.allocator.grant(&plan, new, purpose).await.map_err(|error| match error {
+        AllocError::Named(complaint) => refused(new, vec![complaint]),
         AllocError::Store(error) => error.into(),
-        full => ApiError::internal(full, &owner).into(),
+        full => ApiError::internal(full, path(new)).into(),
     })
+}
+
+/// What the client is told about values that it named.
+fn refused(service: &Value, complaints: Vec<Complaint>) -> Refusal {
+    let mut errors = Vec::new();
+    for complaint in complaints {
+        match complaint {
+            Complaint::Field(error) => errors.push(error),
+            Complaint::Internal(text) => return ApiError::internal(text, path(service)).into(),
+        }
+    }
+    ApiError::invalid(&kinds::service::RESOURCE, meta::name(service), &errors).into()
+}
+
+fn path(service: &Value) -> String {
+    format!("{}/{}", meta::namespace(service), meta::name(service))
 }
 
 /// For a dry run: fails where something that the user named is held by somebody.
@@ -62,12 +86,8 @@ pub(crate) async fn check_free(server: &Inner, new: &Value, granted: Granted<'_>
     let keys = granted.claims.claim.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
     let keys = keys.iter().map(String::as_str).collect::<Vec<_>>();
     let held = server.storage.existing(&keys).await?;
-    let errors = granted.taken(&held);
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &errors).into())
-    }
+    let complaints = granted.taken(&held);
+    if complaints.is_empty() { Ok(()) } else { Err(refused(new, complaints)) }
 }
 
 /// Somebody else holds `keys`. Fails where the user named one of them; otherwise the write may try again, with pools that know
@@ -78,9 +98,9 @@ pub(crate) async fn yield_to(
     granted: Option<Granted<'_>>,
     keys: &[String],
 ) -> Result<(), Refusal> {
-    let errors = granted.map(|granted| granted.taken(keys)).unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(&kinds::service::RESOURCE, meta::name(new), &errors).into());
+    let complaints = granted.map(|granted| granted.taken(keys)).unwrap_or_default();
+    if !complaints.is_empty() {
+        return Err(refused(new, complaints));
     }
     Ok(server.allocator.refill().await?)
 }

@@ -4,6 +4,9 @@ use std::{ffi::OsString, net::IpAddr, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use stead_apiserver::ExternalRange;
+
+use crate::config::PortRange;
 
 /// Kubernetes Services as a product of their own.
 #[derive(Debug, Parser)]
@@ -44,10 +47,26 @@ pub(crate) struct LabArgs {
     pub(crate) name: String,
 }
 
+/// What Services may take; each flag replaces the field of the configuration file's `server` section.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// What virtual IPs come from: one range, or one of each family, that of Services by default first
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,…")]
+    pub(crate) service_cluster_ip_range: Option<Vec<IpNet>>,
+    /// Ports that Services of type NodePort and LoadBalancer take on every node
+    #[arg(long, value_name = "FIRST-LAST")]
+    pub(crate) service_node_port_range: Option<PortRange>,
+    /// Addresses that Services may name in `externalIPs`, of one namespace or of all; no others are accepted
+    #[arg(long, value_delimiter = ',', value_name = "CIDR[@NAMESPACE],…")]
+    pub(crate) allow_external_ips: Option<Vec<ExternalRange>>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) lab: LabArgs,
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
     /// How many nodes the lab has (1 to 99; default 2)
     #[arg(long)]
     pub(crate) nodes: Option<usize>,
@@ -118,6 +137,8 @@ pub(crate) struct ServerArgs {
     /// Address and port to serve HTTPS on; other machines, and the Service `kubernetes`, reach the server there
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
     /// One more listening socket, inherited
     #[arg(long, hide = true)]
     pub(crate) listen_fd: Option<i32>,

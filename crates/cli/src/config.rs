@@ -4,12 +4,16 @@ use std::{
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use stead_apiserver::ExternalRange;
 use stead_lab::Ranges;
 use stead_node::DEFAULT_IMAGE_DIR;
+
+use crate::args::ServiceArgs;
 
 /// The whole file. Unknown fields are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,9 @@ pub(crate) struct ServerSection {
     pub(crate) pod_ranges: Vec<IpNet>,
     /// `FIRST-LAST`.
     pub(crate) node_ports: PortRange,
+    /// `CIDR` or `CIDR@NAMESPACE` each: what `externalIPs` of Services may name. Left out, a lab opens its fabric and others nothing.
+    #[serde(rename = "allowExternalIPs")]
+    pub(crate) allow_external_ips: Option<Vec<ExternalRange>>,
     pub(crate) cluster_domain: String,
 }
 
@@ -77,6 +84,7 @@ impl Default for ServerSection {
             service_ranges: services,
             pod_ranges: pods,
             node_ports: PortRange(30000..=32767),
+            allow_external_ips: None,
             cluster_domain: "cluster.local".to_owned(),
         }
     }
@@ -88,10 +96,33 @@ impl Default for NodeSection {
     }
 }
 
+impl ServerSection {
+    /// Takes over what the command line says.
+    pub(crate) fn set(&mut self, args: &ServiceArgs) {
+        if let Some(ranges) = &args.service_cluster_ip_range {
+            self.service_ranges.clone_from(ranges);
+        }
+        if let Some(ports) = &args.service_node_port_range {
+            self.node_ports = ports.clone();
+        }
+        if args.allow_external_ips.is_some() {
+            self.allow_external_ips.clone_from(&args.allow_external_ips);
+        }
+    }
+}
+
 impl TryFrom<String> for PortRange {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
         match ports {
             Some(ports) if *ports.start() > 0 && ports.start() <= ports.end() => Ok(Self(ports)),
@@ -144,7 +175,10 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Cli, Command};
 
     #[test]
     fn what_is_left_out_has_its_default() {
@@ -152,6 +186,9 @@ mod tests {
         let config = Config::parse("lab:\n  nodes: 3\nserver:\n  nodePorts: 20000-40000\n").unwrap();
         assert_eq!(config.lab, LabSection { nodes: 3, ..LabSection::default() });
         assert_eq!(config.server.node_ports, PortRange(20000..=40000));
+        assert_eq!(config.server.allow_external_ips, None);
+        let config = Config::parse("server:\n  allowExternalIPs: [192.0.2.0/28@shop]\n").unwrap();
+        assert_eq!(config.server.allow_external_ips.as_ref().unwrap()[0].to_string(), "192.0.2.0/28@shop");
         assert_eq!(config.ranges(), Ranges::default());
     }
 
@@ -159,6 +196,24 @@ mod tests {
     fn a_config_written_out_reads_back() {
         let config = Config::default();
         assert_eq!(Config::parse(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn flags_count_more_than_the_file() {
+        let words = "up --service-cluster-ip-range 10.97.0.0/16,fd00::/112 --service-node-port-range 20000-40000 \
+                     --allow-external-ips 192.0.2.0/28@shop,198.51.100.0/24";
+        let cli = Cli::parse_from(["stead"].into_iter().chain(words.split_whitespace()));
+        let Command::Up(args) = cli.command else { panic!("{cli:?}") };
+        let mut section = Config::parse("server:\n  nodePorts: 1-2\n").unwrap().server;
+        section.set(&args.services);
+        assert_eq!(
+            section.service_ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.97.0.0/16", "fd00::/112"]
+        );
+        assert_eq!(section.node_ports, PortRange(20000..=40000));
+        let external = section.allow_external_ips.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(external, ["192.0.2.0/28@shop", "198.51.100.0/24"]);
+        assert!(Cli::try_parse_from(["stead", "up", "--service-node-port-range", "9-3"]).is_err());
     }
 
     #[test]
@@ -172,6 +227,10 @@ mod tests {
         check("lab:\n  nodes: 1\n  nodes: 2\n", "no YAML: duplicate");
         check("server:\n  serviceRanges: [10.96.0.0/33]\n", "server.serviceRanges[0]: invalid IP address syntax");
         check("server:\n  nodePorts: 9-3\n", "server.nodePorts: \"9-3\" is no range of ports such as 30000-32767");
+        check(
+            "server:\n  allowExternalIPs: [192.0.2.1]\n",
+            "server.allowExternalIPs[0]: \"192.0.2.1\" is no range such as",
+        );
         check("lab: [", "no YAML: ");
     }
 }

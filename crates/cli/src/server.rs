@@ -24,7 +24,8 @@ use crate::{
 
 pub(crate) fn run(args: &ServerArgs) -> Result<()> {
     log::start();
-    let section = File::load(args.config.as_deref())?.server;
+    let mut section = File::load(args.config.as_deref())?.server;
+    section.set(&args.services);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(serve(args, section))
 }
@@ -35,6 +36,7 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         advertise: args.listen,
         service_ranges: section.service_ranges,
         node_ports: section.node_ports.0,
+        external_ips: section.allow_external_ips.unwrap_or_default(),
         pod_ranges: section.pod_ranges,
         cluster_domain: section.cluster_domain,
         agent_tls: tls::agent_client_config(&pki)?,

@@ -1,6 +1,6 @@
-//! One snapshot of Services, EndpointSlices and Nodes for every reader in a process: proxy, agent, DNS.
+//! One snapshot of Services, EndpointSlices, Nodes and ServiceCIDRs for every reader in a process: proxy, agent, DNS.
 //!
-//! Owns the three watches and the lock around [`ServiceSnapshot`], and tells each subscriber which objects to look at again.
+//! Owns the watches and the lock around [`ServiceSnapshot`], and tells each subscriber which objects to look at again.
 //! Slow subscribers cost nobody anything: what they have not fetched is a set of keys, so that many changes of one object are
 //! one entry. What the objects mean is the readers' business.
 
@@ -26,7 +26,7 @@ const BATCH: usize = 512;
 /// Which objects are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// All of the three kinds.
+    /// All of the kinds.
     All,
     /// What a Service proxy alone has to know: no headless Services and slices, none that are another proxy's.
     Forwarding,
@@ -61,11 +61,12 @@ impl ServiceCache {
     /// Starts to watch, in the current runtime.
     pub fn start(client: &Client, interest: Interest) -> Self {
         let cache = Self::unwatched();
-        let [services, slices, nodes] = interest.queries();
+        let [services, slices, nodes, ranges] = interest.queries();
         let watches = vec![
             cache.follow(client, services, ServiceChange::Service),
             cache.follow(client, slices, ServiceChange::Slice),
             cache.follow(client, nodes, ServiceChange::Node),
+            cache.follow(client, ranges, ServiceChange::Range),
         ];
         *cache.shared.watches.lock().unwrap_or_else(PoisonError::into_inner) = watches;
         cache
@@ -92,6 +93,7 @@ impl ServiceCache {
         let here = Touched {
             services: snapshot.services().map(|service| Arc::clone(&service.key)).collect(),
             nodes: snapshot.nodes().map(|node| Arc::clone(&node.key)).collect(),
+            ranges: !snapshot.service_ranges().is_empty(),
             synced: snapshot.is_synced(),
         };
         let mailbox = Arc::new(Mailbox::default());
@@ -177,16 +179,18 @@ impl Mailbox {
 }
 
 impl Interest {
-    fn queries(self) -> [Query; 3] {
+    fn queries(self) -> [Query; 4] {
         let services = Query::all("/api/v1/services");
         let slices = Query::all("/apis/discovery.k8s.io/v1/endpointslices");
         let nodes = Query::all("/api/v1/nodes");
+        let ranges = Query::all("/apis/networking.k8s.io/v1/servicecidrs");
         match self {
-            Self::All => [services, slices, nodes],
+            Self::All => [services, slices, nodes, ranges],
             Self::Forwarding => [
                 services.labels("!service.kubernetes.io/service-proxy-name").fields("spec.clusterIP!=None"),
                 slices.labels("!service.kubernetes.io/headless"),
                 nodes,
+                ranges,
             ],
         }
     }

@@ -17,6 +17,7 @@ mod properties;
 mod replica_set;
 mod scheduler;
 mod selector;
+mod service_cidrs;
 mod service_pods;
 mod shell;
 #[cfg(test)]

@@ -23,6 +23,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
+    networking::v1::{IPAddress, ServiceCIDR},
 };
 use kube::Client;
 use stead_api::{
@@ -161,6 +162,8 @@ fn follow_all(client: &Client) -> Changes {
     all.push(follow::<Deployment>(client));
     all.push(follow::<ConfigMap>(client));
     all.push(follow::<ServiceAccount>(client));
+    all.push(follow::<ServiceCIDR>(client));
+    all.push(follow::<IPAddress>(client));
     all
 }
 

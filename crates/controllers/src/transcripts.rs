@@ -86,6 +86,7 @@ fn carry_out(world: &mut World, step: &Step) {
         ["only", "endpoints"] => world.only = |work| matches!(work, Work::Endpoints(_) | Work::EndpointSlices(_)),
         ["only", "scheduler"] => world.only = |work| matches!(work, Work::Schedule),
         ["only", "nodes"] => world.only = |work| matches!(work, Work::Node(_)),
+        ["only", "service-cidrs"] => world.only = |work| matches!(work, Work::ServiceCidr(_)),
         ["only", "namespaces"] => world.only = |work| matches!(work, Work::Namespace(_) | Work::Garbage(..)),
         ["put"] => {
             let objects: Vec<Value> = serde_saphyr::from_multiple(&step.input).unwrap();

@@ -12,7 +12,7 @@ use stead_model::ObjectKey;
 
 use crate::{
     Outcome, deployment, endpoint_slices, endpoints, garbage, namespaces, nodes, pods, replica_set, scheduler,
-    service_pods,
+    service_cidrs, service_pods,
 };
 
 /// One key of one controller.
@@ -27,6 +27,7 @@ pub(crate) enum Work {
     Schedule,
     Node(ObjectKey),
     Namespace(ObjectKey),
+    ServiceCidr(ObjectKey),
     Garbage(Kind, ObjectKey),
 }
 
@@ -50,6 +51,7 @@ impl Work {
             Self::Deployment(_) => &[Kind::Deployment, Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
             Self::Schedule => &[Kind::Pod, Kind::Node],
             Self::Node(_) => &[Kind::Node, Kind::Pod, Kind::Lease],
+            Self::ServiceCidr(_) => &[Kind::ServiceCIDR, Kind::IPAddress],
             Self::Namespace(_) | Self::Garbage(..) => Kind::ALL,
         }
     }
@@ -65,6 +67,7 @@ impl Work {
             Self::Schedule => scheduler::reconcile(snapshot, now),
             Self::Node(key) => nodes::reconcile(snapshot, key, now, known.since),
             Self::Namespace(key) => namespaces::reconcile(snapshot, key, &known.ca),
+            Self::ServiceCidr(key) => service_cidrs::reconcile(snapshot, key, now),
             Self::Garbage(kind, key) => garbage::reconcile(snapshot, *kind, key),
         }
     }
@@ -98,6 +101,14 @@ pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
         }
         KindDelta::ReplicationController(_) => work.push(Work::ReplicationController(key.clone())),
         KindDelta::Deployment(_) => work.push(Work::Deployment(key.clone())),
+        // What one of them has decides whether another may go.
+        KindDelta::ServiceCIDR(_) => {
+            let all = snapshot.service_cidrs.iter().map(|(key, _)| key.clone());
+            work.extend(all.map(Work::ServiceCidr));
+        }
+        KindDelta::IPAddress(_) => {
+            work.extend(service_cidrs::waiting_for(snapshot, &key).cloned().map(Work::ServiceCidr));
+        }
         KindDelta::Namespace(_) => {
             work.push(Work::Namespace(key.clone()));
         }

@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
+    networking::v1::{IPAddress, ServiceCIDR},
 };
 use serde_json::{Value, json};
 use stead_api::{
@@ -64,6 +65,10 @@ macro_rules! for_kind {
                 type $Type = Endpoints;
                 $body
             }
+            Kind::IPAddress => {
+                type $Type = IPAddress;
+                $body
+            }
             Kind::Lease => {
                 type $Type = Lease;
                 $body
@@ -94,6 +99,10 @@ macro_rules! for_kind {
             }
             Kind::ServiceAccount => {
                 type $Type = ServiceAccount;
+                $body
+            }
+            Kind::ServiceCIDR => {
+                type $Type = ServiceCIDR;
                 $body
             }
         }

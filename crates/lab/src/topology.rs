@@ -60,7 +60,7 @@ pub enum InvalidTopology {
     TooSmall { field: &'static str, range: IpNet, at_most: u8 },
     #[error("{field}: needs one IPv4 range, and may have one of IPv6 behind it")]
     Families { field: &'static str },
-    #[error("lab.fabric, server.podRanges and server.serviceRanges must hold the same families")]
+    #[error("lab.fabric and server.podRanges must hold the same families, and server.serviceRanges none beside")]
     MixedFamilies,
     #[error("{first_field} {first} overlaps {second_field} {second}: choose ranges that share no address")]
     Overlap { first_field: &'static str, first: IpNet, second_field: &'static str, second: IpNet },
@@ -122,7 +122,7 @@ fn validate_ranges(ranges: &Ranges) -> Result<(), InvalidTopology> {
             }
         }
     }
-    if ranges.fabric.len() != ranges.pods.len() || ranges.pods.len() != ranges.services.len() {
+    if ranges.fabric.len() != ranges.pods.len() || ranges.services.len() > ranges.pods.len() {
         return Err(InvalidTopology::MixedFamilies);
     }
     for (index, (first_field, first, ..)) in fields.iter().enumerate() {
@@ -211,9 +211,16 @@ mod tests {
             "server.serviceRanges: needs one IPv4 range, and may have one of IPv6 behind it",
         );
         check(
-            |ranges| ranges.services.truncate(1),
-            "lab.fabric, server.podRanges and server.serviceRanges must hold the same families",
+            |ranges| ranges.pods.truncate(1),
+            "lab.fabric and server.podRanges must hold the same families, and server.serviceRanges none beside",
         );
+    }
+
+    #[test]
+    fn services_may_be_of_one_family_alone() {
+        let mut ranges = Ranges::default();
+        ranges.services.truncate(1);
+        assert!(Topology::new("stead", 2, ranges).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod routes;
+pub mod service_routes;
 
 pub use addresses::{Addresses, Exhausted};
 pub use routes::{RouteTable, routes_to};

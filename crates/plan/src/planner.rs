@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use stead_api::service_snapshot::ServiceSnapshot;
 use stead_model::{Frontend, ObjectKey};
 
@@ -101,6 +102,16 @@ impl Planner {
             .map(|service| Arc::clone(&service.key))
             .collect();
         self.replan(snapshot, with_node_ports)
+    }
+
+    /// Takes other ranges for virtual IPs; whether they are others. No Service's part of the plan depends on them.
+    pub fn set_service_ranges(&mut self, ranges: Vec<IpNet>) -> bool {
+        if ranges == self.context.settings.service_ranges {
+            return false;
+        }
+        self.context.settings.service_ranges.clone_from(&ranges);
+        self.plan.settings.service_ranges = ranges;
+        true
     }
 
     /// `keys` has no duplicates.

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use stead_api::service_snapshot::Touched;
+use ipnet::IpNet;
+use stead_api::service_snapshot::{ServiceSnapshot, Touched};
 use stead_client::ServiceCache;
 use stead_dataplane::{Applied, Class, DataPlane, Scope, Verified};
 use stead_model::ObjectKey;
@@ -117,6 +118,7 @@ impl Forwarder {
         }
         let mut context = self.context.clone();
         context.settings.node_addresses = self.addresses.read()?;
+        context.settings.service_ranges = service_ranges(&self.context, &snapshot);
         let mut planner = Planner::new(context);
         report.problems = planner.update_all(&snapshot).problems;
         self.planner = Some(planner);
@@ -125,9 +127,13 @@ impl Forwarder {
 
     fn on_touched(&mut self, touched: &Touched, report: &mut Report) {
         let Some(planner) = &mut self.planner else { return };
-        let outcome = planner.update(&self.cache.read(), &touched.services);
+        let snapshot = self.cache.read();
+        let outcome = planner.update(&snapshot, &touched.services);
         self.due.add(&outcome);
         report.problems = outcome.problems;
+        if touched.ranges && planner.set_service_ranges(service_ranges(&self.context, &snapshot)) {
+            self.due = Due::All;
+        }
     }
 
     fn on_addresses(&mut self, report: &mut Report) -> Result<(), Failure> {
@@ -151,6 +157,14 @@ impl Forwarder {
         self.due = Due::Services(BTreeSet::new());
         Ok(())
     }
+}
+
+/// The ranges that this process was told of, and those that the cluster has come to use.
+fn service_ranges(context: &NodeContext, snapshot: &ServiceSnapshot) -> Vec<IpNet> {
+    let mut ranges = context.settings.service_ranges.clone();
+    let own = |range: &IpNet| !context.settings.service_ranges.contains(range);
+    ranges.extend(snapshot.service_ranges().into_iter().filter(own));
+    ranges
 }
 
 impl Due {

@@ -45,7 +45,7 @@ const PERMANENT_WAIT: Duration = Duration::from_secs(30);
 pub struct Config {
     /// This node's name, as endpoints give it.
     pub node: String,
-    /// Ranges that virtual IPs come from: what no Service has in them is refused.
+    /// Ranges that virtual IPs come from, beside those of ServiceCIDR objects: what no Service has in them is refused.
     pub service_ranges: Vec<IpNet>,
     /// Ranges that pods' addresses come from: other sources are masqueraded on their way to a virtual IP.
     pub pod_ranges: Vec<IpNet>,

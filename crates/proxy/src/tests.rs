@@ -221,6 +221,20 @@ async fn node_ports_follow_the_addresses_of_the_node() {
 }
 
 #[tokio::test]
+async fn ranges_that_join_the_cluster_are_refused_where_nobody_has_them() {
+    let rig = Rig::synced([service("web", "10.96.0.1")]).await;
+    let ranges =
+        |rig: &Rig| rig.plane.plan().settings.service_ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(ranges(&rig), ["10.96.0.0/16"]);
+    let object = |cidrs: &[&str]| view(&json!({"metadata": {"name": "more"}, "spec": {"cidrs": cidrs}}));
+    rig.cache.apply([ServiceChange::Range(Change::Apply(object(&["10.97.0.0/16", "10.96.0.0/16"])))]);
+    rig.until(|rig| ranges(rig) == ["10.96.0.0/16", "10.97.0.0/16"]).await;
+    assert_eq!(rig.plane.scopes(), [None, None], "what holds for all packets is programmed as a whole");
+    rig.cache.apply([ServiceChange::Range(Change::Delete(object(&[])))]);
+    rig.until(|rig| ranges(rig) == ["10.96.0.0/16"]).await;
+}
+
+#[tokio::test]
 async fn what_failed_is_made_good() {
     let rig = Rig::synced([service("web", "10.96.0.1")]).await;
     for _ in 0..3 {

@@ -16,6 +16,39 @@ pub(crate) fn ip(text: &str) -> Vec<String> {
     }
 }
 
+/// An address as the name of an object: there is one way to write it.
+pub(crate) fn canonical(text: &str) -> Vec<String> {
+    let problems = ip(text);
+    let is_canonical = text.parse::<IpAddr>().is_ok_and(|address| address.to_string() == text);
+    if problems.is_empty() && !is_canonical {
+        vec!["must be a canonical format IP address".to_owned()]
+    } else {
+        problems
+    }
+}
+
+/// What a client should know of an address that [`ip`] accepts, or of one in a field that takes any text.
+pub(crate) fn ip_warning(field: &str, text: &str) -> Option<String> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() && address.to_string() != text => {
+            Some(format!("{field}: IPv6 address {text:?} should be in RFC 5952 canonical format (\"{address}\")"))
+        }
+        Ok(address) if address.to_canonical() == address => None,
+        _ => {
+            let address = parse_with_leading_zeros(text)?.to_canonical();
+            let what = "will be considered invalid in a future Kubernetes release";
+            Some(format!("{field}: non-standard IP address {text:?} {what}: use \"{address}\""))
+        }
+    }
+}
+
+/// What a client should know of a range that [`cidr`] accepts.
+pub(crate) fn cidr_warning(field: &str, text: &str) -> Option<String> {
+    let range = text.parse::<ipnet::IpNet>().ok()?;
+    (range.to_string() != text)
+        .then(|| format!("{field}: IPv6 CIDR value {text:?} should be in RFC 5952 canonical format (\"{range}\")"))
+}
+
 /// A range whose address has no bits beyond the prefix.
 pub(crate) fn cidr(text: &str) -> Vec<String> {
     const INVALID: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -119,6 +152,27 @@ mod tests {
         for text in ["", "10.0.0", "10.0.0.256", "web", "10.0.0.1/24", "1.2.3.0000"] {
             check(ip, text, &["must be a valid IP address, (e.g."]);
         }
+    }
+
+    #[test]
+    fn names_are_written_in_one_way() {
+        check(canonical, "fd00::9", &[]);
+        check(canonical, "fd00:0::9", &["must be a canonical format"]);
+        check(canonical, "10.0.0.01", &["must not have leading 0s"]);
+    }
+
+    #[test]
+    fn odd_ways_to_write_are_warned_about() {
+        let warned = |text: &str| ip_warning("spec.x", text);
+        assert_eq!((warned("10.0.0.1"), warned("fd00::9"), warned("web")), (None, None, None));
+        let odd = "spec.x: IPv6 address \"FD00::9\" should be in RFC 5952 canonical format (\"fd00::9\")";
+        assert_eq!(warned("FD00::9").as_deref(), Some(odd));
+        for text in ["010.0.0.1", "::ffff:10.0.0.1"] {
+            let warning = warned(text).unwrap();
+            assert!(warning.contains("non-standard IP address") && warning.ends_with("use \"10.0.0.1\""), "{warning}");
+        }
+        assert_eq!(cidr_warning("spec.x", "fd00::/64"), None);
+        assert!(cidr_warning("spec.x", "FD00::/64").unwrap().ends_with("(\"fd00::/64\")"));
     }
 
     #[test]

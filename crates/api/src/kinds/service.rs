@@ -30,7 +30,7 @@ mod spec;
 mod transition;
 mod validate;
 
-pub use spec::{HEADLESS, has_selector, is_headless};
+pub use spec::{HEADLESS, external_addresses, has_selector, is_headless};
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -81,7 +81,6 @@ impl Strategy for Rules {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_label);
         errors.extend(validate::validate(object));
-        errors.extend(unhonoured::refusals(unhonoured::SERVICE, object, ""));
         errors
     }
 
@@ -90,7 +89,6 @@ impl Strategy for Rules {
         errors.extend(validate::validate_change(new, old));
         errors.extend(validate::validate(new));
         errors.extend(validate::validate_status(new));
-        errors.extend(unhonoured::refusals(unhonoured::SERVICE, new, ""));
         errors
     }
 

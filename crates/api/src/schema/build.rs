@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{apps, authentication, authorization, autoscaling, coordination, core, discovery, events};
+use k8s_openapi::api::{
+    apps, authentication, authorization, autoscaling, coordination, core, discovery, events, networking,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -53,6 +55,8 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<discovery::v1::EndpointSlice>();
     generator.subschema_for::<coordination::v1::Lease>();
     generator.subschema_for::<events::v1::Event>();
+    generator.subschema_for::<networking::v1::IPAddress>();
+    generator.subschema_for::<networking::v1::ServiceCIDR>();
     generator.subschema_for::<autoscaling::v1::Scale>();
     generator.subschema_for::<authentication::v1::SelfSubjectReview>();
     generator.subschema_for::<authentication::v1::TokenRequest>();

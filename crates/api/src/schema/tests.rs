@@ -34,6 +34,8 @@ fn every_kind_has_its_object_and_no_object_too_many_fields() {
         "io.k8s.api.discovery.v1.EndpointSlice",
         "io.k8s.api.coordination.v1.Lease",
         "io.k8s.api.events.v1.Event",
+        "io.k8s.api.networking.v1.IPAddress",
+        "io.k8s.api.networking.v1.ServiceCIDR",
         "io.k8s.api.autoscaling.v1.Scale",
         "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     ] {

@@ -318,6 +318,28 @@ fn an_object_repeated_at_its_revision_touches_nothing() {
     assert_eq!(apply(&mut snapshot, at("8")), services(&["web"]));
 }
 
+#[test]
+fn ranges_are_those_of_all_objects_and_nothing_waits_for_them() {
+    let object = |name: &str, cidrs: Value| -> RangeView {
+        read(json!({"metadata": {"name": name, "resourceVersion": "1"}, "spec": {"cidrs": cidrs}}))
+    };
+    let mut snapshot = ServiceSnapshot::default();
+    let ranges =
+        |snapshot: &ServiceSnapshot| snapshot.service_ranges().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let is_told = Touched { ranges: true, ..Touched::default() };
+    let first = object("a", json!(["10.97.0.0/16", "fd00::/112"]));
+    assert_eq!(apply(&mut snapshot, ServiceChange::Range(Change::Apply(first.clone()))), is_told);
+    assert_eq!(apply(&mut snapshot, ServiceChange::Range(Change::Apply(first.clone()))), Touched::default());
+    let second = object("b", json!(["10.96.0.0/16", "10.97.0.0/16", "no range"]));
+    assert_eq!(apply(&mut snapshot, ServiceChange::Range(Change::Apply(second))), is_told);
+    assert_eq!(ranges(&snapshot), ["10.96.0.0/16", "10.97.0.0/16", "fd00::/112"]);
+    assert_eq!(apply(&mut snapshot, ServiceChange::Range(Change::Delete(first))), is_told);
+    assert_eq!(ranges(&snapshot), ["10.96.0.0/16", "10.97.0.0/16"]);
+    apply(&mut snapshot, ServiceChange::Range(Change::Init));
+    assert!(apply(&mut snapshot, ServiceChange::Range(Change::InitDone)).ranges);
+    assert!(ranges(&snapshot).is_empty() && !snapshot.is_synced());
+}
+
 proptest::proptest! {
     /// A byte of a good object is replaced: what comes out is a view with problems or an error, never a panic.
     #[test]

@@ -9,6 +9,7 @@ use k8s_openapi::{
         coordination::v1::Lease,
         core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
+        networking::v1::{IPAddress, ServiceCIDR},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -143,6 +144,7 @@ kinds! {
     Deployment, deployments, |object| terms::owners(&object.metadata);
     EndpointSlice, endpoint_slices, terms::of_slice;
     Endpoints, endpoints, |object| terms::owners(&object.metadata);
+    IPAddress, ip_addresses, |object| terms::owners(&object.metadata);
     Lease, leases, |object| terms::owners(&object.metadata);
     Namespace, namespaces, |object| terms::owners(&object.metadata);
     Node, nodes, |object| terms::owners(&object.metadata);
@@ -151,6 +153,7 @@ kinds! {
     ReplicationController, replication_controllers, |object| terms::owners(&object.metadata);
     Service, services, terms::of_service;
     ServiceAccount, service_accounts, |object| terms::owners(&object.metadata);
+    ServiceCIDR, service_cidrs, |object| terms::owners(&object.metadata);
 }
 
 trait HasMetadata {
@@ -177,7 +180,7 @@ impl Kind {
     }
 
     pub const fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::IPAddress | Self::Namespace | Self::Node | Self::ServiceCIDR)
     }
 
     /// The path of the kind's collection in a namespace, or of the whole collection where `namespace` is empty.

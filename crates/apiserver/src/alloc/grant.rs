@@ -3,23 +3,46 @@
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
+use ipnet::IpNet;
+use jiff::Timestamp;
 use serde_json::Value;
 use stead_api::{
-    field::FieldError,
-    kinds::service::allocation::{AddressClaim, AllocationPlan, NodePortClaim, Refusal},
+    kinds::{
+        ip_address,
+        service::allocation::{AddressClaim, AllocationPlan, Complaint, NodePortClaim, Refusal},
+        service_cidr,
+    },
+    meta,
 };
 use stead_model::Family;
 use stead_store::{RangeRequest, Store, StoreError, prefix_end};
 
-use super::range::{ADDRESS_PREFIX, AddressRange, PORT_PREFIX, PortRange};
-use crate::{config::Config, storage::Claims};
+use super::{
+    pool::Pool,
+    range::{ADDRESS_PREFIX, AddressRange, PORT_PREFIX, PortRange, address, number, usable},
+};
+use crate::{
+    cache::Caches,
+    config::Config,
+    stamp::{new_uid, seconds},
+    storage::Claims,
+};
 
-/// The ranges of one cluster.
+/// How long a cache is waited for that has to show what the store has.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What is given out in one cluster.
 #[derive(Debug)]
 pub(crate) struct Allocator {
     store: Arc<dyn Store>,
-    addresses: Vec<AddressRange>,
+    caches: Arc<Caches>,
+    families: Vec<Family>,
+    addresses_v4: Pool,
+    addresses_v6: Pool,
     ports: PortRange,
+    port_pool: Pool,
+    /// Ports of every node that programs of the cluster itself use.
+    own_ports: Vec<u16>,
 }
 
 /// Numbers found for one write, to be claimed with it. Given back to the pools unless [`keep`](Self::keep) is called.
@@ -28,7 +51,7 @@ pub(crate) struct Granted<'a> {
     allocator: &'a Allocator,
     pub(crate) claims: Claims,
     /// What the user named, by its key.
-    wanted: Vec<(String, FieldError)>,
+    wanted: Vec<(String, Complaint)>,
     /// What was marked in the pools for this write.
     marked: Vec<Number>,
     released: Vec<Number>,
@@ -44,14 +67,12 @@ enum Number {
 /// Why a Service cannot have what it needs.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AllocError {
-    #[error("{0}")]
-    Field(FieldError),
+    #[error("a value that the client names cannot be had: {0:?}")]
+    Named(Complaint),
     #[error("failed to allocate a serviceIP: range is full")]
     AddressesFull,
     #[error("failed to allocate a nodePort: range is full")]
     PortsFull,
-    #[error("failed to allocate a serviceIP: no service range of family {0}")]
-    NoFamily(Family),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,27 +86,75 @@ pub(crate) enum Purpose {
 }
 
 impl Allocator {
-    pub(crate) async fn start(store: Arc<dyn Store>, config: &Config) -> Result<Self, StoreError> {
-        let addresses = config.service_ranges.iter().map(|range| AddressRange::new(*range)).collect();
-        let allocator = Self { store, addresses, ports: PortRange::new(config.node_ports.clone()) };
+    pub(crate) async fn start(store: Arc<dyn Store>, caches: Arc<Caches>, config: &Config) -> Result<Self, StoreError> {
+        let allocator = Self {
+            store,
+            caches,
+            families: config.service_ranges.iter().map(|range| Family::of(range.addr())).collect(),
+            addresses_v4: Pool::default(),
+            addresses_v6: Pool::default(),
+            ports: PortRange { ports: config.node_ports.clone() },
+            port_pool: Pool::default(),
+            own_ports: config.own_ports().to_vec(),
+        };
         allocator.refill().await?;
         Ok(allocator)
     }
 
     /// The cluster's families, the default first.
-    pub(crate) fn families(&self) -> Vec<Family> {
-        self.addresses.iter().map(AddressRange::family).collect()
+    pub(crate) fn families(&self) -> &[Family] {
+        &self.families
     }
 
     /// Reads all claims anew.
     pub(crate) async fn refill(&self) -> Result<(), StoreError> {
         let addresses = self.claimed::<IpAddr>(ADDRESS_PREFIX).await?;
-        for range in &self.addresses {
-            range.pool.refill(addresses.iter().filter_map(|address| range.number(*address)));
+        for family in Family::ALL {
+            let own = addresses.iter().filter(|address| Family::of(**address) == family);
+            self.pool(family).refill(own.map(|address| number(*address)));
         }
         let ports = self.claimed::<u16>(PORT_PREFIX).await?;
-        self.ports.pool.refill(ports.iter().filter_map(|port| self.ports.number(*port)));
+        self.port_pool.refill(ports.iter().chain(&self.own_ports).map(|port| u128::from(*port)));
         Ok(())
+    }
+
+    /// Waits until ranges, and all that is read of caches, are those that the store has now.
+    pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
+        let newest = self.store.revision().await?;
+        // A cache that stays behind is found by the claim, which states the revision it relies on.
+        let _ = self.caches.kind(&service_cidr::RESOURCE).reach(newest, PATIENCE).await;
+        Ok(())
+    }
+
+    /// Every range that addresses of Services are in, also those that are given out from no more.
+    pub(crate) fn service_ranges(&self) -> Vec<IpNet> {
+        let objects = self.caches.kind(&service_cidr::RESOURCE).list(None, None).entries;
+        objects.iter().flat_map(|entry| service_cidr::ranges(&entry.object())).collect()
+    }
+
+    /// The ranges that addresses of a family come from: those of the default object first.
+    fn ranges(&self, family: Family) -> Vec<AddressRange> {
+        let mut objects = self.caches.kind(&service_cidr::RESOURCE).list(None, None).entries;
+        objects.sort_by_key(|entry| entry.name() != service_cidr::DEFAULT);
+        let mut ranges = Vec::new();
+        for entry in objects {
+            let object = entry.object();
+            if service_cidr::is_ready(&object) {
+                let key = service_cidr::RESOURCE.registry_key("", entry.name());
+                let all = service_cidr::ranges(&object)
+                    .into_iter()
+                    .map(|net| AddressRange { net: net.trunc(), object: (key.clone(), entry.revision) });
+                ranges.extend(all.filter(|range| range.family() == family));
+            }
+        }
+        ranges
+    }
+
+    fn pool(&self, family: Family) -> &Pool {
+        match family {
+            Family::V4 => &self.addresses_v4,
+            Family::V6 => &self.addresses_v6,
+        }
     }
 
     async fn claimed<T: std::str::FromStr>(&self, prefix: &str) -> Result<Vec<T>, StoreError> {
@@ -101,7 +170,6 @@ impl Allocator {
         &self,
         plan: &AllocationPlan,
         service: &mut Value,
-        owner: &str,
         purpose: Purpose,
     ) -> Result<Granted<'_>, AllocError> {
         let mut granted = Granted {
@@ -114,12 +182,13 @@ impl Allocator {
         for claim in &plan.addresses {
             let address = self.address(claim, service, &mut granted, purpose).await?;
             claim.grant(service, address);
-            granted.claims.claim.push((address_key(address), owner.to_owned()));
+            granted.claims.claim.push((address_key(address), claim_of(address, service)));
         }
+        let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
         for claim in &plan.node_ports {
             let port = self.port(claim, &mut granted, purpose).await?;
             claim.grant(service, port);
-            granted.claims.claim.push((port_key(port), owner.to_owned()));
+            granted.claims.claim.push((port_key(port), owner.clone()));
         }
         for address in &plan.released_addresses {
             granted.claims.release.push(address_key(*address));
@@ -139,33 +208,52 @@ impl Allocator {
         granted: &mut Granted<'_>,
         purpose: Purpose,
     ) -> Result<IpAddr, AllocError> {
-        let range = self.addresses.iter().find(|range| range.family() == claim.family);
-        let range = range.ok_or(AllocError::NoFamily(claim.family))?;
         if let Some(wanted) = claim.wanted {
-            let Some(number) = range.number(wanted) else {
-                let net = range.net.to_string();
-                let outside = claim.refuse(service, Refusal::OutOfRange { range: &net });
-                return Err(AllocError::Field(outside));
+            let refused = |refusal| AllocError::Named(claim.refuse(service, refusal));
+            let range = match self.range_of(wanted) {
+                Some(range) => range,
+                None => {
+                    self.catch_up().await?;
+                    self.range_of(wanted).ok_or_else(|| refused(Refusal::NoRange))?
+                }
             };
+            if usable(range.net).is_none_or(|span| !span.contains(number(wanted))) {
+                return Err(refused(Refusal::OutOfRange { range: &range.net.to_string() }));
+            }
+            granted.relies_on(range);
             granted.wanted.push((address_key(wanted), claim.refuse(service, Refusal::Taken)));
-            if purpose == Purpose::Claim && range.pool.mark(number) {
+            if purpose == Purpose::Claim && self.pool(claim.family).mark(number(wanted)) {
                 granted.marked.push(Number::Address(wanted));
             }
             return Ok(wanted);
         }
         if purpose == Purpose::Show {
+            let range = self.ranges(claim.family).into_iter().next().ok_or(AllocError::AddressesFull)?;
             return Ok(range.net.network());
         }
-        let number = match range.pool.pick(rand::random()) {
-            Some(number) => number,
+        let (picked, range) = match self.pick(claim.family) {
+            Some(found) => found,
             None => {
+                self.catch_up().await?;
                 self.refill().await?;
-                range.pool.pick(rand::random()).ok_or(AllocError::AddressesFull)?
+                self.pick(claim.family).ok_or(AllocError::AddressesFull)?
             }
         };
-        let address = range.address(number);
-        granted.marked.push(Number::Address(address));
-        Ok(address)
+        granted.relies_on(range);
+        granted.marked.push(Number::Address(picked));
+        Ok(picked)
+    }
+
+    fn range_of(&self, wanted: IpAddr) -> Option<AddressRange> {
+        self.ranges(Family::of(wanted)).into_iter().find(|range| range.net.contains(&wanted))
+    }
+
+    /// A free address of the first range that has one.
+    fn pick(&self, family: Family) -> Option<(IpAddr, AddressRange)> {
+        self.ranges(family).into_iter().find_map(|range| {
+            let picked = self.pool(family).pick(usable(range.net)?, rand::random())?;
+            Some((address(family, picked), range))
+        })
     }
 
     async fn port(
@@ -175,42 +263,47 @@ impl Allocator {
         purpose: Purpose,
     ) -> Result<u16, AllocError> {
         if let Some(wanted) = claim.wanted {
-            let Some(number) = self.ports.number(wanted) else {
+            if !self.ports.ports.contains(&wanted) {
                 let range = format!("{}-{}", self.ports.ports.start(), self.ports.ports.end());
-                return Err(AllocError::Field(claim.refuse(Refusal::OutOfRange { range: &range })));
-            };
+                return Err(AllocError::Named(claim.refuse(Refusal::OutOfRange { range: &range })));
+            }
+            if self.own_ports.contains(&wanted) {
+                return Err(AllocError::Named(claim.refuse(Refusal::Own)));
+            }
             granted.wanted.push((port_key(wanted), claim.refuse(Refusal::Taken)));
-            if purpose == Purpose::Claim && self.ports.pool.mark(number) {
+            if purpose == Purpose::Claim && self.port_pool.mark(wanted.into()) {
                 granted.marked.push(Number::Port(wanted));
             }
             return Ok(wanted);
         }
-        let number = match self.ports.pool.pick(rand::random()) {
+        let span = self.ports.span();
+        let picked = match self.port_pool.pick(span, rand::random()) {
             Some(number) => number,
             None => {
                 self.refill().await?;
-                self.ports.pool.pick(rand::random()).ok_or(AllocError::PortsFull)?
+                self.port_pool.pick(span, rand::random()).ok_or(AllocError::PortsFull)?
             }
         };
-        let port = self.ports.port(number);
+        let port = u16::try_from(picked).expect("the span is one of ports");
         granted.marked.push(Number::Port(port));
         Ok(port)
     }
 
-    fn unmark(&self, number: Number) {
-        match number {
-            Number::Address(address) => {
-                for range in &self.addresses {
-                    if let Some(number) = range.number(address) {
-                        range.pool.release(number);
-                    }
-                }
-            }
-            Number::Port(port) => {
-                if let Some(number) = self.ports.number(port) {
-                    self.ports.pool.release(number);
-                }
-            }
+    fn unmark(&self, marked: Number) {
+        match marked {
+            Number::Address(address) => self.pool(Family::of(address)).release(number(address)),
+            Number::Port(port) if self.own_ports.contains(&port) => {}
+            Number::Port(port) => self.port_pool.release(port.into()),
+        }
+    }
+
+    /// A Service is gone with these claims.
+    pub(crate) fn removed(&self, plan: &AllocationPlan) {
+        for address in &plan.released_addresses {
+            self.unmark(Number::Address(*address));
+        }
+        for port in &plan.released_node_ports {
+            self.unmark(Number::Port(*port));
         }
     }
 }
@@ -223,6 +316,13 @@ impl Granted<'_> {
         Claims { release: addresses.chain(ports).collect(), ..Claims::default() }
     }
 
+    /// The claim holds only while the range is given out from.
+    fn relies_on(&mut self, range: AddressRange) {
+        if !self.claims.relies_on.contains(&range.object) {
+            self.claims.relies_on.push(range.object);
+        }
+    }
+
     /// The write is stored: what was claimed stays, what was released is free.
     pub(crate) fn keep(mut self) {
         self.marked.clear();
@@ -232,12 +332,12 @@ impl Granted<'_> {
     }
 
     /// The store says that `keys` are held: numbers nobody asked for stay marked, since they are in use, and the write may
-    /// try again with others. The errors are those of values that the user named.
-    pub(crate) fn taken(mut self, keys: &[String]) -> Vec<FieldError> {
+    /// try again with others. The complaints are about values that the user named.
+    pub(crate) fn taken(mut self, keys: &[String]) -> Vec<Complaint> {
         let held = |number: &Number| keys.contains(&number.key());
         self.marked.retain(|number| !held(number));
         let wanted = std::mem::take(&mut self.wanted);
-        wanted.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, error)| error).collect()
+        wanted.into_iter().filter(|(key, _)| keys.contains(key)).map(|(_, complaint)| complaint).collect()
     }
 }
 
@@ -258,22 +358,18 @@ impl Number {
     }
 }
 
-impl Allocator {
-    /// A Service is gone with these claims.
-    pub(crate) fn removed(&self, plan: &AllocationPlan) {
-        for address in &plan.released_addresses {
-            self.unmark(Number::Address(*address));
-        }
-        for port in &plan.released_node_ports {
-            self.unmark(Number::Port(*port));
-        }
-    }
+/// The IPAddress object of an address of `service`, as it is stored.
+pub(super) fn claim_of(address: IpAddr, service: &Value) -> String {
+    let mut object = ip_address::of_service(address, meta::namespace(service), meta::name(service));
+    meta::set(&mut object, "uid", new_uid());
+    meta::set(&mut object, "creationTimestamp", seconds(Timestamp::now()));
+    object.to_string()
 }
 
-fn address_key(address: IpAddr) -> String {
+pub(super) fn address_key(address: IpAddr) -> String {
     format!("{ADDRESS_PREFIX}{address}")
 }
 
-fn port_key(port: u16) -> String {
+pub(super) fn port_key(port: u16) -> String {
     format!("{PORT_PREFIX}{port}")
 }

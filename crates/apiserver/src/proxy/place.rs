@@ -178,7 +178,7 @@ async fn node(server: &Inner, id: &Id<'_>) -> Result<Option<Peer>, Refusal> {
         return Ok(Some(agent));
     }
     let address = agent.address.ip();
-    let ranges = server.config.pod_ranges.iter().chain(&server.config.service_ranges);
+    let ranges = server.config.pod_ranges.iter().copied().chain(server.allocator.service_ranges());
     if ranges.into_iter().any(|range| range.contains(&address)) {
         let what = format_args!("address {address} of node {}: address not allowed", meta::name(&node)).to_string();
         return Err(ApiError::bad_request(what).into());

@@ -11,8 +11,8 @@ use crate::{
     dispatch::{Answer, Call},
     query::Keep,
     refusal::Refusal,
+    stamp::seconds,
     storage::{Claims, Written},
-    verbs::create::seconds,
 };
 
 const ATTEMPTS: usize = 16;

@@ -14,6 +14,7 @@ use crate::{
     query::Keep,
     refusal::Refusal,
     service::{self, Purpose},
+    stamp::{new_uid, seconds},
     storage::Written,
 };
 
@@ -72,7 +73,10 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
                 return Err(ApiError::already_exists(resource, meta::name(&new)).into());
             }
             Outcome::Exists | Outcome::Again => {}
-            Outcome::HomeChanged => place = home(call, meta::name(&new), Source::Store).await?,
+            Outcome::OthersChanged => {
+                place = home(call, meta::name(&new), Source::Store).await?;
+                call.server.allocator.catch_up().await?;
+            }
         }
     }
     if prefix.is_empty() {
@@ -86,8 +90,8 @@ enum Outcome {
     Exists,
     /// Something chosen freely was taken.
     Again,
-    /// The namespace is not as it was read.
-    HomeChanged,
+    /// The namespace, or a range of Service addresses, is not as it was read.
+    OthersChanged,
 }
 
 async fn attempt(
@@ -102,7 +106,10 @@ async fn attempt(
     if is_service {
         service::resolve(server, new, None)?;
     }
-    let errors = resource.strategy.validate_create(new);
+    let mut errors = resource.strategy.validate_create(new);
+    if is_service {
+        errors.extend(service::refusals(server, new, None).await?);
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
@@ -140,7 +147,7 @@ async fn attempt(
             Ok(Outcome::Stored)
         }
         Written::Changed => Ok(Outcome::Exists),
-        Written::OthersChanged => Ok(Outcome::HomeChanged),
+        Written::OthersChanged => Ok(Outcome::OthersChanged),
         Written::Taken(keys) => {
             service::yield_to(server, new, granted, &keys).await?;
             Ok(Outcome::Again)
@@ -194,33 +201,4 @@ async fn home(call: &Call<'_>, name: &str, source: Source) -> Result<Option<(Str
         return Err(ApiError::namespace_terminating(resource, name, namespace).into());
     }
     Ok(Some((key, revision)))
-}
-
-/// As metadata states times.
-pub(crate) fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// A random UUID (version 4).
-pub(crate) fn new_uid() -> String {
-    let bits: u128 = rand::random();
-    let bits = bits & !(0xf << 76) | 4 << 76;
-    let bits = bits & !(0b11 << 62) | 0b10 << 62;
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uids_are_random_uuids() {
-        let uid = new_uid();
-        let parts = uid.split('-').map(str::len).collect::<Vec<_>>();
-        assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(&uid[14..15], "4");
-        assert!("89ab".contains(&uid[19..20]), "{uid}");
-        assert_ne!(uid, new_uid());
-    }
 }

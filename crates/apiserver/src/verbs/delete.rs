@@ -23,8 +23,9 @@ use crate::{
     query::{At, Keep},
     refusal::Refusal,
     service::Removal,
+    stamp::seconds,
     storage::{Claims, Stored, Written},
-    verbs::{create::seconds, get::reach},
+    verbs::get::reach,
     view::{LIST_END, ListMeta},
 };
 

@@ -153,7 +153,10 @@ fn is_released(call: &Call<'_>, new: &Value) -> bool {
 async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Result<Stand, Refusal> {
     let resource = call.path.resource;
     let server = call.server;
-    let errors = resource.strategy.validate_update(new, &old.object);
+    let mut errors = resource.strategy.validate_update(new, &old.object);
+    if service::is_service(resource) {
+        errors.extend(service::refusals(server, new, Some(&old.object)).await?);
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
@@ -184,7 +187,11 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
             with_revision(new, revision);
             Ok(Stand::Stored)
         }
-        Written::Changed | Written::OthersChanged => Ok(Stand::Again),
+        Written::Changed => Ok(Stand::Again),
+        Written::OthersChanged => {
+            server.allocator.catch_up().await?;
+            Ok(Stand::Again)
+        }
         Written::Taken(keys) => {
             service::yield_to(server, new, granted, &keys).await?;
             Ok(Stand::Again)

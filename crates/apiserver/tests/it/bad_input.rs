@@ -49,7 +49,7 @@ async fn wrong_objects_are_refused_by_field() {
             "{clusterIP: 1.2.3.4, ports: [{port: 80}]}",
             422,
             "Invalid",
-            "spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range",
+            "spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided network does not match the current range",
         ),
         ("{clusterIP: 10.96.0.1, ports: [{port: 80}]}", 422, "Invalid", "provided IP is already allocated"),
         (

@@ -263,3 +263,99 @@ async fn both_families_are_served_where_the_cluster_has_them() {
     again["spec"]["clusterIP"] = both["spec"]["clusterIPs"][1].clone();
     admin.post(SERVICES, &again).await.expect(201);
 }
+
+#[tokio::test]
+async fn a_finalizer_removed_through_the_status_releases_too() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let mut held = service("held", "NodePort");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let held = admin.post(SERVICES, &held).await.expect(201);
+    let status = format!("{SERVICES}/held/status");
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"ports": [{"port": 81}]}});
+    let labelled = admin.patch(&status, "merge-patch", &labelled).await.expect(200);
+    assert_eq!((&labelled["metadata"]["labels"], &labelled["spec"]), (&json!({"a": "b"}), &held["spec"]));
+    admin.delete(&format!("{SERVICES}/held")).await.expect(200);
+    let patch = json!({"metadata": {"finalizers": null}});
+    admin.patch(&status, "merge-patch", &patch).await.expect(200);
+    admin.get(&format!("{SERVICES}/held")).await.expect(404);
+    let mut other = service("other", "NodePort");
+    other["spec"]["clusterIP"] = address(&held).into();
+    other["spec"]["ports"][0]["nodePort"] = node_port(&held).into();
+    admin.post(SERVICES, &other).await.expect(201);
+}
+
+#[tokio::test]
+async fn health_check_node_ports_come_from_the_node_ports() {
+    let cluster = Cluster::with(Arc::new(Model::new()), |config| config.node_ports = 30000..=30003).await;
+    let admin = cluster.admin();
+    let mut local = service("local", "LoadBalancer");
+    local["spec"]["externalTrafficPolicy"] = "Local".into();
+    let answer = admin.post(SERVICES, &local).await;
+    let warnings = answer.warnings().join("\n");
+    assert!(
+        warnings.contains("299 - \"spec.externalTrafficPolicy: not acted on by this version of Stead"),
+        "{warnings}"
+    );
+    let created = answer.expect(201);
+    let health = created["spec"]["healthCheckNodePort"].as_u64().unwrap();
+    assert!((30000..=30003).contains(&health) && health != node_port(&created), "{created}");
+
+    let path = format!("{SERVICES}/local");
+    let changed = json!({"spec": {"healthCheckNodePort": 30000 + (health - 30000 + 1) % 4}});
+    let refused = admin.patch(&path, "merge-patch", &changed).await.expect(422);
+    assert!(
+        refused["message"].as_str().unwrap().contains("spec.healthCheckNodePort: Forbidden: field is immutable"),
+        "{refused}"
+    );
+    let mut second = local.clone();
+    second["metadata"]["name"] = "second".into();
+    second["spec"]["healthCheckNodePort"] = health.into();
+    let taken = admin.post(SERVICES, &second).await.expect(500);
+    let text =
+        format!("failed to allocate requested HealthCheck NodePort {health}: provided port is already allocated");
+    assert!(taken["message"].as_str().unwrap().contains(&text), "{taken}");
+
+    let cluster_wide = json!({"spec": {"externalTrafficPolicy": "Cluster"}});
+    let released = admin.patch(&path, "merge-patch", &cluster_wide).await.expect(200);
+    assert_eq!(released["spec"].get("healthCheckNodePort"), None);
+    admin.post(SERVICES, &second).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_update_creates_and_needs_no_revision() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let path = format!("{SERVICES}/web");
+    let made = admin.put(&path, &service("web", "ClusterIP")).await.expect(201);
+    let mut changed = service("web", "ClusterIP");
+    changed["spec"]["selector"] = json!({"app": "web"});
+    let updated = admin.put(&path, &changed).await.expect(200);
+    assert_eq!(address(&updated), address(&made));
+    assert_eq!(updated["metadata"].get("generation"), None, "a Service counts no generations");
+    let deleted = admin.delete(&path).await.expect(200);
+    assert_eq!((&deleted["kind"], address(&deleted)), (&json!("Service"), address(&made)));
+}
+
+#[tokio::test]
+async fn an_external_name_has_no_addresses_and_its_dns_is_said_to_be_missing() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let external =
+        json!({"metadata": {"name": "db"}, "spec": {"type": "ExternalName", "externalName": "db.example.org"}});
+    let answer = admin.post(SERVICES, &external).await;
+    assert!(answer.warnings().join("\n").contains("spec.type: not acted on"), "{:?}", answer.warnings());
+    let created = answer.expect(201);
+    assert_eq!(
+        created["spec"],
+        json!({"type": "ExternalName", "externalName": "db.example.org", "sessionAffinity": "None"})
+    );
+    let path = format!("{SERVICES}/db");
+    let patch = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80}]}});
+    let inside = admin.patch(&path, "merge-patch", &patch).await.expect(200);
+    let held = address(&inside).to_owned();
+    let patch = json!({"spec": {"type": "ExternalName"}});
+    let outside = admin.patch(&path, "merge-patch", &patch).await.expect(200);
+    assert_eq!(outside["spec"].get("clusterIP"), None);
+    admin.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{held}")).await.expect(404);
+}

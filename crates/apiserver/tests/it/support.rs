@@ -27,9 +27,22 @@ pub(crate) fn config(pki: &Pki) -> Config {
         advertise: "192.168.56.100:6443".parse().unwrap(),
         service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
         node_ports: 30000..=32767,
+        external_ips: Vec::new(),
         pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
         agent_tls: tls::agent_client_config(pki).unwrap(),
+    }
+}
+
+/// Asks again until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < end, "no {what} in time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

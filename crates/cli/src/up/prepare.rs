@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::jiff::Timestamp;
+use stead_apiserver::ExternalRange;
 use stead_lab::{Claim, Topology};
 
 use super::{BASE, credentials, log_path};
@@ -51,6 +52,9 @@ impl Prepared {
 pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     let mut config = Config::load(args.config.as_deref())?;
     config.lab.nodes = args.nodes.unwrap_or(config.lab.nodes);
+    config.server.set(&args.services);
+    let fabric = config.lab.fabric.iter().map(|range| ExternalRange { range: range.trunc(), namespace: None });
+    config.server.allow_external_ips.get_or_insert_with(|| fabric.collect());
     config.node.node_ranges.extend(config.lab.fabric.iter().copied());
     let topology = Topology::new(&args.lab.name, config.lab.nodes, config.ranges())?;
     check_rights(nix::unistd::geteuid().is_root())?;

@@ -43,8 +43,7 @@ fn bad_objects_are_refused_by_field_and_disturb_nothing() {
         &service(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":80}]}"#),
         "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
     );
-    refused(&service(r#"{"externalIPs":["192.0.2.1"],"ports":[{"port":80}]}"#), "spec.externalIPs");
-    refused(&service(r#"{"type":"ExternalName","externalName":"example.org"}"#), "spec.type");
+    refused(&service(r#"{"externalIPs":["192.0.2.1"],"ports":[{"port":80}]}"#), "--allow-external-ips");
     let doubled =
         r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"bad"},"spec":{"ports":[{"port":80,"port":81}]}}"#;
     assert!(raw(&lab, doubled.as_bytes()).contains(r#"duplicate field \"spec.ports[0].port\""#));

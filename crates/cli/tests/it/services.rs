@@ -80,6 +80,32 @@ fn udp_and_ipv6_services_answer_everywhere_and_are_refused_when_deleted() {
     }
     eventually("the IPv6 virtual IP to be refused", || (lab.curl_code("node1", &url6) == Some(7)).then_some(()));
     eventually("the IPv6 node port to be refused", || (lab.curl_code("outside", &node_port6) == Some(7)).then_some(()));
+    a_range_that_joins_is_served_everywhere_and_waits_with_its_end(&lab);
+}
+
+/// The pods `web` are there.
+fn a_range_that_joins_is_served_everywhere_and_waits_with_its_end(lab: &Lab) {
+    let range = r#"{"apiVersion":"networking.k8s.io/v1","kind":"ServiceCIDR","metadata":{"name":"more"},
+        "spec":{"cidrs":["10.97.0.0/24"]}}"#;
+    ok("range", lab.kubectl_words(&["create", "-f", "-"], range));
+    let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"more"},"spec":{"clusterIP":"10.97.0.9",
+        "externalIPs":["192.168.56.222"],"selector":{"app":"web"},"ports":[{"port":80,"targetPort":8080}]}}"#;
+    ok("service", lab.kubectl_words(&["create", "-f", "-"], service));
+    for node in ["node1", "node2"] {
+        eventually("the new range to answer", || lab.curl(node, "http://10.97.0.9"));
+        eventually("its free addresses to be refused", || {
+            (lab.curl_code(node, "http://10.97.0.8") == Some(7)).then_some(())
+        });
+    }
+    let shown = lab.kubectl_ok("get servicecidr,ipaddress");
+    assert!(shown.contains("10.97.0.0/24") && shown.contains("services/default/more"), "{shown}");
+    lab.kubectl_ok("delete servicecidr more --wait=false");
+    eventually("the reason why it stays", || {
+        let message = lab.kubectl_ok("get servicecidr more -o jsonpath={.status.conditions[0].reason}");
+        (message == "Terminating").then_some(())
+    });
+    lab.kubectl_ok("delete svc more");
+    lab.kubectl_ok("wait --for=delete servicecidr/more --timeout=60s");
 }
 
 #[test]

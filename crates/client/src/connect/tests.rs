@@ -28,6 +28,7 @@ async fn serve(pki: &Pki, store: &Arc<dyn Store>, at: SocketAddr) -> (SocketAddr
         advertise: "192.168.56.100:6443".parse().unwrap(),
         service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
         node_ports: 30000..=32767,
+        external_ips: Vec::new(),
         pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
         agent_tls: tls::agent_client_config(pki).unwrap(),

@@ -1,6 +1,7 @@
 //! Leaves out of objects what no controller reads, before they are kept: with many thousands of objects made by others it is
 //! most of the memory. Metadata stay whole.
 
+use k8s_openapi::api::networking::v1::IPAddressSpec;
 use stead_api::snapshot::{Change, KindChange};
 
 use crate::{endpoint_slices, namespaces};
@@ -18,6 +19,9 @@ pub(super) fn lean(mut change: KindChange) -> KindChange {
         {
             map.data = None;
             map.binary_data = None;
+        }
+        KindChange::IPAddress(Change::InitApply(address) | Change::Apply(address)) => {
+            address.spec = IPAddressSpec::default();
         }
         _ => {}
     }

@@ -63,6 +63,7 @@ impl Cluster {
             advertise: "192.168.56.100:6443".parse().unwrap(),
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
             node_ports: 30000..=32767,
+            external_ips: Vec::new(),
             pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
             cluster_domain: "cluster.local".into(),
             agent_tls: tls::agent_client_config(&pki).unwrap(),

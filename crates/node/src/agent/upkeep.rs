@@ -1,4 +1,5 @@
-//! What goes on beside the pods: the Node object and its lease, routes to other nodes, masquerading, and an eye on the image store.
+//! What goes on beside the pods: the Node object and its lease, routes to other nodes and to virtual IPs, masquerading, and an eye
+//! on the image store.
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
@@ -8,7 +9,7 @@ use tokio::{task::JoinSet, time};
 use super::{Event, Shared, node};
 use stead_client::error_text;
 
-use crate::net::{RouteTable, routes_to};
+use crate::net::{RouteTable, routes_to, service_routes};
 
 /// How soon a rule or route that somebody else has changed is put right.
 const HEAL: Duration = Duration::from_secs(20);
@@ -20,6 +21,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> JoinSet<()> {
     tasks.spawn(node::keep_registered(Arc::clone(shared)));
     tasks.spawn(node::keep_lease(Arc::clone(shared)));
     tasks.spawn(keep_routes(Arc::clone(shared)));
+    tasks.spawn(keep_service_routes(Arc::clone(shared)));
     tasks.spawn(keep_masquerading(Arc::clone(shared)));
     tasks.spawn(watch_images(Arc::clone(shared)));
     tasks
@@ -50,6 +52,19 @@ async fn keep_routes(shared: Arc<Shared>) {
                 }
             }
         };
+        let _ = time::timeout(HEAL, changed).await;
+    }
+}
+
+async fn keep_service_routes(shared: Arc<Shared>) {
+    let mut news = shared.cache.subscribe();
+    loop {
+        let ranges = shared.cache.read().service_ranges();
+        let own = shared.config.node_addresses.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || service_routes::ensure(&ranges, &own)).await {
+            tracing::warn!(error = error_text(&error), "this node's own programs do not reach all virtual IPs");
+        }
+        let changed = async { while !news.next().await.ranges {} };
         let _ = time::timeout(HEAL, changed).await;
     }
 }

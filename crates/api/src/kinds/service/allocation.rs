@@ -59,6 +59,18 @@ pub enum Refusal<'a> {
     Taken,
     /// It lies outside of `range`, such as `30000-32767` or `10.96.0.0/16`.
     OutOfRange { range: &'a str },
+    /// No range has it.
+    NoRange,
+    /// A program of the cluster itself listens there on its nodes.
+    Own,
+}
+
+/// What a client is told about a value that it named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    Field(FieldError),
+    /// Upstream answers with an internal error.
+    Internal(String),
 }
 
 /// What must be claimed and released to store `new` in the place of `old`. Both are defaulted, prepared and
@@ -116,17 +128,18 @@ impl AddressClaim {
         set(spec, "clusterIPs", all);
     }
 
-    /// The error for a wanted address that cannot be had.
-    pub fn refuse(&self, service: &Value, refusal: Refusal<'_>) -> FieldError {
+    /// What is said of a wanted address that cannot be had.
+    pub fn refuse(&self, service: &Value, refusal: Refusal<'_>) -> Complaint {
         let wanted = self.wanted.map(|address| address.to_string()).unwrap_or_default();
         let cause = match refusal {
-            Refusal::Taken => "provided IP is already allocated".to_owned(),
+            Refusal::Taken | Refusal::Own => "provided IP is already allocated".to_owned(),
+            Refusal::NoRange => "the provided network does not match the current range".to_owned(),
             Refusal::OutOfRange { range } => {
                 format!("the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {range}")
             }
         };
         let detail = format!("failed to allocate IP {wanted}: {cause}");
-        FieldError::invalid("spec.clusterIPs", at(service, "/spec/clusterIPs"), detail)
+        Complaint::Field(FieldError::invalid("spec.clusterIPs", at(service, "/spec/clusterIPs"), detail))
     }
 }
 
@@ -145,21 +158,25 @@ impl NodePortClaim {
         }
     }
 
-    /// The error for a wanted node port that cannot be had.
-    pub fn refuse(&self, refusal: Refusal<'_>) -> FieldError {
-        let field = match &self.target {
-            PortTarget::HealthCheck => "spec.healthCheckNodePort".to_owned(),
-            PortTarget::Ports(indices) => {
-                format!("spec.ports[{}].nodePort", indices.first().copied().unwrap_or_default())
-            }
-        };
+    /// What is said of a wanted node port that cannot be had.
+    pub fn refuse(&self, refusal: Refusal<'_>) -> Complaint {
+        let wanted = self.wanted.unwrap_or_default();
         let detail = match refusal {
-            Refusal::Taken => "provided port is already allocated".to_owned(),
+            Refusal::Taken | Refusal::NoRange => "provided port is already allocated".to_owned(),
+            Refusal::Own => "provided port is used by the API server or by the agents of nodes".to_owned(),
             Refusal::OutOfRange { range } => {
                 format!("provided port is not in the valid range. The range of valid ports is {range}")
             }
         };
-        FieldError::invalid(field, self.wanted.unwrap_or_default(), detail)
+        match &self.target {
+            PortTarget::HealthCheck => {
+                Complaint::Internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {detail}"))
+            }
+            PortTarget::Ports(indices) => {
+                let field = format!("spec.ports[{}].nodePort", indices.first().copied().unwrap_or_default());
+                Complaint::Field(FieldError::invalid(field, wanted, detail))
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading a Service: the questions that defaults, validation, transitions and allocation all ask.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use super::super::value::{list, text, texts};
@@ -15,6 +17,11 @@ pub fn is_headless(service: &Value) -> bool {
 /// Whether a selector finds the Service's endpoints. An empty selector is no selector, as upstream stores it.
 pub fn has_selector(service: &Value) -> bool {
     service.pointer("/spec/selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty())
+}
+
+/// `spec.externalIPs`; what is no address is left out.
+pub fn external_addresses(service: &Value) -> Vec<IpAddr> {
+    texts(service, "/spec/externalIPs").into_iter().filter_map(|address| address.parse().ok()).collect()
 }
 
 pub(crate) fn kind(service: &Value) -> &str {

@@ -6,6 +6,7 @@ use super::RESOURCE;
 mod allocation;
 mod combinations;
 mod families;
+mod fields;
 mod validate;
 
 /// A Service as it comes out of defaults and `prepare_create`.

@@ -78,27 +78,52 @@ pub(super) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-/// Fields that have no effect together, or that upstream gives up.
+/// Fields that have no effect together, values in odd forms, and what upstream gives up.
 pub(super) fn warnings(service: &Value) -> Warnings {
     let mut warnings = Warnings::new();
+    if meta::annotation(service, HINTS).is_some() {
+        warnings.push(format!("annotation {HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"));
+    }
+    if !is_headless(service) {
+        warnings.extend(odd_addresses(service, "clusterIPs"));
+    }
+    let external = texts(service, "/spec/externalIPs");
     if is_headless(service) {
         if !text(service, "/spec/loadBalancerIP").is_empty() {
             warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+        }
+        if !external.is_empty() {
+            warnings.push("spec.externalIPs is ignored for headless services".to_owned());
         }
         if text(service, "/spec/sessionAffinity") != "None" {
             warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
     }
-    if kind(service) != "ExternalName" && !text(service, "/spec/externalName").is_empty() {
+    warnings.extend(odd_addresses(service, "externalIPs"));
+    let is_external_name = kind(service) == "ExternalName";
+    if !external.is_empty() && !is_headless(service) && !is_external_name {
+        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+    }
+    warnings.extend(address::ip_warning("spec.loadBalancerIP", text(service, "/spec/loadBalancerIP")));
+    let ranges = texts(service, "/spec/loadBalancerSourceRanges").into_iter().enumerate();
+    warnings.extend(ranges.filter_map(|(index, range)| {
+        address::cidr_warning(&format!("spec.loadBalancerSourceRanges[{index}]"), range.trim())
+    }));
+    if is_external_name && !external.is_empty() {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !is_external_name && !text(service, "/spec/externalName").is_empty() {
         warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
     }
     if text(service, "/spec/trafficDistribution") == "PreferClose" {
-        warnings.push("spec.trafficDistribution: PreferClose is deprecated; use PreferSameZone instead".to_owned());
-    }
-    if meta::annotation(service, HINTS).is_some() {
-        warnings.push(format!("annotation {HINTS} is deprecated, please use {TOPOLOGY_MODE} instead"));
+        warnings.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
     }
     warnings
+}
+
+fn odd_addresses(service: &Value, field: &str) -> Warnings {
+    let addresses = texts(service, &format!("/spec/{field}")).into_iter().enumerate();
+    addresses.filter_map(|(index, ip)| address::ip_warning(&format!("spec.{field}[{index}]"), ip)).collect()
 }
 
 fn validate_annotations(service: &Value, errors: &mut Errors) {

@@ -13,25 +13,35 @@ fn warned(table: &[Unhonoured], object: Value) -> Vec<String> {
 #[test]
 fn what_would_mislead_is_refused_by_name() {
     for (spec, expect) in [
+        (json!({"hostNetwork": true}), "hostNetwork: Forbidden: hostNetwork is not served by this version of Stead: "),
         (
-            json!({"externalIPs": ["192.0.2.1"]}),
-            "spec.externalIPs: Forbidden: externalIPs are not served by this version of Stead: ",
-        ),
-        (
-            json!({"type": "ExternalName"}),
-            "spec.type: Forbidden: type ExternalName is not served by this version of Stead: ",
-        ),
-        (
-            json!({"externalTrafficPolicy": "Local"}),
-            "spec.externalTrafficPolicy: Forbidden: externalTrafficPolicy Local is not served by this version of Stead: ",
-        ),
-        (
-            json!({"ports": [{"protocol": "TCP"}, {"protocol": "SCTP"}]}),
-            "spec.ports[1].protocol: Forbidden: protocol SCTP is not served by this version of Stead: ",
+            json!({"containers": [{}, {"securityContext": {"privileged": true}}]}),
+            "containers[1].securityContext.privileged: Forbidden: privileged is not served by this version of Stead: ",
         ),
     ] {
-        let refused = refused(SERVICE, json!({"spec": spec}));
+        let refused = refused(POD_SPEC, spec);
         assert!(matches!(refused.as_slice(), [only] if only.starts_with(expect)), "{refused:?}");
+    }
+}
+
+/// Fields whose traffic rule is not there yet.
+#[test]
+fn fields_of_a_service_are_accepted_with_a_warning_that_names_them() {
+    assert_eq!(
+        refused(SERVICE, json!({"spec": {"type": "ExternalName", "externalIPs": ["192.0.2.1"]}})),
+        [] as [&str; 0]
+    );
+    for (spec, field) in [
+        (json!({"externalIPs": ["192.0.2.1"]}), "spec.externalIPs"),
+        (json!({"type": "ExternalName"}), "spec.type"),
+        (json!({"externalTrafficPolicy": "Local"}), "spec.externalTrafficPolicy"),
+        (json!({"internalTrafficPolicy": "Local"}), "spec.internalTrafficPolicy"),
+        (json!({"loadBalancerSourceRanges": ["192.0.2.0/24"]}), "spec.loadBalancerSourceRanges"),
+        (json!({"trafficDistribution": "PreferSameZone"}), "spec.trafficDistribution"),
+    ] {
+        let warned = warned(SERVICE, json!({"spec": spec}));
+        let expect = format!("{field}: not acted on by this version of Stead: ");
+        assert!(matches!(warned.as_slice(), [only] if only.starts_with(&expect)), "{warned:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use stead_model::Family::{V4, V6};
 use super::{create, update};
 use crate::kinds::service::{
     RESOURCE,
-    allocation::{AllocationPlan, Refusal, plan, plan_removal},
+    allocation::{AllocationPlan, Complaint, Refusal, plan, plan_removal},
     families::resolve,
 };
 
@@ -176,21 +176,50 @@ fn external_names_hold_nothing_and_inherit_nothing() {
 
 #[test]
 fn refusals_are_in_upstreams_words() {
-    let service =
-        create(json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}]}));
+    let service = create(json!({"type": "LoadBalancer", "clusterIP": "10.96.0.9", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30090, "ports": [{"port": 80, "nodePort": 30080}]}));
     let mut service = service;
     resolve(&mut service, None, &[V4]);
     let plan = plan(&service, None);
-    assert_eq!(
-        plan.addresses[0].refuse(&service, Refusal::Taken).to_string(),
-        "spec.clusterIPs: Invalid value: [\"10.96.0.9\"]: failed to allocate IP 10.96.0.9: provided IP is already allocated"
-    );
-    assert_eq!(
-        plan.node_ports[0].refuse(Refusal::Taken).to_string(),
-        "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"
-    );
-    assert_eq!(
-        plan.node_ports[0].refuse(Refusal::OutOfRange { range: "30000-32767" }).to_string(),
-        "spec.ports[0].nodePort: Invalid value: 30080: provided port is not in the valid range. The range of valid ports is 30000-32767"
-    );
+    let said = |complaint: Complaint| match complaint {
+        Complaint::Field(error) => error.to_string(),
+        Complaint::Internal(text) => format!("internal: {text}"),
+    };
+    let address = &plan.addresses[0];
+    let [port, health] = plan.node_ports.as_slice() else { panic!("{plan:?}") };
+    for (complaint, expect) in [
+        (
+            address.refuse(&service, Refusal::Taken),
+            "spec.clusterIPs: Invalid value: [\"10.96.0.9\"]: failed to allocate IP 10.96.0.9: provided IP is already allocated",
+        ),
+        (
+            address.refuse(&service, Refusal::NoRange),
+            "spec.clusterIPs: Invalid value: [\"10.96.0.9\"]: failed to allocate IP 10.96.0.9: the provided network does not \
+             match the current range",
+        ),
+        (
+            address.refuse(&service, Refusal::OutOfRange { range: "10.96.0.0/16" }),
+            "spec.clusterIPs: Invalid value: [\"10.96.0.9\"]: failed to allocate IP 10.96.0.9: the provided IP (10.96.0.9) is \
+             not in the valid range. The range of valid IPs is 10.96.0.0/16",
+        ),
+        (
+            port.refuse(Refusal::Taken),
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+        ),
+        (
+            port.refuse(Refusal::Own),
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is used by the API server or by the agents of nodes",
+        ),
+        (
+            port.refuse(Refusal::OutOfRange { range: "30000-32767" }),
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is not in the valid range. The range of valid ports is \
+             30000-32767",
+        ),
+        (
+            health.refuse(Refusal::Taken),
+            "internal: failed to allocate requested HealthCheck NodePort 30090: provided port is already allocated",
+        ),
+    ] {
+        assert_eq!(said(complaint), expect);
+    }
 }

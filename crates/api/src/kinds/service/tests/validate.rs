@@ -108,13 +108,7 @@ fn selectors_are_labels() {
 }
 
 #[test]
-fn what_is_not_served_is_refused() {
-    check(
-        json!({"externalIPs": ["192.0.2.1"], "ports": [{"port": 80}]}),
-        &[
-            "spec.externalIPs: Forbidden: externalIPs are not served by this version of Stead: node ports are the way in from outside",
-        ],
-    );
+fn warnings_name_what_is_not_acted_on_and_what_is_ignored() {
     let mut service = create(json!({"type": "LoadBalancer", "ports": [{"port": 80}]}));
     service["spec"]["externalName"] = "a.b".into();
     let warnings = RESOURCE.strategy.warnings(&service, None);

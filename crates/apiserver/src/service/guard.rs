@@ -1,0 +1,91 @@
+//! What of a Service this cluster does not open to everybody who may write Services: addresses from outside, and ports that the
+//! cluster's own programs listen on.
+//!
+//! Whoever names an address in `spec.externalIPs` gets the traffic that others send there (CVE-2020-8554), so only addresses that
+//! the server was told of may be named. What a Service had before stays allowed to it.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde_json::Value;
+use stead_api::{
+    field::FieldError,
+    kinds::{node, service::external_addresses},
+    meta,
+};
+use stead_store::StoreError;
+
+use crate::{agent, server::Inner};
+
+/// How long a cache is waited for that has to show what the store has.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An address and TCP port that a program of the cluster listens on.
+#[derive(Debug)]
+struct Listener {
+    address: IpAddr,
+    port: u64,
+    owner: String,
+}
+
+/// What `new` asks for that `old` did not have and that it may not have. `new` has passed validation, or is refused anyway.
+pub(crate) async fn refusals(server: &Inner, new: &Value, old: Option<&Value>) -> Result<Vec<FieldError>, StoreError> {
+    let addresses = external_addresses(new);
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = old.map(external_addresses).unwrap_or_default();
+    let namespace = meta::namespace(new);
+    let mut errors = Vec::new();
+    for (index, address) in addresses.iter().enumerate().filter(|(_, address)| !before.contains(address)) {
+        if !server.config.external_ips.iter().any(|range| range.allows(*address, namespace)) {
+            let prefix = if address.is_ipv4() { 32 } else { 128 };
+            let detail = format!(
+                "{address} is not open to Services of namespace {namespace:?}: the server opens addresses with \
+                 --allow-external-ips, here {address}/{prefix}@{namespace}"
+            );
+            errors.push(FieldError::forbidden(format!("spec.externalIPs[{index}]"), detail));
+        }
+    }
+    let ports = tcp_ports(new);
+    let ports_before = old.map(tcp_ports).unwrap_or_default();
+    let is_old = |address: IpAddr, port: u64| before.contains(&address) && ports_before.contains(&Some(port));
+    for Listener { address, port, owner } in listeners(server).await? {
+        let index = ports.iter().position(|own| *own == Some(port));
+        if let Some(index) = index.filter(|_| addresses.contains(&address) && !is_old(address, port)) {
+            let detail = format!("{owner} listens on this port of {address}");
+            errors.push(FieldError::invalid(format!("spec.ports[{index}].port"), port, detail));
+        }
+    }
+    Ok(errors)
+}
+
+/// The numbers of TCP ports in their places; `None` for other protocols.
+fn tcp_ports(service: &Value) -> Vec<Option<u64>> {
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+    let number = |port: &Value| port["port"].as_u64().filter(|_| port["protocol"] == "TCP");
+    ports.into_iter().flatten().map(number).collect()
+}
+
+async fn listeners(server: &Inner) -> Result<Vec<Listener>, StoreError> {
+    let nodes = server.cache(&node::RESOURCE);
+    let newest = server.storage.store.revision().await?;
+    if let Err(behind) = nodes.reach(newest, PATIENCE).await {
+        tracing::warn!(?behind, "nodes are those of a moment ago");
+    }
+    let own = server.config.advertise;
+    let mut listeners =
+        vec![Listener { address: own.ip(), port: own.port().into(), owner: "the API server".to_owned() }];
+    for entry in nodes.list(None, None).entries {
+        let node = entry.object();
+        let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
+        let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
+        for address in addresses.into_iter().flatten().filter_map(|address| address["address"].as_str()?.parse().ok()) {
+            listeners.push(Listener {
+                address,
+                port: port.unwrap_or_else(|| agent::DEFAULT_PORT.into()),
+                owner: format!("the agent of node {}", entry.name()),
+            });
+        }
+    }
+    Ok(listeners)
+}
