@@ -6,7 +6,7 @@
 use crate::resource::Resource;
 
 mod address;
-mod cell;
+pub(crate) mod cell;
 mod column;
 pub mod config_map;
 pub mod deployment;
@@ -26,7 +26,7 @@ pub mod service;
 pub mod service_account;
 pub mod service_cidr;
 mod unhonoured;
-mod value;
+pub(crate) mod value;
 pub mod workload;
 
 /// Every kind at every version it is served at, core first.

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod field;
 pub mod item;
 pub mod kinds;
+pub mod legacy;
 pub mod meta;
 mod names;
 pub mod openapi;

@@ -10,6 +10,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub const MASTERS: &str = "system:masters";
 /// The group of node agents; their users are `system:node:NAME`.
 pub const NODES: &str = "system:nodes";
+/// The group of whoever comes by the read-only port.
+pub const READ_ONLY: &str = "system:read-only";
 const NODE_USER_PREFIX: &str = "system:node:";
 const ANONYMOUS: &str = "system:anonymous";
 const AUTHENTICATED: &str = "system:authenticated";
@@ -40,6 +42,11 @@ impl Identity {
     /// A part of the control plane that runs in the server's own process.
     pub fn control_plane(user: impl Into<String>) -> Self {
         Self::new(user, &[MASTERS])
+    }
+
+    /// Anybody who can reach the read-only port.
+    pub fn read_only() -> Self {
+        Self { user: READ_ONLY.to_owned(), groups: vec![READ_ONLY.to_owned()] }
     }
 
     pub fn anonymous() -> Self {

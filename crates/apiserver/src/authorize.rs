@@ -1,13 +1,13 @@
 //! Who may do what, in one place.
 //!
 //! Masters may do everything. A node's agent may read everything and write what is its own: its Node, its Lease, the status
-//! of pods bound to it, and events. Others that are known may discover the API, the unknown only its health and version.
+//! of pods bound to it, and events. Who comes by the read-only port reads objects and no more. Others that are known may discover the API, the unknown only its health and version.
 
 use serde_json::Value;
 use stead_api::{meta, resource::Subresource, status::ApiError};
 
 use crate::{
-    auth::{Identity, MASTERS, NODES},
+    auth::{Identity, MASTERS, NODES, READ_ONLY},
     path::{ResourcePath, Target, Verb, subresource_name},
     refusal::Refusal,
 };
@@ -45,11 +45,41 @@ pub(crate) fn resource(identity: &Identity, verb: Verb, path: &ResourcePath<'_>)
     if identity.in_group(MASTERS) {
         return Ok(Demand::Nothing);
     }
+    if identity.in_group(READ_ONLY) && verb.reads() && only_shows(path) {
+        return Ok(Demand::Nothing);
+    }
     match identity.node() {
         // What leads into pods and to other nodes is no mere reading.
         Some(_) if verb.reads() && !path.subresource.is_some_and(Subresource::connects) => Ok(Demand::Nothing),
         Some(node) => node_writes(identity, node, verb, path),
         None => Err(denied(identity, verb, path)),
+    }
+}
+
+/// Whether what is at this path can be seen by anybody: no Secret, and nothing that reaches a pod or a node.
+fn only_shows(path: &ResourcePath<'_>) -> bool {
+    path.resource.plural != "secrets"
+        && matches!(path.subresource, None | Some(Subresource::Status | Subresource::Scale))
+}
+
+/// May a request to this target come by the read-only port? What is not named here may not.
+pub(crate) fn read_only(identity: &Identity, target: &Target<'_>) -> Result<(), Refusal> {
+    if !identity.in_group(READ_ONLY) {
+        return Ok(());
+    }
+    match target {
+        Target::Root
+        | Target::Version
+        | Target::Health { .. }
+        | Target::Groups { .. }
+        | Target::Group(_)
+        | Target::GroupVersion { .. }
+        | Target::OpenApiV2
+        | Target::OpenApiV3Index
+        | Target::OpenApiV3(_)
+        | Target::Unknown => Ok(()),
+        Target::Resource(path) if only_shows(path) => Ok(()),
+        Target::Resource(path) => Err(denied(identity, Verb::Get, path)),
     }
 }
 
@@ -142,6 +172,34 @@ mod tests {
         let Target::Resource(path) = parse(text) else { panic!("{text} is no resource") };
         let verb = Verb::of(method, &path).unwrap();
         resource(identity, verb, &path).map_err(|refusal| refusal.0.status.message)
+    }
+
+    #[test]
+    fn the_read_only_port_reads_objects_alone() {
+        let check = |method: Method, path: &str, expected: bool| {
+            let target = parse(path);
+            let identity = Identity::read_only();
+            let mut allowed = read_only(&identity, &target).is_ok();
+            if let Target::Resource(path) = &target {
+                let verb = Verb::of(&method, path).unwrap();
+                allowed &= resource(&identity, verb, path).is_ok();
+            }
+            assert_eq!(allowed, expected, "{method} {path}");
+        };
+        for path in [
+            "/api/v1/pods",
+            "/api/v1/watch/services",
+            "/api/v1/nodes/n/status",
+            "/apis/apps/v1/deployments",
+            "/api",
+            "/version",
+        ] {
+            check(Method::GET, path, true);
+        }
+        check(Method::GET, "/api/v1/namespaces/a/pods/p/log", false);
+        check(Method::POST, "/api/v1/namespaces/a/pods", false);
+        check(Method::DELETE, "/api/v1/namespaces/a/pods/p", false);
+        check(Method::PATCH, "/api/v1/nodes/n", false);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Config {
     pub pod_ranges: Vec<IpNet>,
     /// Such as `cluster.local`.
     pub cluster_domain: String,
+    /// Where the Service `kubernetes-ro` leads: plain HTTP that only reads. `None`: there is no such Service.
+    pub read_only: Option<SocketAddr>,
     /// How node agents are asked for logs, see [`crate::tls::agent_client_config`].
     pub agent_tls: Arc<rustls::ClientConfig>,
 }

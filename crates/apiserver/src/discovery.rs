@@ -10,7 +10,7 @@ use stead_api::{
     status::ApiError,
 };
 
-use crate::{document::Document, path::Target, refusal::Refusal, server::Inner};
+use crate::{document::Document, legacy, path::Target, refusal::Refusal, server::Inner};
 
 const JSON: &str = "application/json";
 
@@ -20,8 +20,20 @@ pub(crate) fn root() -> Bytes {
     let mut paths = versions
         .flat_map(|kind| [format!("/apis/{}", kind.group), format!("/apis/{}/{}", kind.group, kind.version)])
         .chain(
-            ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-                .map(str::to_owned),
+            [
+                "/api",
+                "/api/v1",
+                "/api/v1beta1",
+                "/api/v1beta3",
+                "/apis",
+                "/healthz",
+                "/livez",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ]
+            .map(str::to_owned),
         )
         .collect::<Vec<_>>();
     paths.sort_unstable();
@@ -33,10 +45,10 @@ pub(crate) fn answer(server: &Inner, target: &Target<'_>, headers: &HeaderMap) -
     let document = match target {
         Target::Groups { core } if wants_aggregated(headers) => {
             let root = if *core { Root::Core } else { Root::Groups };
-            Document::json(&discovery::aggregated(root, kinds::ALL), AGGREGATED_CONTENT_TYPE)
+            Document::json(&discovery::aggregated(root, legacy::shown()), AGGREGATED_CONTENT_TYPE)
         }
         Target::Groups { core: true } => {
-            Document::json(&discovery::api_versions(kinds::ALL, &server.config.advertise.to_string()), JSON)
+            Document::json(&discovery::api_versions(legacy::shown(), &server.config.advertise.to_string()), JSON)
         }
         Target::Groups { core: false } => Document::json(&discovery::api_group_list(kinds::ALL), JSON),
         Target::Group(group) => {
@@ -44,7 +56,7 @@ pub(crate) fn answer(server: &Inner, target: &Target<'_>, headers: &HeaderMap) -
             Document::json(&found.ok_or_else(ApiError::no_such_path)?, JSON)
         }
         Target::GroupVersion { group, version } => {
-            let found = discovery::api_resource_list(kinds::ALL, group, version);
+            let found = discovery::api_resource_list(legacy::shown(), group, version);
             Document::json(&found.ok_or_else(ApiError::no_such_path)?, JSON)
         }
         _ => return Err(ApiError::no_such_path().into()),

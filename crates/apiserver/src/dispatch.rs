@@ -11,7 +11,7 @@ use stead_api::{resource::Subresource, status::ApiError};
 
 use crate::{
     auth::Identity,
-    authorize, body, discovery, health, openapi,
+    authorize, body, discovery, health, legacy, openapi,
     path::{self, ResourcePath, Target, Verb},
     proxy,
     query::Query,
@@ -41,6 +41,9 @@ pub(crate) struct Answer {
 }
 
 pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
+    if legacy::is_older(request.uri().path()) {
+        return legacy::answer(server, request).await;
+    }
     let (parts, body) = request.into_parts();
     let identity = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
     match route(&server, &identity, &parts, body).await {
@@ -53,6 +56,7 @@ async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Bo
     let text = parts.uri.path();
     let query = Query::parse(parts.uri.query())?;
     let target = path::parse(text);
+    authorize::read_only(identity, &target)?;
     let path = match target {
         Target::Resource(path) => path,
         other => {

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
 use stead_api::{
-    kinds,
     openapi::{self, OpenApi},
     status::ApiError,
 };
 
-use crate::{document::Document, health, path::Target, query::Query, refusal::Refusal, view};
+use crate::{document::Document, health, legacy, path::Target, query::Query, refusal::Refusal, view};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -34,10 +33,10 @@ struct Documents {
 fn documents() -> &'static Documents {
     static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
-        let made = OpenApi::new(kinds::ALL, health::GIT_VERSION);
+        let made = OpenApi::new(legacy::shown(), health::GIT_VERSION);
         let document =
             |from: &openapi::Document| Document::tagged(Bytes::copy_from_slice(&from.text), from.hash.clone(), JSON);
-        let paths = kinds::ALL.iter().map(|kind| match kind.group {
+        let paths = legacy::shown().iter().map(|kind| match kind.group {
             "" => format!("api/{}", kind.version),
             group => format!("apis/{group}/{}", kind.version),
         });
@@ -50,7 +49,7 @@ fn documents() -> &'static Documents {
 fn v2_protobuf() -> &'static Document {
     static DOCUMENT: OnceLock<Document> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
-        let made = openapi::v2_protobuf(kinds::ALL, health::GIT_VERSION);
+        let made = openapi::v2_protobuf(legacy::shown(), health::GIT_VERSION);
         Document::tagged(made.text.into(), made.hash, PROTOBUF)
     })
 }

@@ -23,7 +23,7 @@ use crate::{
     cache::{Caches, KindCache},
     compaction,
     config::{Config, ConfigError},
-    dispatch, serve,
+    dispatch, read_only, serve,
     storage::Storage,
     ttl::EventLeases,
 };
@@ -120,6 +120,12 @@ impl Server {
             }
         }
         serving.await;
+    }
+
+    /// Serves plain HTTP on `listener` for anybody, reading only, as long as [`serve`](Self::serve) goes on elsewhere or the
+    /// caller waits: it never ends by itself.
+    pub async fn serve_read_only(&self, listener: TcpListener) {
+        read_only::serve(self.0.clone(), listener).await;
     }
 
     /// The first address of the first service range: that of the Service `kubernetes`, for the serving certificate.

@@ -59,6 +59,10 @@ pub(crate) struct ServiceArgs {
     /// Addresses that Services may name in `externalIPs`, of one namespace or of all; no others are accepted
     #[arg(long, value_delimiter = ',', value_name = "CIDR[@NAMESPACE],…")]
     pub(crate) allow_external_ips: Option<Vec<ExternalRange>>,
+    /// Also make the Service `kubernetes-ro`, which leads to plain HTTP on the server's port 7080: whoever reaches it reads
+    /// objects (never Secrets) without credentials
+    #[arg(long)]
+    pub(crate) read_only_service: bool,
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,8 @@ pub(crate) struct ServerSection {
     #[serde(rename = "allowExternalIPs")]
     pub(crate) allow_external_ips: Option<Vec<ExternalRange>>,
     pub(crate) cluster_domain: String,
+    /// Whether there is a Service `kubernetes-ro`.
+    pub(crate) read_only_service: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +88,7 @@ impl Default for ServerSection {
             node_ports: PortRange(30000..=32767),
             allow_external_ips: None,
             cluster_domain: "cluster.local".to_owned(),
+            read_only_service: false,
         }
     }
 }
@@ -108,6 +111,7 @@ impl ServerSection {
         if args.allow_external_ips.is_some() {
             self.allow_external_ips.clone_from(&args.allow_external_ips);
         }
+        self.read_only_service |= args.read_only_service;
     }
 }
 

@@ -1,6 +1,10 @@
 //! `stead server`: the API server, its store and the controllers, in one process.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use stead_apiserver::{
@@ -22,6 +26,9 @@ use crate::{
     log,
 };
 
+/// The read-only port of 2014.
+const READ_ONLY_PORT: u16 = 7080;
+
 pub(crate) fn run(args: &ServerArgs) -> Result<()> {
     log::start();
     let mut section = File::load(args.config.as_deref())?.server;
@@ -32,6 +39,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<()> {
 
 async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     let pki = Pki::load_or_create(&args.data.join("pki"))?;
+    let read_only = section.read_only_service;
     let config = Config {
         advertise: args.listen,
         service_ranges: section.service_ranges,
@@ -39,11 +47,13 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         external_ips: section.allow_external_ips.unwrap_or_default(),
         pod_ranges: section.pod_ranges,
         cluster_domain: section.cluster_domain,
+        read_only: read_only.then(|| SocketAddr::new(args.listen.ip(), READ_ONLY_PORT)),
         agent_tls: tls::agent_client_config(&pki)?,
     };
     config.validate()?;
     let tls = serving_certificate(&pki, &config)?;
     let listeners = listen(args).await?;
+    let read_only = listen_read_only(config.read_only).await?;
     write_admin_kubeconfig(&pki, &args.data, &config)?;
 
     let store = Embedded::open(&args.data.join("store"))?;
@@ -52,8 +62,15 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
     let controllers = stead_controllers::run(controllers, controllers_config(&pki));
     tracing::info!(address = %args.listen, "serving");
+    let reading = async {
+        match read_only {
+            Some(listener) => server.serve_read_only(listener).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = server.serve(listeners, tls, ended()) => {}
+        () = reading => {}
         never = controllers => match never {},
     }
     Ok(())
@@ -82,6 +99,12 @@ async fn listen(args: &ServerArgs) -> Result<Vec<TcpListener>> {
         listeners.push(TcpListener::from_std(inherited).context("inherited socket")?);
     }
     Ok(listeners)
+}
+
+async fn listen_read_only(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    Ok(Some(listener.with_context(|| format!("--read-only-service: {address} cannot be taken"))?))
 }
 
 /// For a server that stands alone: `DATA/admin.kubeconfig`, by its own address.

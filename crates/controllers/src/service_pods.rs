@@ -78,9 +78,15 @@ pub(crate) fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
         None => Some(port.port),
         Some(IntOrString::Int(0)) => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),
-        Some(IntOrString::String(name)) if name.is_empty() => Some(port.port),
+        Some(IntOrString::String(name)) if name.is_empty() => Some(first_port(pod).unwrap_or(port.port)),
         Some(IntOrString::String(name)) => named_port(pod, name, protocol(port)),
     }
+}
+
+/// Where a Service leads that leaves the port to its pods, as those of 2014 could.
+fn first_port(pod: &Pod) -> Option<i32> {
+    let first = pod.spec.as_ref()?.containers.first()?;
+    first.ports.iter().flatten().map(|port| port.container_port).next()
 }
 
 fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {

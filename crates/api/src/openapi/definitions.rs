@@ -66,8 +66,9 @@ fn kinds(resources: &[&Resource]) -> BTreeMap<String, Vec<Value>> {
     let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for resource in resources {
         let Resource { group, version, definition, .. } = resource;
-        kinds.insert((*definition).to_owned(), vec![kind(group, version, resource.kind)]);
-        kinds.insert(list_of(definition), vec![kind(group, version, &format!("{}List", resource.kind))]);
+        let list = kind(group, version, &format!("{}List", resource.kind));
+        kinds.entry((*definition).to_owned()).or_default().push(kind(group, version, resource.kind));
+        kinds.entry(list_of(definition)).or_default().push(list);
         let delete_options = kind(group, version, "DeleteOptions");
         let known = kinds.entry(DELETE_OPTIONS.to_owned()).or_default();
         if !known.contains(&delete_options) {

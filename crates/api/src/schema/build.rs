@@ -11,6 +11,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::marks::{self, FieldMarks, ObjectMarks};
+use crate::legacy;
+
 use super::{Empty, Field, Object, ObjectId, PatchStrategy, Schema, Type};
 
 const REFERENCE: &str = "#/components/schemas/";
@@ -68,7 +70,8 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<meta::v1::DeleteOptions>();
     generator.subschema_for::<meta::v1::ListMeta>();
     generator.subschema_for::<meta::v1::Status>();
-    generator.take_definitions(true).into_iter().collect()
+    let today = generator.take_definitions(true).into_iter();
+    today.chain(legacy::schema::definitions()).collect()
 }
 
 fn object(name: &str, definition: &Value, mut marks: ObjectMarks, ids: &BTreeMap<String, ObjectId>) -> Object {
@@ -81,6 +84,9 @@ fn object(name: &str, definition: &Value, mut marks: ObjectMarks, ids: &BTreeMap
             field(name, type_of(property, ids), marks)
         })
         .collect();
+    if legacy::schema::keeps_empty(name) {
+        fields.iter_mut().for_each(|field| field.empty = Empty::Kept);
+    }
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     Object { definition: name.to_owned(), fields, atomic: marks.atomic }
 }

@@ -51,6 +51,32 @@ spec:
         - containerPort: 8080
 ";
 
+const OLDER_SERVICE: &str = "
+id: myapp
+kind: Service
+apiVersion: v1beta1
+port: 80
+containerPort: 8080
+selector: {name: myapp}
+";
+
+const OLDER_CONTROLLER: &str = "
+id: web
+kind: ReplicationController
+apiVersion: v1beta1
+labels: {name: web}
+desiredState:
+  replicas: 2
+  replicaSelector: {name: web}
+  podTemplate:
+    labels: {name: web}
+    desiredState:
+      manifest:
+        version: v1beta1
+        id: web
+        containers: [{name: web, image: stead.local/hello-app:1.0, ports: [{containerPort: 8080}]}]
+";
+
 struct Kubectl<'a> {
     program: OsString,
     directory: &'a Path,
@@ -174,6 +200,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good("-n extra delete configmap --all --timeout=20s", &["deleted"]).await;
     lists(kubectl).await;
     messages(kubectl).await;
+    older(kubectl).await;
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
@@ -219,6 +246,37 @@ spec: {nodeName: made, containers: [{name: a, image: b}]}\n";
     kubectl.good("uncordon made", &["uncordoned"]).await;
     kubectl.good("delete node,deployment,configmap,serviceaccount made", &["deleted"]).await;
     kubectl.good("delete service made-ip made-port made-lb", &["deleted"]).await;
+}
+
+/// What was written for 2014 is created, read, changed and deleted by the kubectl of today.
+async fn older(kubectl: &Kubectl<'_>) {
+    kubectl.good("api-versions", &["v1beta1", "v1beta3"]).await;
+    kubectl.good_with("create -f -", OLDER_SERVICE, &["service/myapp created"]).await;
+    kubectl.good("get svc myapp", &["ClusterIP", "80/TCP"]).await;
+    kubectl.good("get --raw /api/v1beta1/services/myapp", &["\"containerPort\":8080"]).await;
+    kubectl.bad_with("create -f -", OLDER_SERVICE, "services \"myapp\" already exists").await;
+    let misspelt = OLDER_SERVICE.replace("containerPort", "contanerPort");
+    kubectl.bad_with("create -f -", &misspelt, "unknown field \"contanerPort\"").await;
+    // Where kubectl itself needs the name, before it asks, it looks for it where it is today.
+    let named = format!("{OLDER_SERVICE}metadata: {{name: myapp}}\n");
+    kubectl.good_with("delete --timeout=20s -f -", &named, &["\"myapp\" deleted"]).await;
+    kubectl.good_with("apply -f -", &named, &["service/myapp created"]).await;
+    let moved = named.replace("8080", "8081");
+    kubectl.good_with("apply -f -", &moved, &["service/myapp configured"]).await;
+    kubectl.good("get svc myapp -o jsonpath={.spec.ports[0].targetPort}", &["8081"]).await;
+    let third =
+        "apiVersion: v1beta3\nkind: Service\nmetadata: {name: third}\nspec: {ports: [{port: 80}], selector: {a: b}}\n";
+    kubectl.good_with("create -f -", third, &["service/third created"]).await;
+    kubectl.good("delete svc myapp third --timeout=20s", &["\"myapp\" deleted"]).await;
+    kubectl.good_with("create -f -", OLDER_CONTROLLER, &["replicationcontroller/web created"]).await;
+    kubectl.good("get rc", &["DESIRED", "CURRENT", "READY", "web"]).await;
+    kubectl.good("get rc web -o wide", &["CONTAINERS", "IMAGES", "SELECTOR", "name=web"]).await;
+    kubectl.good("get all", &["replicationcontroller/web"]).await;
+    kubectl.good("scale rc web --replicas=3", &["scaled"]).await;
+    kubectl.good("describe rc web", &["Replicas:", "3 desired"]).await;
+    kubectl.good("expose rc web --port=80 --target-port=8080", &["exposed"]).await;
+    kubectl.good("get svc web -o jsonpath={.spec.selector.name}", &["web"]).await;
+    kubectl.good("delete rc,svc web --timeout=20s", &["\"web\" deleted"]).await;
 }
 
 async fn refusals(kubectl: &Kubectl<'_>) {

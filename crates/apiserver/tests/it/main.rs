@@ -10,6 +10,7 @@ mod external_addresses;
 mod flaky_store;
 mod kubectl;
 mod large_bodies;
+mod legacy;
 mod lists;
 mod logs;
 mod proxy;

@@ -30,6 +30,7 @@ pub(crate) fn config(pki: &Pki) -> Config {
         external_ips: Vec::new(),
         pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
+        read_only: None,
         agent_tls: tls::agent_client_config(pki).unwrap(),
     }
 }

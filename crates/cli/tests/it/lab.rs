@@ -36,10 +36,15 @@ pub(crate) struct Lab {
 impl Lab {
     /// A lab that has said that it is ready.
     pub(crate) fn up(purpose: &str, nodes: usize) -> Self {
+        Self::up_with(purpose, nodes, &[])
+    }
+
+    /// The same, with more flags.
+    pub(crate) fn up_with(purpose: &str, nodes: usize, flags: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}-{}-{purpose}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = TempDir::new().unwrap();
-        let child = Self::start(&name, directory.path(), nodes, &[]);
+        let child = Self::start(&name, directory.path(), nodes, flags);
         Self { name, directory, child }
     }
 

@@ -5,6 +5,7 @@ mod faults;
 mod input;
 mod lab;
 mod load;
+mod older;
 mod removal;
 mod services;
 mod sockets;

@@ -31,6 +31,7 @@ async fn serve(pki: &Pki, store: &Arc<dyn Store>, at: SocketAddr) -> (SocketAddr
         external_ips: Vec::new(),
         pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
+        read_only: None,
         agent_tls: tls::agent_client_config(pki).unwrap(),
     };
     let server = Server::new(store.clone(), config).await.unwrap();

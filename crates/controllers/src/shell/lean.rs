@@ -1,8 +1,16 @@
 //! Leaves out of objects what no controller reads, before they are kept: with many thousands of objects made by others it is
 //! most of the memory. Metadata stay whole.
+//!
+//! What a Service of 2014 says by marks is written where controllers look for it: an empty selector, a port without a target.
 
-use k8s_openapi::api::networking::v1::IPAddressSpec;
-use stead_api::snapshot::{Change, KindChange};
+use k8s_openapi::{
+    api::{core::v1::Service, networking::v1::IPAddressSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use stead_api::{
+    legacy::service::{chooses_all, takes_first_port},
+    snapshot::{Change, KindChange},
+};
 
 use crate::{endpoint_slices, namespaces};
 
@@ -23,7 +31,56 @@ pub(super) fn lean(mut change: KindChange) -> KindChange {
         KindChange::IPAddress(Change::InitApply(address) | Change::Apply(address)) => {
             address.spec = IPAddressSpec::default();
         }
+        KindChange::Service(Change::InitApply(service) | Change::Apply(service)) => read_marks(service),
         _ => {}
     }
     change
+}
+
+fn read_marks(service: &mut Service) {
+    let (all, first) = (chooses_all(service), takes_first_port(service));
+    let Some(spec) = &mut service.spec else { return };
+    if all {
+        spec.selector = Some(Default::default());
+    }
+    for port in spec.ports.iter_mut().flatten().filter(|_| first) {
+        port.target_port = Some(IntOrString::String(String::new()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+    use crate::service_pods::target_port;
+
+    #[test]
+    fn marks_of_2014_are_read() {
+        let service = |annotations: serde_json::Value| {
+            let service = json!({"metadata": {"name": "s", "annotations": annotations}, "spec": {"ports": [{"port": 80, "targetPort": 80}]}});
+            let service = serde_json::from_value::<Service>(service).unwrap();
+            match lean(Change::Apply(service).into()) {
+                KindChange::Service(Change::Apply(service)) => service.spec.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let plain = service(json!({}));
+        assert_eq!(plain.selector, None);
+        let marked = service(json!({
+            "v1beta1.stead.local/selector": "everything", "v1beta1.stead.local/container-port": "first",
+        }));
+        assert_eq!(marked.selector, Some(Default::default()));
+        let pod = |ports: serde_json::Value| {
+            let pod = json!({"spec": {"containers": [{"name": "a", "ports": ports}, {"name": "b", "ports": [{"containerPort": 9}]}]}});
+            serde_json::from_value::<Pod>(pod).unwrap()
+        };
+        let port = |spec: &k8s_openapi::api::core::v1::ServiceSpec, pod: &Pod| {
+            target_port(pod, &spec.ports.as_ref().unwrap()[0])
+        };
+        let two = pod(json!([{"containerPort": 8080}, {"containerPort": 8081}]));
+        assert_eq!((port(&marked, &two), port(&plain, &two)), (Some(8080), Some(80)));
+        assert_eq!(port(&marked, &pod(json!([]))), Some(80));
+    }
 }
