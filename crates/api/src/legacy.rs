@@ -104,6 +104,17 @@ impl Kind {
         Ok(keep::unsaid(new, stored, &self.to_v1(&said)?))
     }
 
+    /// What a patch by this version is applied to: the object as it is shown, without metadata of today, which a patch
+    /// changes apart.
+    pub fn patchable(&self, stored: &Value, patch: &Value) -> Value {
+        let mut shown = self.from_v1(stored);
+        if self.version == Version::V1beta1 {
+            remove(&mut shown, "metadata");
+            service::make_room(&mut shown, patch);
+        }
+        shown
+    }
+
     /// The object as this version shows it.
     pub fn from_v1(&self, new: &Value) -> Value {
         let mut old = (self.from_v1)(new);

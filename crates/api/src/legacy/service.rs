@@ -84,6 +84,20 @@ pub(super) fn to_v1(old: &Value) -> Value {
     new
 }
 
+/// Makes room for a patch of the one flat port in what it is applied to: there, the list of ports would count before it.
+pub(super) fn make_room(shown: &mut Value, patch: &Value) {
+    let touched = |name: &str| match patch {
+        Value::Array(operations) => operations
+            .iter()
+            .any(|operation| text(operation, "/path").trim_start_matches('/').split('/').next() == Some(name)),
+        patch => patch.get(name).is_some(),
+    };
+    let touches_flat = FLAT_PORT.iter().any(|(name, _)| touched(name));
+    if touches_flat && !touched("ports") && list(shown, "/ports").len() == 1 {
+        remove(shown, "ports");
+    }
+}
+
 /// A container's port that is 0 or has no name is not stated.
 fn port_to_v1(old: &Value, same: Same) -> Value {
     let mut port = forward(old, same);

@@ -15,10 +15,13 @@ const SPACE: usize = 3;
 /// What `describe` puts its values behind.
 const TAB: usize = 8;
 
+/// The lines of one object.
+type Rows = fn(&Value) -> Vec<Vec<String>>;
+
 /// A table: its columns, then a row for each line. `None` for kinds that were not printed then. `plural` is as in paths, of
 /// either version.
 pub fn table<'a>(plural: &str, objects: impl IntoIterator<Item = &'a Value>) -> Option<Vec<Vec<String>>> {
-    let (columns, rows): (&[&str], fn(&Value) -> Vec<Vec<String>>) = match plural {
+    let (columns, rows): (&[&str], Rows) = match plural {
         "services" => (&["NAME", "LABELS", "SELECTOR", "IP", "PORT"], service),
         "pods" => (&["POD", "IP", "CONTAINER(S)", "IMAGE(S)", "HOST", "LABELS", "STATUS"], pod),
         "replicationcontrollers" => {

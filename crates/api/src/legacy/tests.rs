@@ -403,6 +403,16 @@ fn an_update_leaves_what_it_cannot_say() {
 }
 
 #[test]
+fn a_patch_of_the_flat_port_counts() {
+    let stored = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP", "nodePort": 30080}]}});
+    let patchable = |patch: Value| kind("services").patchable(&stored, &patch)["ports"].clone();
+    assert_eq!(patchable(json!({"containerPort": 8081})), Value::Null);
+    assert_eq!(patchable(json!([{"op": "replace", "path": "/port", "value": 81}])), Value::Null);
+    assert_eq!(patchable(json!({"labels": {"a": "b"}}))[0]["nodePort"], 30080);
+    assert_eq!(patchable(json!({"port": 1, "ports": []}))[0]["port"], 80);
+}
+
+#[test]
 fn lists_and_status() {
     let list = json!({"kind": "NodeList", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, "items": [{"metadata": {"name": "n"}}]});
     let shown = kind("minions").list_from_v1(&list);

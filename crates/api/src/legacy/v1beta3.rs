@@ -143,7 +143,7 @@ pub(super) fn service_from_v1(new: &Value) -> Value {
 
 pub(super) fn pod_to_v1(old: &Value) -> Value {
     let mut new = whole(old);
-    put(&mut new, "spec", part(old, "spec", |spec| spec_to_v1(spec)));
+    put(&mut new, "spec", part(old, "spec", spec_to_v1));
     put(&mut new, "status", part(old, "status", |status| pod_status(status, forward)));
     new
 }
@@ -198,7 +198,7 @@ fn pod_status(status: &Value, turn: Turn) -> Value {
 }
 
 pub(super) fn controller_to_v1(old: &Value) -> Value {
-    controller(old, whole(old), |spec| spec_to_v1(spec))
+    controller(old, whole(old), spec_to_v1)
 }
 
 pub(super) fn controller_from_v1(new: &Value) -> Value {

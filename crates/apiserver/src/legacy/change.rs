@@ -61,10 +61,7 @@ pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Response, Ref
             Ok(stored) => stored,
             Err(response) => return call.turn(response).await,
         };
-        let mut shown = call.kind.from_v1(&stored);
-        if let (Version::V1beta1, Some(shown)) = (call.kind.version, shown.as_object_mut()) {
-            shown.remove("metadata");
-        }
+        let shown = call.kind.patchable(&stored, &patch);
         let definition = call.kind.resource.definition;
         let patched = form.apply(&shown, &patch, definition)?;
         let sent = accept(prune(patched, definition), call.kind.resource, validation)?;
