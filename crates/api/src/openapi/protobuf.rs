@@ -41,6 +41,8 @@ fn path_item(out: &mut Message, item: &Value) {
             "put" => out.message(3, |out| operation(out, value)),
             "post" => out.message(4, |out| operation(out, value)),
             "delete" => out.message(5, |out| operation(out, value)),
+            "options" => out.message(6, |out| operation(out, value)),
+            "head" => out.message(7, |out| operation(out, value)),
             "patch" => out.message(8, |out| operation(out, value)),
             "parameters" => each(out, 9, value, parameter),
             _ => extension(out, 10, key, value),

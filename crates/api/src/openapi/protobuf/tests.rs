@@ -88,6 +88,8 @@ static PATH_ITEM: Fields = Fields(&[
     (3, Is::One("put", &OPERATION)),
     (4, Is::One("post", &OPERATION)),
     (5, Is::One("delete", &OPERATION)),
+    (6, Is::One("options", &OPERATION)),
+    (7, Is::One("head", &OPERATION)),
     (8, Is::One("patch", &OPERATION)),
     (9, Is::Each("parameters", &PARAMETER)),
 ]);
