@@ -72,9 +72,10 @@ async fn listeners(server: &Inner) -> Result<Vec<Listener>, StoreError> {
     if let Err(behind) = nodes.reach(newest, PATIENCE).await {
         tracing::warn!(?behind, "nodes are those of a moment ago");
     }
-    let own = server.config.advertise;
-    let mut listeners =
-        vec![Listener { address: own.ip(), port: own.port().into(), owner: "the API server".to_owned() }];
+    let own = std::iter::once(server.config.advertise).chain(server.config.read_only);
+    let own =
+        own.map(|own| Listener { address: own.ip(), port: own.port().into(), owner: "the API server".to_owned() });
+    let mut listeners = own.collect::<Vec<_>>();
     for entry in nodes.list(None, None).entries {
         let node = entry.object();
         let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
