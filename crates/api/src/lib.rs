@@ -14,7 +14,7 @@ mod names;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
-mod quantity;
+pub mod quantity;
 pub mod resource;
 mod schema;
 pub mod selector;

@@ -45,6 +45,11 @@ pub(crate) enum ParseQuantityError {
     Suffix,
 }
 
+/// The amount that a text states, in units of 10⁻⁹; `None` where it is no quantity.
+pub fn parse_nanos(text: &str) -> Option<i128> {
+    text.parse().ok().map(Quantity::nanos)
+}
+
 enum Suffix {
     Decimal(i32),
     Binary(u32),

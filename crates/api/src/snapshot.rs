@@ -10,4 +10,4 @@ mod terms;
 
 pub use kinds::{Kind, KindChange, KindDelta, Snapshot};
 pub use objects::{Change, Delta, Objects};
-pub use terms::term;
+pub use terms::{asks_for_shares, term};

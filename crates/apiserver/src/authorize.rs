@@ -83,6 +83,11 @@ pub(crate) fn read_only(identity: &Identity, target: &Target<'_>) -> Result<(), 
     }
 }
 
+/// May `identity` name addresses of pods, Services and nodes in Endpoints and EndpointSlices of its own making?
+pub(crate) fn endpoints_restricted(identity: &Identity) -> bool {
+    identity.in_group(MASTERS)
+}
+
 fn node_writes(identity: &Identity, node: &str, verb: Verb, path: &ResourcePath<'_>) -> Result<Demand, Refusal> {
     let name = path.name.unwrap_or_default();
     let subresource = path.subresource.map(subresource_name);

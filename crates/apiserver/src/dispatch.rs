@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) server: &'a Arc<Inner>,
+    pub(crate) identity: &'a Identity,
     pub(crate) path: ResourcePath<'a>,
     pub(crate) query: &'a Query,
     pub(crate) headers: &'a HeaderMap,
@@ -132,7 +133,7 @@ async fn resource(
     // A Scale has no columns of its own.
     let view = if path.subresource == Some(Subresource::Scale) { View::Object } else { view? };
     let shown = Shown::new(path.resource, view);
-    let call = Call { server, path, query, headers: &parts.headers, shown };
+    let call = Call { server, identity, path, query, headers: &parts.headers, shown };
     let answer = match (path.subresource, verb) {
         (_, Verb::Watch) => return verbs::watch::watch(&call).await,
         (_, Verb::List) => return verbs::list::list(&call).await,

@@ -31,6 +31,7 @@ mod proxy;
 mod query;
 mod read_only;
 mod refusal;
+mod restricted;
 mod serve;
 mod service;
 mod stamp;

@@ -1,16 +1,19 @@
-//! EndpointSlices: for each Service with a selector, its pods in slices of at most a hundred, per family and per set of ports.
+//! EndpointSlices: for each Service with a selector, its pods in slices of bounded size, per family and per set of ports.
 //!
-//! Says which endpoints there are; how they are laid into slices so that few slices change is [`pack`]'s. Slices that carry
-//! another manager's label are left alone.
+//! Which endpoints there are is [`wanted`]'s, how they are laid into slices so that few slices change is [`pack`]'s, which zones
+//! and nodes are to use them [`hints`]'. Slices that carry another manager's label are left alone.
 
-mod pack;
+mod hints;
+pub(crate) mod pack;
+mod wanted;
+pub(crate) mod zones;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::{
     api::{
-        core::v1::{Pod, Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice},
+        core::v1::{Pod, Service, ServiceSpec},
+        discovery::v1::{Endpoint, EndpointSlice},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -21,169 +24,177 @@ use stead_api::{
 use stead_client::EventKind;
 use stead_model::{Family, ObjectKey};
 
-use self::pack::{Packed, pack};
+use self::pack::{Change, Packed, held, pack};
 use crate::{
     namespaces,
-    outcome::{Note, Outcome, Source, Write},
-    pods, selector, service_pods,
+    outcome::{Note, Outcome, Source, Verb, Write},
+    selector, service_pods,
+    trigger::{self, Written},
 };
 
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
 
-pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey) -> Outcome {
+/// `capacity`: the most endpoints in one slice.
+pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, capacity: usize) -> Outcome {
     let mut outcome = Outcome::default();
     // Slices of a Service that is gone go with their owner reference.
     let Some(service) = snapshot.services.get(key) else { return outcome };
     let Some(spec) = service_pods::managed_spec(service) else { return outcome };
-    if service.metadata.deletion_timestamp.is_some() || namespaces::is_ending(snapshot, &key.namespace) {
-        return outcome;
-    }
-    let owner = selector::owner_reference(Kind::Service, &service.metadata);
     let families = service_pods::families(spec);
     let mut existing = BTreeMap::<Family, Vec<&EndpointSlice>>::new();
-    for slice in managed_slices(snapshot, key) {
+    for slice in slices_managed_by(snapshot, key, MANAGER) {
         let family = families.iter().find(|family| family.to_string() == slice.address_type);
         match family {
-            Some(family) if is_ours(slice, &owner) => existing.entry(*family).or_default().push(slice),
-            _ if slice.metadata.deletion_timestamp.is_some() => {}
+            Some(family) if is_owned(slice, service) => existing.entry(*family).or_default().push(slice),
             _ => outcome.writes.push(Write::delete(Kind::EndpointSlice, &slice.metadata)),
         }
     }
-    let labels = labels(service, spec, key);
+    let mut before = hints::before(existing.values().flatten().flat_map(|slice| held(slice)));
+    let owner = selector::owner_reference(Kind::Service, &service.metadata);
+    let draft = Draft { service, key, labels: labels(service, spec, key), owner, existing: &existing };
+    let chosen = service_pods::selected(snapshot, &key.namespace, spec);
     for family in families {
-        let wanted = endpoints(snapshot, key, spec, family);
-        let packed = pack(&existing.remove(&family).unwrap_or_default(), wanted, &labels);
-        outcome.writes.extend(packed.into_iter().map(|packed| write(service, key, family, &owner, &labels, packed)));
+        let wish = wanted::wish(snapshot, &chosen, key, spec, family);
+        if let Some(pod) = wish.homeless.first() {
+            outcome.events.push(draft.skipped(pod, wish.homeless.len()));
+        }
+        let own = existing.get(&family).map(Vec::as_slice).unwrap_or_default();
+        let mut packing = pack(own, wish.groups, &draft.labels, capacity);
+        let nodes = snapshot.nodes.values().map(|node| &**node);
+        if let Some(remark) = hints::assign(hints::mode(service), &mut packing.slices, nodes, before) {
+            let message = format!("{}, addressType: {family}", remark.message);
+            outcome.events.push(Note::new(Source::EndpointSlices, &**service, remark.kind, remark.reason, message));
+            before = hints::before(packing.slices.iter().flat_map(|slice| slice.endpoints.iter()));
+        }
+        let due: Vec<_> = packing.slices.into_iter().filter(Packed::is_due).collect();
+        outcome.writes.extend(draft.writes(&chosen, family, due));
+        outcome.writes.extend(packing.surplus.iter().map(|slice| Write::delete(Kind::EndpointSlice, &slice.metadata)));
+    }
+    // The garbage collector is about to delete slices of a Service that goes; new ones would only be in its way.
+    if service.metadata.deletion_timestamp.is_some() || namespaces::is_ending(snapshot, &key.namespace) {
+        outcome.writes.retain(|write| !matches!(write.verb, Verb::Create(_)));
     }
     outcome
 }
 
-fn managed_slices<'a>(snapshot: &'a Snapshot, key: &ObjectKey) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+/// A Service's slices with this manager's label, by name, without those that are being deleted.
+pub(crate) fn slices_managed_by<'a>(
+    snapshot: &'a Snapshot,
+    key: &ObjectKey,
+    manager: &'static str,
+) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
     let slices = snapshot.endpoint_slices.with_term(&term::service(&key.namespace, &key.name));
-    slices.map(|(_, slice)| &**slice).filter(|slice| is_managed(slice))
+    slices
+        .map(|(_, slice)| &**slice)
+        .filter(move |slice| manager_of(slice) == Some(manager) && slice.metadata.deletion_timestamp.is_none())
 }
 
-/// Whether a slice says that it is this controller's.
-pub(crate) fn is_managed(slice: &EndpointSlice) -> bool {
-    slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
+pub(crate) fn manager_of(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(MANAGED_BY).map(String::as_str)
+}
+
+/// The prefix of the names of what stands for an object of this name.
+pub(crate) fn name_prefix(name: &str) -> String {
+    const LONGEST_NAME: usize = 253;
+    if name.len() < LONGEST_NAME { format!("{name}-") } else { name.to_owned() }
 }
 
 /// A slice of an earlier Service of this name is not ours to fill.
-fn is_ours(slice: &EndpointSlice, owner: &OwnerReference) -> bool {
-    slice.metadata.deletion_timestamp.is_none()
-        && pods::controller(&slice.metadata).is_none_or(|current| current.uid == owner.uid)
+fn is_owned(slice: &EndpointSlice, service: &Service) -> bool {
+    let mut owners = slice.metadata.owner_references.iter().flatten();
+    owners.any(|owner| {
+        Some(&owner.uid) == service.metadata.uid.as_ref() && owner.kind == "Service" && owner.api_version == "v1"
+    })
 }
 
 fn labels(service: &Service, spec: &ServiceSpec, key: &ObjectKey) -> BTreeMap<String, String> {
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.remove(service_pods::HEADLESS_LABEL);
-    if service_pods::is_headless(spec) {
-        labels.insert(service_pods::HEADLESS_LABEL.to_owned(), String::new());
-    }
+    let mut labels = service_pods::inherited_labels(service, spec);
     labels.insert(SERVICE_NAME_LABEL.to_owned(), key.name.to_string());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     labels
 }
 
-/// All endpoints of a family, grouped by their ports, in order of pods.
-fn endpoints(
-    snapshot: &Snapshot,
-    key: &ObjectKey,
-    spec: &ServiceSpec,
-    family: Family,
-) -> Vec<(Vec<EndpointPort>, Vec<Endpoint>)> {
-    let mut groups = Vec::<(Vec<EndpointPort>, Vec<Endpoint>)>::new();
-    for pod in service_pods::selected(snapshot, &key.namespace, spec) {
-        let Some(endpoint) = endpoint(snapshot, pod, key, spec, family) else { continue };
-        let declared = spec.ports.iter().flatten();
-        let ports: Vec<_> = declared.filter_map(|port| endpoint_port(pod, port)).collect();
-        match groups.iter_mut().find(|(known, _)| *known == ports) {
-            Some((_, endpoints)) => endpoints.push(endpoint),
-            None => groups.push((ports, vec![endpoint])),
+/// The pod behind an endpoint and whether it was written as ready.
+fn said_of_pod(endpoint: &Endpoint) -> Option<(&str, bool)> {
+    let name = endpoint.target_ref.as_ref()?.name.as_deref()?;
+    Some((name, endpoint.conditions.as_ref()?.serving?))
+}
+
+/// What all slices of one Service have in common while they are written.
+struct Draft<'a> {
+    service: &'a Service,
+    key: &'a ObjectKey,
+    labels: BTreeMap<String, String>,
+    owner: OwnerReference,
+    existing: &'a BTreeMap<Family, Vec<&'a EndpointSlice>>,
+}
+
+impl Draft<'_> {
+    fn writes<'p>(&self, chosen: &[&'p Pod], family: Family, due: Vec<Packed<'p>>) -> Vec<Write> {
+        if due.is_empty() {
+            return Vec::new();
         }
+        let endpoints = self.existing.values().flatten().flat_map(|slice| held(slice));
+        let written: Written<'_> = (!self.existing.is_empty()).then(|| endpoints.filter_map(said_of_pod).collect());
+        let names: HashSet<&str> = due
+            .iter()
+            .flat_map(|packed| packed.endpoints.iter())
+            .filter_map(said_of_pod)
+            .map(|(name, _)| name)
+            .collect();
+        let pods =
+            chosen.iter().copied().filter(|pod| names.contains(pod.metadata.name.as_deref().unwrap_or_default()));
+        let trigger = trigger::oldest_unwritten(self.service, &written, pods);
+        due.into_iter()
+            .map(|packed| {
+                let mut slice = self.slice(family, packed);
+                trigger::annotate(&mut slice.metadata.annotations, trigger);
+                self.write(&slice)
+            })
+            .collect()
     }
-    groups
-}
 
-fn endpoint_port(pod: &Pod, port: &ServicePort) -> Option<EndpointPort> {
-    Some(EndpointPort {
-        name: Some(port.name.clone().unwrap_or_default()),
-        port: Some(service_pods::target_port(pod, port)?),
-        protocol: Some(service_pods::protocol(port).to_owned()),
-        app_protocol: port.app_protocol.clone(),
-    })
-}
-
-fn endpoint(
-    snapshot: &Snapshot,
-    pod: &Pod,
-    service: &ObjectKey,
-    spec: &ServiceSpec,
-    family: Family,
-) -> Option<Endpoint> {
-    if pods::is_terminal(pod) {
-        return None;
-    }
-    let address = service_pods::address(pod, family)?;
-    let node_name = pods::node(pod);
-    let node = node_name.and_then(|name| snapshot.nodes.get(&ObjectKey::cluster(name)));
-    let not_ready_too = service_pods::publishes_not_ready(spec);
-    // Its node will come, and then this Service is looked at again.
-    if node.is_none() && !not_ready_too {
-        return None;
-    }
-    let (serving, terminating) = (pods::is_ready(pod), pod.metadata.deletion_timestamp.is_some());
-    Some(Endpoint {
-        addresses: vec![address.to_owned()],
-        conditions: Some(EndpointConditions {
-            ready: Some(not_ready_too || (serving && !terminating)),
-            serving: Some(serving),
-            terminating: Some(terminating),
-        }),
-        hostname: service_pods::hostname(pod, service),
-        node_name: node_name.map(str::to_owned),
-        target_ref: Some(service_pods::target_reference(pod)),
-        zone: node.and_then(|node| node.metadata.labels.as_ref()?.get(ZONE).cloned()),
-        ..Endpoint::default()
-    })
-}
-
-fn write(
-    service: &Service,
-    key: &ObjectKey,
-    family: Family,
-    owner: &OwnerReference,
-    labels: &BTreeMap<String, String>,
-    packed: Packed,
-) -> Write {
-    let slice = |metadata, ports, endpoints| EndpointSlice {
-        metadata,
-        address_type: family.to_string(),
-        ports: Some(ports),
-        endpoints: Some(endpoints),
-    };
-    let write = match packed {
-        Packed::Create { ports, endpoints } => {
-            let metadata = ObjectMeta {
-                namespace: Some(key.namespace.to_string()),
-                generate_name: Some(format!("{}-", key.name)),
-                labels: Some(labels.clone()),
-                owner_references: Some(vec![owner.clone()]),
+    fn slice(&self, family: Family, packed: Packed<'_>) -> EndpointSlice {
+        let mut metadata = match packed.over {
+            Some(slice) => slice.metadata.clone(),
+            None => ObjectMeta {
+                namespace: Some(self.key.namespace.to_string()),
+                generate_name: Some(name_prefix(&self.key.name)),
                 ..ObjectMeta::default()
-            };
-            Write::create(Kind::EndpointSlice, &slice(metadata, ports, endpoints))
+            },
+        };
+        if packed.change == Change::Replaced {
+            metadata.annotations = None;
         }
-        Packed::Update { metadata, ports, endpoints } => {
-            let metadata =
-                ObjectMeta { labels: Some(labels.clone()), owner_references: Some(vec![owner.clone()]), ..*metadata };
-            Write::update(Kind::EndpointSlice, &slice(metadata, ports, endpoints))
+        metadata.labels = Some(self.labels.clone());
+        metadata.owner_references = Some(vec![self.owner.clone()]);
+        EndpointSlice {
+            metadata,
+            address_type: family.to_string(),
+            ports: Some(packed.ports.into_owned()),
+            endpoints: Some(packed.endpoints.into_owned()),
         }
-        Packed::Delete { metadata } => Write::delete(Kind::EndpointSlice, &metadata),
-    };
-    let message = format!("Error updating Endpoint Slices for Service {key}: {{error}}");
-    let failed =
-        Note::new(Source::EndpointSlices, service, EventKind::Warning, "FailedToUpdateEndpointSlices", message);
-    Write { on_failure: Some(failed), ..write }
+    }
+
+    fn write(&self, slice: &EndpointSlice) -> Write {
+        let write = match slice.metadata.name {
+            Some(_) => Write::update(Kind::EndpointSlice, slice),
+            None => Write::create(Kind::EndpointSlice, slice),
+        };
+        Write { on_failure: Some(self.failed("{error}")), ..write }
+    }
+
+    fn failed(&self, why: &str) -> Note {
+        let message = format!("Error updating Endpoint Slices for Service {}: {why}", self.key);
+        Note::new(Source::EndpointSlices, self.service, EventKind::Warning, "FailedToUpdateEndpointSlices", message)
+    }
+
+    /// One pod stands for all: an Event's text is short.
+    fn skipped(&self, pod: &Pod, count: usize) -> Note {
+        let (name, node) = (pod.metadata.name.as_deref(), crate::pods::node(pod));
+        let (name, node) = (name.unwrap_or_default(), node.unwrap_or_default());
+        let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        self.failed(&format!("skipping Pod {name} for Service {}: Node {node} Not Found{more}", self.key))
+    }
 }

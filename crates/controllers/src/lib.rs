@@ -5,6 +5,7 @@
 //! containers run by the node agents, packets moved by the proxies: controllers only ever write objects.
 
 mod deployment;
+mod endpoint_mirror;
 mod endpoint_slices;
 mod endpoints;
 mod garbage;
@@ -22,6 +23,7 @@ mod service_pods;
 mod shell;
 #[cfg(test)]
 mod transcripts;
+mod trigger;
 mod work;
 #[cfg(test)]
 mod world;

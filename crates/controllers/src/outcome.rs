@@ -89,17 +89,19 @@ pub enum Source {
     ReplicationController,
     Endpoints,
     EndpointSlices,
+    EndpointMirror,
     Scheduler,
     Nodes,
 }
 
 impl Source {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::ReplicationController,
         Self::Endpoints,
         Self::EndpointSlices,
+        Self::EndpointMirror,
         Self::Scheduler,
         Self::Nodes,
     ];
@@ -111,6 +113,7 @@ impl Source {
             Self::ReplicationController => "replication-controller",
             Self::Endpoints => "endpoint-controller",
             Self::EndpointSlices => "endpoint-slice-controller",
+            Self::EndpointMirror => "endpoint-slice-mirroring-controller",
             Self::Scheduler => "default-scheduler",
             Self::Nodes => "node-controller",
         }

@@ -1,8 +1,10 @@
 //! Which pods stand behind a Service, and where its ports lead in each of them. Endpoints and EndpointSlices are two ways of
 //! writing this down.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
-    api::core::v1::{Container, ObjectReference, Pod, Service, ServicePort, ServiceSpec},
+    api::core::v1::{ObjectReference, Pod, Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use stead_api::snapshot::{Snapshot, term};
@@ -56,12 +58,18 @@ pub(crate) fn publishes_not_ready(spec: &ServiceSpec) -> bool {
     spec.publish_not_ready_addresses == Some(true)
 }
 
-/// The Service's families; IPv4 where nothing says.
+/// The Service's families. Where it does not say, from a server that knows none: that of its virtual IP, or both.
 pub(crate) fn families(spec: &ServiceSpec) -> Vec<Family> {
     let families = spec.ip_families.iter().flatten();
     let families: Vec<Family> =
         families.filter_map(|name| Family::ALL.into_iter().find(|f| f.to_string() == *name)).collect();
-    if families.is_empty() { vec![Family::V4] } else { families }
+    if !families.is_empty() {
+        return families;
+    }
+    match spec.cluster_ip.as_deref().and_then(|address| address.parse().ok()) {
+        Some(address) => vec![Family::of(address)],
+        None => Family::ALL.to_vec(),
+    }
 }
 
 /// The pod's address of a family.
@@ -93,8 +101,7 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let ports = |container: &Container| container.ports.clone().unwrap_or_default();
-    let mut ports = spec.containers.iter().chain(sidecars).flat_map(ports);
+    let mut ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
     let found =
         ports.find(|port| port.name.as_deref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol);
     found.map(|port| port.container_port)
@@ -116,9 +123,33 @@ pub(crate) fn target_reference(pod: &Pod) -> ObjectReference {
 }
 
 /// The hostname that DNS is to give the pod in this Service: only where the pod says that it belongs to it.
-pub(crate) fn hostname(pod: &Pod, service: &ObjectKey) -> Option<String> {
+pub(crate) fn hostname<'a>(pod: &'a Pod, service: &ObjectKey) -> Option<&'a str> {
     let spec = pod.spec.as_ref()?;
     let belongs = spec.subdomain.as_deref() == Some(&*service.name)
         && pod.metadata.namespace.as_deref() == Some(&*service.namespace);
-    spec.hostname.clone().filter(|hostname| belongs && !hostname.is_empty())
+    spec.hostname.as_deref().filter(|hostname| belongs && !hostname.is_empty())
+}
+
+/// Whether two states of a pod can differ in what any Service says of it. Its node and its ports never change once it has an address.
+pub(crate) fn differ(old: &Pod, new: &Pod) -> bool {
+    let addresses = |pod: &Pod| pod.status.as_ref().map(|status| (status.pod_ips.clone(), status.pod_ip.clone()));
+    let names = |pod: &Pod| pod.spec.as_ref().map(|spec| (spec.hostname.clone(), spec.subdomain.clone()));
+    old.metadata.uid != new.metadata.uid
+        || old.metadata.labels != new.metadata.labels
+        || old.metadata.deletion_timestamp.is_some() != new.metadata.deletion_timestamp.is_some()
+        || pods::is_ready(old) != pods::is_ready(new)
+        || pods::is_terminal(old) != pods::is_terminal(new)
+        || pods::node(old) != pods::node(new)
+        || addresses(old) != addresses(new)
+        || names(old) != names(new)
+}
+
+/// The labels that what stands for a Service has from it: its own, and whether it is headless.
+pub(crate) fn inherited_labels(service: &Service, spec: &ServiceSpec) -> BTreeMap<String, String> {
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.remove(HEADLESS_LABEL);
+    if is_headless(spec) {
+        labels.insert(HEADLESS_LABEL.to_owned(), String::new());
+    }
+    labels
 }

@@ -47,10 +47,18 @@ use crate::{
 const BATCH: usize = 512;
 
 /// What the controllers are told at start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The cluster's CA certificates in PEM, for the ConfigMap `kube-root-ca.crt` of every namespace. Empty: none is made.
     pub root_ca: String,
+    /// The most endpoints in one EndpointSlice (1–1000).
+    pub endpoints_per_slice: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { root_ca: String::new(), endpoints_per_slice: 100 }
+    }
 }
 
 type Changes = SelectAll<futures::stream::BoxStream<'static, KindChange>>;
@@ -61,7 +69,7 @@ pub async fn run(client: Client, config: Config) -> Infallible {
     let sources = Source::ALL.map(|source| (source, Recorder::new(client.clone(), source.component(), "")));
     let mut shell = Shell {
         carrier: Carrier::new(client, BTreeMap::from(sources)),
-        known: Known { ca: config.root_ca, since: Timestamp::now() },
+        known: Known { ca: config.root_ca, since: Timestamp::now(), endpoints_per_slice: config.endpoints_per_slice },
         snapshot: Snapshot::default(),
         desk: Desk::default(),
         tasks: JoinSet::new(),

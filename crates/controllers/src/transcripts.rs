@@ -83,7 +83,10 @@ fn carry_out(world: &mut World, step: &Step) {
             world.only =
                 |work| matches!(work, Work::Deployment(_) | Work::ReplicaSet(_) | Work::ReplicationController(_))
         }
-        ["only", "endpoints"] => world.only = |work| matches!(work, Work::Endpoints(_) | Work::EndpointSlices(_)),
+        ["only", "endpoints"] => {
+            world.only = |work| matches!(work, Work::Endpoints(_) | Work::EndpointSlices(_) | Work::EndpointMirror(_));
+        }
+        ["only", "slices"] => world.only = |work| matches!(work, Work::EndpointSlices(_)),
         ["only", "scheduler"] => world.only = |work| matches!(work, Work::Schedule),
         ["only", "nodes"] => world.only = |work| matches!(work, Work::Node(_)),
         ["only", "service-cidrs"] => world.only = |work| matches!(work, Work::ServiceCidr(_)),

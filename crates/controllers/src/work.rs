@@ -3,7 +3,10 @@
 //! A change leads to too many keys rather than too few: looking is cheap, and a look that finds nothing to do writes nothing.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    discovery::v1::EndpointSlice,
+};
 use stead_api::{
     kinds::endpoint_slice::SERVICE_NAME_LABEL,
     snapshot::{Delta, Kind, KindDelta, Snapshot, term},
@@ -11,8 +14,8 @@ use stead_api::{
 use stead_model::ObjectKey;
 
 use crate::{
-    Outcome, deployment, endpoint_slices, endpoints, garbage, namespaces, nodes, pods, replica_set, scheduler,
-    service_cidrs, service_pods,
+    Outcome, deployment, endpoint_mirror, endpoint_slices, endpoints, garbage, namespaces, nodes, pods, replica_set,
+    scheduler, service_cidrs, service_pods,
 };
 
 /// One key of one controller.
@@ -20,6 +23,7 @@ use crate::{
 pub(crate) enum Work {
     EndpointSlices(ObjectKey),
     Endpoints(ObjectKey),
+    EndpointMirror(ObjectKey),
     ReplicaSet(ObjectKey),
     ReplicationController(ObjectKey),
     Deployment(ObjectKey),
@@ -38,6 +42,8 @@ pub(crate) struct Known {
     pub ca: String,
     /// Since when the cluster is watched.
     pub since: Timestamp,
+    /// The most endpoints that the controller puts into one slice.
+    pub endpoints_per_slice: usize,
 }
 
 impl Work {
@@ -46,6 +52,7 @@ impl Work {
         match self {
             Self::EndpointSlices(_) => &[Kind::Service, Kind::Pod, Kind::Node, Kind::EndpointSlice, Kind::Namespace],
             Self::Endpoints(_) => &[Kind::Service, Kind::Pod, Kind::Endpoints, Kind::Namespace],
+            Self::EndpointMirror(_) => &[Kind::Service, Kind::Endpoints, Kind::EndpointSlice, Kind::Namespace],
             Self::ReplicaSet(_) => &[Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
             Self::ReplicationController(_) => &[Kind::ReplicationController, Kind::Pod, Kind::Namespace],
             Self::Deployment(_) => &[Kind::Deployment, Kind::ReplicaSet, Kind::Pod, Kind::Namespace],
@@ -59,8 +66,9 @@ impl Work {
     /// Asks the controller. Pure: the same snapshot and time give the same outcome.
     pub(crate) fn look(&self, snapshot: &Snapshot, now: Timestamp, known: &Known) -> Outcome {
         match self {
-            Self::EndpointSlices(key) => endpoint_slices::reconcile(snapshot, key),
+            Self::EndpointSlices(key) => endpoint_slices::reconcile(snapshot, key, known.endpoints_per_slice),
             Self::Endpoints(key) => endpoints::reconcile(snapshot, key),
+            Self::EndpointMirror(key) => endpoint_mirror::reconcile(snapshot, key),
             Self::ReplicaSet(key) => replica_set::reconcile(snapshot, key, now),
             Self::ReplicationController(key) => replica_set::reconcile_controller(snapshot, key, now),
             Self::Deployment(key) => deployment::reconcile(snapshot, key, now),
@@ -79,17 +87,17 @@ pub(crate) fn caused_by(snapshot: &Snapshot, delta: &KindDelta) -> Vec<Work> {
     let key = delta.key().clone();
     match delta {
         KindDelta::Pod(delta) => of_pod(snapshot, delta, &mut work),
-        KindDelta::Service(_) => work.extend([Work::EndpointSlices(key.clone()), Work::Endpoints(key.clone())]),
-        KindDelta::EndpointSlice(delta) => {
-            let owners = [&delta.old, &delta.new].into_iter().flatten();
-            let labels = owners.filter_map(|slice| slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL));
-            work.extend(labels.map(|name| Work::EndpointSlices(ObjectKey::new(&*key.namespace, name.as_str()))));
+        KindDelta::Service(_) => {
+            work.extend([Work::EndpointSlices(key.clone()), Work::Endpoints(key.clone())]);
+            work.extend(snapshot.endpoints.get(&key).map(|_| Work::EndpointMirror(key.clone())));
         }
+        KindDelta::EndpointSlice(delta) => of_slice(delta, &mut work),
         // Endpoints may be made before their Service; only at the start is the Service's absence a leftover.
         KindDelta::Endpoints(_) => {
             if snapshot.services.get(&key).is_some() || !snapshot.endpoints.synced() {
                 work.push(Work::Endpoints(key.clone()));
             }
+            work.push(Work::EndpointMirror(key.clone()));
         }
         KindDelta::Node(delta) => of_node(snapshot, delta, &mut work),
         KindDelta::Lease(_) if &*key.namespace == nodes::LEASE_NAMESPACE => {
@@ -127,10 +135,25 @@ fn namespace_of(key: &ObjectKey) -> Work {
     Work::Namespace(ObjectKey::cluster(&*key.namespace))
 }
 
+fn of_slice(delta: &Delta<EndpointSlice>, work: &mut Vec<Work>) {
+    for slice in [&delta.old, &delta.new].into_iter().flatten() {
+        let name = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+        let Some(service) = name.map(|name| ObjectKey::new(&*delta.key.namespace, name.as_str())) else { continue };
+        if endpoint_mirror::is_managed(slice) {
+            work.push(Work::EndpointMirror(service.clone()));
+        }
+        work.push(Work::EndpointSlices(service));
+    }
+}
+
 fn of_pod(snapshot: &Snapshot, delta: &Delta<Pod>, work: &mut Vec<Work>) {
     let both = || [delta.old.as_deref(), delta.new.as_deref()].into_iter().flatten();
-    for service in both().flat_map(|pod| service_pods::services_choosing(snapshot, pod)) {
-        work.extend([Work::EndpointSlices(service.clone()), Work::Endpoints(service.clone())]);
+    let is_same_endpoint =
+        matches!((&delta.old, &delta.new), (Some(old), Some(new)) if !service_pods::differ(old, new));
+    if !is_same_endpoint {
+        for service in both().flat_map(|pod| service_pods::services_choosing(snapshot, pod)) {
+            work.extend([Work::EndpointSlices(service.clone()), Work::Endpoints(service.clone())]);
+        }
     }
     work.push(Work::Schedule);
     for pod in both() {
@@ -160,6 +183,12 @@ fn recreating_owner(snapshot: &Snapshot, set: &ObjectKey) -> Option<Work> {
 
 fn of_node(snapshot: &Snapshot, delta: &Delta<Node>, work: &mut Vec<Work>) {
     work.extend([Work::Schedule, Work::Node(delta.key.clone())]);
+    let are_shares_same =
+        matches!((&delta.old, &delta.new), (Some(old), Some(new)) if !endpoint_slices::zones::differ(old, new));
+    if !are_shares_same {
+        let services = snapshot.services.with_term(&term::topology_aware());
+        work.extend(services.map(|(key, _)| Work::EndpointSlices(key.clone())));
+    }
     let labels = |node: &Option<std::sync::Arc<Node>>| node.as_ref().map(|node| node.metadata.labels.clone());
     if labels(&delta.old) == labels(&delta.new) {
         return;

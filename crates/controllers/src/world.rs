@@ -120,7 +120,7 @@ impl World {
             objects: BTreeMap::new(),
             queue: VecDeque::new(),
             alarms: BTreeMap::new(),
-            known: Known { ca: "PEM".to_owned(), since: now },
+            known: Known { ca: "PEM".to_owned(), since: now, endpoints_per_slice: 100 },
             revision: 0,
             serial: 0,
         };

@@ -6,4 +6,4 @@ mod key;
 mod net;
 
 pub use key::{ObjectKey, Revision, ServicePortKey};
-pub use net::{Family, Frontend, InvalidProtocol, Protocol};
+pub use net::{Family, Frontend, InvalidProtocol, Protocol, is_metadata};

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -35,6 +35,20 @@ impl fmt::Display for Family {
             Self::V6 => "IPv6",
         })
     }
+}
+
+/// Addresses besides link-local ones at which clouds give a machine its identity and secrets to whoever asks from it: Amazon and Google
+/// over IPv6, Alibaba, Azure. Traffic that a node sends there for somebody else speaks in the node's name.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+];
+
+/// Whether an address that is not link-local is a cloud's metadata service.
+pub fn is_metadata(address: IpAddr) -> bool {
+    METADATA.contains(&address.to_canonical())
 }
 
 /// A transport protocol that a Service port can have (`ServicePort.protocol`).

@@ -10,7 +10,7 @@ use std::{
 use stead_api::service_snapshot::{
     EndpointView, ServicePortView, ServiceSnapshot, ServiceType, ServiceView, SliceView, TrafficPolicy,
 };
-use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_model::{Family, Frontend, ObjectKey, Protocol, is_metadata};
 
 use crate::{
     problem::{Cause, Problem, Unhonoured},
@@ -215,5 +215,9 @@ fn is_usable(address: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
     };
-    !(is_link_local || address.is_loopback() || address.is_multicast() || address.is_unspecified())
+    !(is_link_local
+        || is_metadata(address)
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_unspecified())
 }

@@ -7,6 +7,7 @@
 //! [`plan_all`] of the same snapshot and context whenever every touched key was given to [`Planner::update`].
 
 mod claims;
+mod hops;
 
 #[cfg(test)]
 mod oracle;
@@ -23,11 +24,14 @@ use ipnet::IpNet;
 use stead_api::service_snapshot::ServiceSnapshot;
 use stead_model::{Frontend, ObjectKey};
 
-use self::claims::Claims;
+use self::{
+    claims::Claims,
+    hops::{Hops, Surroundings},
+};
 use crate::{
     desired::{NodeContext, plan_service},
     problem::{Cause, Problem},
-    table::{Plan, ServicePlan},
+    table::{Plan, ServicePlan, ServicePortPlan},
 };
 
 /// A plan, and what it takes to change it.
@@ -36,6 +40,7 @@ pub struct Planner {
     context: NodeContext,
     plan: Plan,
     claims: Claims,
+    hops: Hops,
     /// What a Service claims and another has.
     lost: BTreeMap<ObjectKey, Vec<Frontend>>,
     problems: BTreeMap<ObjectKey, Vec<Problem>>,
@@ -61,7 +66,14 @@ impl Planner {
     /// An empty plan for a node.
     pub fn new(context: NodeContext) -> Self {
         let plan = Plan { settings: context.settings.clone(), ..Plan::default() };
-        Self { context, plan, claims: Claims::default(), lost: BTreeMap::new(), problems: BTreeMap::new() }
+        Self {
+            context,
+            plan,
+            claims: Claims::default(),
+            hops: Hops::default(),
+            lost: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        }
     }
 
     pub fn plan(&self) -> &Plan {
@@ -82,7 +94,7 @@ impl Planner {
         self.replan(snapshot, keys)
     }
 
-    /// Plans these Services again, and others as far as they claim the same frontends.
+    /// Plans these Services again, and others as far as they claim the same frontends or have these as endpoints.
     pub fn update(&mut self, snapshot: &ServiceSnapshot, keys: &HashSet<Arc<ObjectKey>>) -> Outcome {
         self.replan(snapshot, keys.iter().cloned().collect())
     }
@@ -129,14 +141,18 @@ impl Planner {
             drafts.push((key, draft, problems));
         }
         let mut outcome = Outcome::default();
-        for (key, draft, problems) in drafts {
+        for (key, mut draft, mut problems) in drafts {
+            let around = Surroundings { snapshot, context: &self.context, claims: &self.claims };
+            let causes = self.hops.follow(&around, &key, &mut draft);
+            problems.extend(causes.into_iter().map(|cause| Problem { service: (*key).clone(), cause }));
             self.settle(&key, draft, problems, &mut outcome);
         }
         outcome.problems.sort();
         outcome
     }
 
-    /// Brings the claims of a Service up to date. Those who gain or lose a frontend by it go to `affected`.
+    /// Brings the claims of a Service up to date. Those who gain or lose a frontend by it, and those who have it as an endpoint, go to
+    /// `affected`.
     fn claim(&mut self, key: &Arc<ObjectKey>, draft: &ServicePlan, affected: &mut BTreeSet<Arc<ObjectKey>>) {
         let planned = self.plan.services.get(key).into_iter().flat_map(frontends);
         let lost = self.lost.get(key).into_iter().flatten().copied();
@@ -144,11 +160,19 @@ impl Planner {
         let mut new: Vec<_> = frontends(draft).collect();
         old.sort_unstable();
         new.sort_unstable();
+        for frontend in old.iter().chain(&new) {
+            affected.extend(self.hops.users(frontend).cloned());
+        }
         for frontend in old.iter().filter(|frontend| new.binary_search(frontend).is_err()) {
             self.claims.release(frontend, key, affected);
+            self.hops.on_released(frontend);
         }
         for frontend in new.iter().filter(|frontend| old.binary_search(frontend).is_err()) {
             self.claims.acquire(frontend, key, affected);
+            if self.hops.on_claimed(frontend) {
+                let planned = self.plan.services.iter().filter(|(_, plan)| plan.ports.iter().any(has_endpoints));
+                affected.extend(planned.map(|(key, _)| Arc::new(key.clone())));
+            }
         }
     }
 
@@ -191,6 +215,10 @@ impl Planner {
             outcome.changed.push(Arc::clone(key));
         }
     }
+}
+
+fn has_endpoints(port: &ServicePortPlan) -> bool {
+    !port.backends.is_empty() || !port.draining.is_empty()
 }
 
 fn frontends(plan: &ServicePlan) -> impl Iterator<Item = Frontend> {

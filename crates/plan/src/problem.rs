@@ -22,12 +22,26 @@ pub enum Cause {
     /// A value of one of its slices was left out.
     #[error("EndpointSlice {slice}: {problem}")]
     Slice { slice: ObjectKey, problem: ViewProblem },
-    #[error("cluster IP {address} is loopback, link-local, multicast or unspecified; give the Service another one")]
+    #[error(
+        "cluster IP {address} is loopback, link-local, metadata, multicast or unspecified; give the Service another one"
+    )]
     ClusterIp { address: IpAddr },
     #[error(
-        "endpoint {address} in EndpointSlice {slice} is loopback, link-local, multicast or unspecified; it gets no traffic"
+        "endpoint {address} in EndpointSlice {slice} is loopback, link-local, metadata, multicast or unspecified; it gets no traffic"
     )]
     Endpoint { slice: ObjectKey, address: IpAddr },
+    #[error("endpoint {frontend} is this Service itself; it gets no traffic")]
+    Itself { frontend: Frontend },
+    #[error("endpoint {frontend} is Service {via}, which leads back to this one; it gets no traffic")]
+    Loop { frontend: Frontend, via: ObjectKey },
+    #[error(
+        "endpoint {frontend} is Service {via}, whose endpoint {beyond} is Service {next}: no traffic goes over two Services; name the endpoints of {next} instead"
+    )]
+    TooFar { frontend: Frontend, via: ObjectKey, beyond: Frontend, next: ObjectKey },
+    #[error(
+        "endpoint {frontend} is in a range of virtual IPs, and no Service has that address and port; it gets no traffic"
+    )]
+    NoService { frontend: Frontend },
     #[error("{frontend} belongs to Service {owner}; change one of the two")]
     Taken { frontend: Frontend, owner: ObjectKey },
     #[error("{frontend} stands twice in this Service; the first port has it")]
@@ -56,7 +70,10 @@ impl Problem {
     pub const fn reason(&self) -> &'static str {
         match self.cause {
             Cause::Service(_) | Cause::ClusterIp { .. } | Cause::Repeated { .. } => "InvalidService",
-            Cause::Slice { .. } | Cause::Endpoint { .. } | Cause::TooManyEndpoints { .. } => "InvalidEndpoint",
+            Cause::Slice { .. } | Cause::Endpoint { .. } | Cause::TooManyEndpoints { .. } | Cause::NoService { .. } => {
+                "InvalidEndpoint"
+            }
+            Cause::Itself { .. } | Cause::Loop { .. } | Cause::TooFar { .. } => "EndpointLoop",
             Cause::Taken { .. } => "FrontendTaken",
             Cause::NotHonoured(_) => "NotSupported",
         }

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    ALL_VERBS, cell,
+    ALL_VERBS, address, cell,
     column::{AGE, NAME, shown},
     generation,
-    value::{at, fill, is_set, items_mut, list, number, remove, set, text, texts},
+    value::{at, is_set, items_mut, list, number, remove, set, text, texts},
 };
 use crate::{
     field::FieldError,
@@ -44,6 +44,9 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
+/// Who writes slices for others, as the label `endpointslice.kubernetes.io/managed-by` says.
+const CONTROLLERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+
 /// The label that names the Service which a slice belongs to.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
@@ -53,10 +56,11 @@ struct Rules;
 impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         for port in items_mut(object, "ports") {
-            if !is_set(port, "/name") {
-                set(port, "name", "");
+            for (field, default) in [("name", ""), ("protocol", "TCP")] {
+                if !is_set(port, &format!("/{field}")) {
+                    set(port, field, default);
+                }
             }
-            fill(port, "protocol", "TCP");
         }
     }
 
@@ -73,26 +77,29 @@ impl Strategy for Rules {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
-        errors.extend(validate::validate(object));
+        errors.extend(validate::validate(object, &[]));
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta_update(new, old);
-        errors.extend(validate::validate(new));
+        let stored: Vec<&str> = addresses(old).map(|(_, address)| address).collect();
+        errors.extend(validate::validate(new, &stored));
         errors.extend(validate::validate_change(new, old));
         errors
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
-        if text(new, "/addressType") == "FQDN" {
-            vec![
-                "addressType: not acted on by this version of Stead: traffic goes to IPv4 and IPv6 addresses"
-                    .to_owned(),
-            ]
-        } else {
-            Warnings::new()
+    /// What our own controllers write is right already.
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
+        let mut warnings = Warnings::new();
+        if old.is_none() && text(new, "/addressType") == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
         }
+        let manager = text(new, "/metadata/labels/endpointslice.kubernetes.io~1managed-by");
+        if text(new, "/addressType") != "FQDN" && !CONTROLLERS.contains(&manager) {
+            warnings.extend(addresses(new).flat_map(|(field, address)| address::warnings(&field, address)));
+        }
+        warnings
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
@@ -110,6 +117,14 @@ impl Strategy for Rules {
             cell::age(object, now),
         ]
     }
+}
+
+/// All addresses with their fields.
+pub fn addresses(slice: &Value) -> impl Iterator<Item = (String, &str)> {
+    list(slice, "/endpoints").iter().enumerate().flat_map(|(endpoint, object)| {
+        let addresses = texts(object, "/addresses").into_iter().enumerate();
+        addresses.map(move |(index, address)| (format!("endpoints[{endpoint}].addresses[{index}]"), address))
+    })
 }
 
 /// `deprecatedTopology` is of `v1beta1`; at `v1`, `nodeName` and `zone` are in its place.

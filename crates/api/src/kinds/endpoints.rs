@@ -36,8 +36,8 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
-const NOT_MIRRORED: &str = "subsets: not acted on by this version of Stead: Endpoints written by hand are not mirrored into \
-                            EndpointSlices, so no traffic follows them; make an EndpointSlice";
+/// The two lists of addresses in a subset.
+const KINDS: [&str; 2] = ["addresses", "notReadyAddresses"];
 
 #[derive(Debug)]
 struct Rules;
@@ -53,7 +53,7 @@ impl Strategy for Rules {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
-        errors.extend(validate(object));
+        errors.extend(validate(object, &[]));
         errors
     }
 
@@ -61,21 +61,18 @@ impl Strategy for Rules {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta_update(new, old);
         if at(new, "/subsets") != at(old, "/subsets") {
-            errors.extend(validate(new));
+            let stored: Vec<&str> = addresses(old).map(|(_, ip)| ip).collect();
+            errors.extend(validate(new, &stored));
         }
         errors
     }
 
-    /// The endpoints controller writes Endpoints and EndpointSlices both; what others write stays alone.
-    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        let is_new = old.is_none_or(|old| at(new, "/subsets") != at(old, "/subsets"));
-        let is_alone = !is_set(new, "/metadata/labels/endpoints.kubernetes.io~1managed-by")
-            && text(new, "/metadata/labels/endpointslice.kubernetes.io~1skip-mirror") != "true";
-        if is_new && is_alone && !list(new, "/subsets").is_empty() {
-            vec![NOT_MIRRORED.to_owned()]
-        } else {
-            Warnings::new()
+    /// What the endpoints controller writes is right already.
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
+        if text(new, "/metadata/labels/endpoints.kubernetes.io~1managed-by") == "endpoint-controller" {
+            return Warnings::new();
         }
+        addresses(new).flat_map(|(field, ip)| address::warnings(&field, ip)).collect()
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
@@ -83,6 +80,18 @@ impl Strategy for Rules {
         let empty = if list(object, "/subsets").is_empty() { cell::NONE } else { "" };
         vec![cell::name(object), cell::first_three(&ready(object), empty).into(), cell::age(object, now)]
     }
+}
+
+/// All addresses with their fields, ready or not.
+pub fn addresses(endpoints: &Value) -> impl Iterator<Item = (String, &str)> {
+    list(endpoints, "/subsets").iter().enumerate().flat_map(|(subset_index, subset)| {
+        KINDS.iter().flat_map(move |kind| {
+            let addresses = list(subset, &format!("/{kind}")).iter().enumerate();
+            addresses.map(move |(index, address)| {
+                (format!("subsets[{subset_index}].{kind}[{index}].ip"), text(address, "/ip"))
+            })
+        })
+    })
 }
 
 fn ready(endpoints: &Value) -> Vec<String> {
@@ -104,17 +113,17 @@ fn host_port(address: &str, port: i64) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-fn validate(endpoints: &Value) -> Vec<FieldError> {
+/// `stored`: addresses that were there before.
+fn validate(endpoints: &Value, stored: &[&str]) -> Vec<FieldError> {
     let mut errors = Errors::default();
     for (index, subset) in list(endpoints, "/subsets").iter().enumerate() {
         let root = format!("subsets[{index}]");
-        let kinds = ["addresses", "notReadyAddresses"];
-        if kinds.iter().all(|kind| list(subset, &format!("/{kind}")).is_empty()) {
+        if KINDS.iter().all(|kind| list(subset, &format!("/{kind}")).is_empty()) {
             errors.push(FieldError::required(&root, "must specify `addresses` or `notReadyAddresses`"));
         }
-        for kind in kinds {
+        for kind in KINDS {
             for (index, address) in list(subset, &format!("/{kind}")).iter().enumerate() {
-                validate_address(address, &format!("{root}.{kind}[{index}]"), &mut errors);
+                validate_address(address, &format!("{root}.{kind}[{index}]"), stored, &mut errors);
             }
         }
         let ports = list(subset, "/ports");
@@ -129,13 +138,16 @@ fn validate(endpoints: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-fn validate_address(endpoint: &Value, root: &str, errors: &mut Errors) {
+fn validate_address(endpoint: &Value, root: &str, stored: &[&str], errors: &mut Errors) {
     let (ip, field) = (text(endpoint, "/ip"), format!("{root}.ip"));
-    let problems = address::ip(ip);
+    let problems = address::ip_or_stored(ip, stored);
     let problems = if problems.is_empty() { address::destination(ip) } else { problems };
     errors.invalid_text(&field, ip, problems);
     errors.maybe_named(&format!("{root}.hostname"), text(endpoint, "/hostname"), dns1123_label);
-    errors.maybe_named(&format!("{root}.nodeName"), text(endpoint, "/nodeName"), dns1123_subdomain);
+    if is_set(endpoint, "/nodeName") {
+        let node = text(endpoint, "/nodeName");
+        errors.invalid_text(&format!("{root}.nodeName"), node, dns1123_subdomain(node));
+    }
 }
 
 fn validate_port(port: &Value, root: &str, errors: &mut Errors) {
@@ -205,21 +217,24 @@ mod tests {
     }
 
     #[test]
-    fn whoever_writes_them_by_hand_is_told_that_no_traffic_follows() {
-        let warned = |labels: Value, subsets: &Value, old: Option<&Value>| {
-            let mut new = endpoints(subsets.clone());
-            new["metadata"]["labels"] = labels;
-            RESOURCE.strategy.warnings(&new, old) == [NOT_MIRRORED]
+    fn addresses_that_could_be_written_better_are_named_but_to_the_controller() {
+        let mut new = endpoints(json!([{"notReadyAddresses": [{"ip": "FD00::1"}], "ports": [{"port": 80}]}]));
+        let warning = "subsets[0].notReadyAddresses[0].ip: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")";
+        assert_eq!(RESOURCE.strategy.warnings(&new, None), [warning]);
+        new["metadata"]["labels"] = json!({"endpoints.kubernetes.io/managed-by": "endpoint-controller"});
+        assert!(RESOURCE.strategy.warnings(&new, None).is_empty());
+    }
+
+    #[test]
+    fn an_address_stored_before_the_rules_were_strict_may_stay() {
+        let old = endpoints(json!([{"addresses": [{"ip": "010.0.0.1"}]}]));
+        let problems = |ip: &str| {
+            let new = endpoints(json!([{"addresses": [{"ip": ip}, {"ip": "10.0.0.2"}]}]));
+            RESOURCE.strategy.validate_update(&new, &old).len()
         };
-        let subsets = json!([{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]);
-        let stored = endpoints(subsets.clone());
-        assert!(warned(json!({}), &subsets, None));
-        assert!(warned(json!({"endpointslice.kubernetes.io/skip-mirror": "false"}), &subsets, None));
-        assert!(warned(json!({}), &json!([{"addresses": [{"ip": "10.0.0.2"}]}]), Some(&stored)));
-        assert!(!warned(json!({"a": "b"}), &subsets, Some(&stored)), "only a label changes");
-        assert!(!warned(json!({}), &json!([]), Some(&stored)), "nothing is to follow");
-        assert!(!warned(json!({"endpoints.kubernetes.io/managed-by": "endpoint-controller"}), &subsets, None));
-        assert!(!warned(json!({"endpointslice.kubernetes.io/skip-mirror": "true"}), &subsets, None));
+        assert_eq!(problems("010.0.0.1"), 0);
+        assert_eq!(problems("010.0.0.9"), 1);
+        assert_eq!(RESOURCE.strategy.validate_create(&old).len(), 1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Node: a machine, or a lab's namespace, that runs pods and programs Services.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -129,6 +130,18 @@ fn roles(node: &Value) -> String {
         .filter(|role| !role.is_empty())
         .collect();
     or(&roles.into_iter().collect::<Vec<_>>().join(","), NONE).to_owned()
+}
+
+/// All addresses that a Node states, of any type; names are passed over.
+pub fn addresses(node: &Value) -> Vec<IpAddr> {
+    let addresses = list(node, "/status/addresses").iter();
+    addresses.filter_map(|address| text(address, "/address").parse().ok()).collect()
+}
+
+/// The ranges of a Node's pods.
+pub fn pod_ranges(node: &Value) -> Vec<IpNet> {
+    let listed = texts(node, "/spec/podCIDRs").into_iter().chain([text(node, "/spec/podCIDR")]);
+    listed.filter_map(|range| range.parse().ok()).collect()
 }
 
 fn address<'a>(node: &'a Value, kind: &str) -> &'a str {

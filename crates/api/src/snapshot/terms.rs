@@ -39,6 +39,11 @@ pub mod term {
         format!("selects all {namespace}").into()
     }
 
+    /// Services whose annotations ask for hints by the zones' processors.
+    pub fn topology_aware() -> Box<str> {
+        "topology aware".into()
+    }
+
     /// EndpointSlices of a Service, by the label that says so.
     pub fn service(namespace: &str, name: &str) -> Box<str> {
         format!("service {namespace} {name}").into()
@@ -68,7 +73,18 @@ pub(super) fn of_service(service: &Service) -> Vec<Box<str>> {
             None => term::selects_all(namespace),
         });
     }
+    if asks_for_shares(service) {
+        terms.push(term::topology_aware());
+    }
     terms
+}
+
+/// Whether the annotation `service.kubernetes.io/topology-mode`, or before it the deprecated one, says `Auto`.
+pub fn asks_for_shares(service: &Service) -> bool {
+    const NAMES: [&str; 2] = ["service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"];
+    let annotations = service.metadata.annotations.as_ref();
+    let value = annotations.and_then(|all| NAMES.iter().find_map(|name| all.get(*name)));
+    value.is_some_and(|value| value == "Auto" || value == "auto")
 }
 
 pub(super) fn of_slice(slice: &EndpointSlice) -> Vec<Box<str>> {

@@ -13,6 +13,7 @@ use crate::{
     dispatch::{Answer, Call},
     query::Keep,
     refusal::Refusal,
+    restricted,
     service::{self, Purpose},
     stamp::{new_uid, seconds},
     storage::Written,
@@ -113,6 +114,7 @@ async fn attempt(
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
+    restricted::check(call, new, None)?;
     let key = resource.registry_key(meta::namespace(new), meta::name(new));
     let granted = match is_service {
         true => Some(service::grant(server, new, None, Purpose::of(keep)).await?),

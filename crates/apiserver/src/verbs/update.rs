@@ -11,6 +11,7 @@ use crate::{
     dispatch::{Answer, Call},
     query::Keep,
     refusal::Refusal,
+    restricted,
     service::{self, Purpose, Removal},
     storage::{Claims, Stored, Written},
     verbs::create::{check_namespace, store_new},
@@ -160,6 +161,7 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
     if !errors.is_empty() {
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
+    restricted::check(call, new, Some(&old.object))?;
     if is_released(call, new) {
         return remove(call, new, old, keep).await;
     }

@@ -1,218 +1,194 @@
 //! Lays endpoints into slices so that few slices change: endpoints stay where they are, new ones go into slices that change
-//! anyway, then all together into one slice with room, and only then into new slices. Nothing is ever moved to fill gaps.
+//! anyway, then all that are left into one slice with room, and only then into new slices. Nothing is ever moved to fill gaps.
+//!
+//! Knows nothing of hints: a slice that would stay as it is, is passed on with its endpoints untouched.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use k8s_openapi::{
-    api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, VecDeque},
 };
 
-/// Endpoints in one slice.
-pub(super) const CAPACITY: usize = 100;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
-/// A slice that is to be written. Owner, family and labels are the caller's.
+use super::wanted::{Group, Identity, Wanted, identity};
+
+/// A slice as it is to be. Owner, family and labels are the caller's.
 #[derive(Debug)]
-pub(super) enum Packed {
-    Create { ports: Vec<EndpointPort>, endpoints: Vec<Endpoint> },
-    Update { metadata: Box<ObjectMeta>, ports: Vec<EndpointPort>, endpoints: Vec<Endpoint> },
-    Delete { metadata: Box<ObjectMeta> },
+pub(super) struct Packed<'a> {
+    /// The slice it is written over; `None`: a new one.
+    pub(super) over: Option<&'a EndpointSlice>,
+    pub(super) ports: Cow<'a, [EndpointPort]>,
+    /// Borrowed where they are as they were.
+    pub(super) endpoints: Cow<'a, [Endpoint]>,
+    /// Whether it must be written even if its endpoints are what they were.
+    pub(super) change: Change,
 }
 
-/// A slice that is there, with the endpoints that it is to have.
-struct Fill<'a> {
-    slice: &'a EndpointSlice,
-    endpoints: Vec<Endpoint>,
-    changed: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// Endpoints or labels.
+    Updated,
+    /// The slice is another than it was, or new: nothing of it remains but its name.
+    Replaced,
 }
 
-/// What an endpoint is, whatever its condition: address and pod.
-type Identity = (String, Option<String>);
+/// All slices of a Service in one family.
+#[derive(Debug, Default)]
+pub(super) struct Packing<'a> {
+    pub(super) slices: Vec<Packed<'a>>,
+    pub(super) surplus: Vec<&'a EndpointSlice>,
+}
 
-/// Makes `existing` slices of one family hold exactly `wanted`, one group for each set of ports. Without any endpoint one
-/// empty slice remains. The result is empty when nothing differs.
-pub(super) fn pack(
-    existing: &[&EndpointSlice],
-    wanted: Vec<(Vec<EndpointPort>, Vec<Endpoint>)>,
+/// Makes `existing` slices of one family hold exactly the endpoints of `groups`. Without any slice one empty one remains.
+pub(super) fn pack<'a>(
+    existing: &[&'a EndpointSlice],
+    groups: Vec<Group<'a>>,
     labels: &BTreeMap<String, String>,
-) -> Vec<Packed> {
-    let wanted = if wanted.is_empty() { vec![(Vec::new(), Vec::new())] } else { wanted };
-    let (mut packed, mut created, mut spare) = (Vec::new(), Vec::new(), VecDeque::new());
-    let mut left: Vec<&EndpointSlice> = existing.to_vec();
-    for (ports, endpoints) in wanted {
-        let (same, others) = left.into_iter().partition(|slice| slice.ports.as_deref().unwrap_or_default() == ports);
-        left = others;
-        let placeholder = endpoints.is_empty();
-        let (kept, emptied, rest) = fill(same, endpoints, labels, placeholder);
-        packed.extend(kept.into_iter().filter(|fill| fill.changed).map(|fill| Packed::Update {
-            metadata: Box::new(fill.slice.metadata.clone()),
-            ports: ports.clone(),
-            endpoints: fill.endpoints,
-        }));
-        spare.extend(emptied);
+    capacity: usize,
+) -> Packing<'a> {
+    let mut packing = Packing::default();
+    let mut created = VecDeque::new();
+    let mut left = existing.to_vec();
+    for Group { ports, endpoints } in groups {
+        let own = left.extract_if(.., |slice| have_same_ports(held_ports(slice), &ports)).collect();
+        let rest = fill(own, endpoints, labels, capacity, &mut packing);
         created.extend(rest.into_iter().map(|endpoints| (ports.clone(), endpoints)));
     }
-    spare.extend(left);
-    for (ports, endpoints) in created {
-        packed.push(match spare.pop_front() {
-            // Writing over a slice that is to go costs readers one event instead of two.
-            Some(slice) => Packed::Update { metadata: Box::new(slice.metadata.clone()), ports, endpoints },
-            None => Packed::Create { ports, endpoints },
-        });
+    packing.surplus.extend(left);
+    if packing.slices.is_empty() && created.is_empty() {
+        match packing.surplus.iter().position(|slice| is_placeholder(slice, labels)) {
+            Some(place) => packing.slices.push(Packed::kept(packing.surplus.remove(place))),
+            None => created.push_back((Vec::new(), Vec::new())),
+        }
     }
-    packed.extend(spare.into_iter().map(|slice| Packed::Delete { metadata: Box::new(slice.metadata.clone()) }));
-    packed
+    // Writing over a slice that is to go costs readers one event instead of two.
+    let mut spare = std::mem::take(&mut packing.surplus).into_iter();
+    packing.slices.extend(created.into_iter().map(|(ports, endpoints)| Packed {
+        over: spare.next(),
+        ports: ports.into(),
+        endpoints: endpoints.into(),
+        change: Change::Replaced,
+    }));
+    packing.surplus = spare.collect();
+    packing
 }
 
-/// Fills the slices of one set of ports. Returns those that stay, those that are not needed, and what found no place,
-/// in portions of one slice.
+impl<'a> Packed<'a> {
+    fn kept(slice: &'a EndpointSlice) -> Self {
+        Self { over: Some(slice), ports: held_ports(slice).into(), endpoints: held(slice).into(), change: Change::None }
+    }
+
+    /// Whether readers see anything new if it is written.
+    pub(super) fn is_due(&self) -> bool {
+        match (self.change, self.over, &self.endpoints) {
+            (Change::None, Some(slice), Cow::Owned(endpoints)) => held(slice) != endpoints,
+            (change, ..) => change != Change::None,
+        }
+    }
+}
+
+/// Fills the slices of one group. Returns what found no place, in portions of one slice.
 fn fill<'a>(
     slices: Vec<&'a EndpointSlice>,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Wanted<'a>>,
     labels: &BTreeMap<String, String>,
-    placeholder: bool,
-) -> (Vec<Fill<'a>>, Vec<&'a EndpointSlice>, Vec<Vec<Endpoint>>) {
-    let mut wanted: BTreeMap<Identity, Endpoint> =
-        endpoints.into_iter().map(|endpoint| (identity(&endpoint), endpoint)).collect();
-    let fills = slices.into_iter().map(|slice| keep(slice, &mut wanted, labels));
-    let (mut kept, mut emptied): (Vec<_>, Vec<_>) = fills.partition(|fill| !fill.endpoints.is_empty());
-    let mut rest: VecDeque<Endpoint> = wanted.into_values().collect();
-    for fill in kept.iter_mut().filter(|fill| fill.changed) {
-        take(&mut fill.endpoints, &mut rest);
+    capacity: usize,
+    packing: &mut Packing<'a>,
+) -> Vec<Vec<Endpoint>> {
+    let mut wanted: HashMap<Identity<'a>, (usize, Wanted<'a>)> =
+        endpoints.into_iter().enumerate().map(|(order, wanted)| (wanted.identity(), (order, wanted))).collect();
+    let mut own = Vec::with_capacity(slices.len());
+    for slice in slices {
+        match keep(slice, &mut wanted, labels) {
+            Some(packed) => own.push(packed),
+            None => packing.surplus.push(slice),
+        }
     }
-    let with_room = kept.iter_mut().filter(|fill| fill.endpoints.len() + rest.len() <= CAPACITY);
-    if let Some(fill) = with_room.max_by_key(|fill| fill.endpoints.len()).filter(|_| !rest.is_empty()) {
-        take(&mut fill.endpoints, &mut rest);
-        fill.changed = true;
+    let mut rest: Vec<_> = wanted.into_values().collect();
+    rest.sort_unstable_by_key(|(order, _)| *order);
+    let mut rest: VecDeque<Wanted<'_>> = rest.into_iter().map(|(_, wanted)| wanted).collect();
+    let mut changed: Vec<_> = own.iter_mut().filter(|packed| packed.change == Change::Updated).collect();
+    changed.sort_by_key(|packed| Reverse(packed.endpoints.len()));
+    for packed in changed.into_iter().filter(|packed| packed.endpoints.len() < capacity) {
+        take(packed.endpoints.to_mut(), &mut rest, capacity);
     }
     let mut portions = Vec::new();
     while !rest.is_empty() {
-        let mut portion = Vec::new();
-        take(&mut portion, &mut rest);
-        portions.push(portion);
-    }
-    if placeholder {
-        match emptied.is_empty() {
-            true => portions.push(Vec::new()),
-            false => kept.push(emptied.remove(0)),
-        }
-    }
-    (kept, emptied.into_iter().map(|fill| fill.slice).collect(), portions)
-}
-
-/// What of a slice stays: endpoints that are still wanted, in their place and as they are wanted now. Takes them from `wanted`.
-fn keep<'a>(
-    slice: &'a EndpointSlice,
-    wanted: &mut BTreeMap<Identity, Endpoint>,
-    labels: &BTreeMap<String, String>,
-) -> Fill<'a> {
-    let endpoints: Vec<Endpoint> =
-        held(slice).iter().filter_map(|endpoint| wanted.remove(&identity(endpoint))).collect();
-    let changed = endpoints != held(slice) || slice.metadata.labels.as_ref() != Some(labels);
-    Fill { slice, endpoints, changed }
-}
-
-fn held(slice: &EndpointSlice) -> &[Endpoint] {
-    slice.endpoints.as_deref().unwrap_or_default()
-}
-
-fn take(into: &mut Vec<Endpoint>, from: &mut VecDeque<Endpoint>) {
-    let room = CAPACITY.saturating_sub(into.len()).min(from.len());
-    into.extend(from.drain(..room));
-}
-
-fn identity(endpoint: &Endpoint) -> Identity {
-    let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone());
-    (endpoint.addresses.first().cloned().unwrap_or_default(), uid)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use k8s_openapi::api::core::v1::ObjectReference;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn endpoint(number: u8) -> Endpoint {
-        let target_ref = ObjectReference { uid: Some(format!("uid{number}")), ..ObjectReference::default() };
-        Endpoint { addresses: vec![format!("10.0.0.{number}")], target_ref: Some(target_ref), ..Endpoint::default() }
-    }
-
-    fn group(name: u8, numbers: &BTreeSet<u8>) -> (Vec<EndpointPort>, Vec<Endpoint>) {
-        let port = EndpointPort { port: Some(name.into()), ..EndpointPort::default() };
-        (vec![port], numbers.iter().copied().map(endpoint).collect())
-    }
-
-    /// Carries out what `pack` wants.
-    fn apply(slices: &mut BTreeMap<String, EndpointSlice>, packed: Vec<Packed>, serial: &mut u32) {
-        for packed in packed {
-            let (metadata, ports, endpoints) = match packed {
-                Packed::Create { ports, endpoints } => {
-                    *serial += 1;
-                    let metadata = ObjectMeta {
-                        name: Some(format!("slice{serial}")),
-                        labels: Some(BTreeMap::new()),
-                        ..ObjectMeta::default()
-                    };
-                    (metadata, ports, endpoints)
-                }
-                Packed::Update { metadata, ports, endpoints } => (*metadata, ports, endpoints),
-                Packed::Delete { metadata } => {
-                    slices.remove(&metadata.name.unwrap());
-                    continue;
-                }
-            };
-            let name = metadata.name.clone().unwrap();
-            let slice =
-                EndpointSlice { metadata, ports: Some(ports), endpoints: Some(endpoints), ..EndpointSlice::default() };
-            slices.insert(name, slice);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        /// Through any history: every endpoint in exactly one slice of its ports, none above capacity, and a second look finds nothing.
-        #[test]
-        fn every_endpoint_is_in_one_slice(history in prop::collection::vec(
-            prop::collection::vec(prop::collection::btree_set(any::<u8>(), 0..240), 0..3), 1..8,
-        )) {
-            let (mut slices, mut serial, labels) = (BTreeMap::new(), 0, BTreeMap::new());
-            for step in history {
-                let wanted: Vec<_> = step.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty())
-                    .map(|(name, numbers)| group(name as u8, numbers)).collect();
-                let existing: Vec<_> = slices.values().cloned().collect();
-                let packed = pack(&existing.iter().collect::<Vec<_>>(), wanted.clone(), &labels);
-                apply(&mut slices, packed, &mut serial);
-
-                let all: Vec<&EndpointSlice> = slices.values().collect();
-                prop_assert!(all.iter().all(|slice| held(slice).len() <= CAPACITY));
-                prop_assert!(wanted.is_empty() == all.iter().any(|slice| held(slice).is_empty()));
-                prop_assert!(!wanted.is_empty() || all.len() == 1);
-                for (ports, endpoints) in &wanted {
-                    let mut found: Vec<_> = all.iter().filter(|slice| slice.ports.as_ref() == Some(ports))
-                        .flat_map(|slice| held(slice).iter().map(identity)).collect();
-                    let mut expect: Vec<_> = endpoints.iter().map(identity).collect();
-                    found.sort();
-                    expect.sort();
-                    prop_assert_eq!(found, expect);
-                }
-                prop_assert!(pack(&all, wanted, &labels).is_empty());
+        let has_room =
+            |packed: &&mut Packed<'_>| packed.change == Change::None && packed.endpoints.len() + rest.len() <= capacity;
+        let fullest = own.iter_mut().filter(has_room).max_by_key(|packed| packed.endpoints.len());
+        match fullest.filter(|_| rest.len() < capacity) {
+            Some(packed) => {
+                packed.change = Change::Updated;
+                take(packed.endpoints.to_mut(), &mut rest, capacity);
+            }
+            None => {
+                let mut portion = Vec::new();
+                take(&mut portion, &mut rest, capacity);
+                portions.push(portion);
             }
         }
     }
-
-    #[test]
-    fn one_more_endpoint_changes_one_slice() {
-        let (mut slices, mut serial, labels) = (BTreeMap::new(), 0, BTreeMap::new());
-        let first: BTreeSet<u8> = (0..150).collect();
-        apply(&mut slices, pack(&[], vec![group(0, &first)], &labels), &mut serial);
-        assert_eq!(slices.values().map(|slice| held(slice).len()).collect::<Vec<_>>(), [100, 50]);
-        let second: BTreeSet<u8> = (0..151).collect();
-        let all: Vec<_> = slices.values().collect();
-        let packed = pack(&all, vec![group(0, &second)], &labels);
-        assert!(matches!(&packed[..], [Packed::Update { endpoints, .. }] if endpoints.len() == 51), "{packed:?}");
-    }
+    packing.slices.extend(own);
+    portions
 }
+
+/// What of a slice stays: endpoints that are still wanted, in their place and as they are wanted now. Takes them from `wanted`.
+/// `None` where it had endpoints and none stays.
+fn keep<'a>(
+    slice: &'a EndpointSlice,
+    wanted: &mut HashMap<Identity<'a>, (usize, Wanted<'a>)>,
+    labels: &BTreeMap<String, String>,
+) -> Option<Packed<'a>> {
+    let held = held(slice);
+    let mut stay = Vec::with_capacity(held.len());
+    let mut is_changed = false;
+    for endpoint in held {
+        match wanted.remove(&identity(endpoint)) {
+            Some((_, wanted)) => {
+                is_changed |= !wanted.is(endpoint);
+                stay.push(wanted);
+            }
+            None => is_changed = true,
+        }
+    }
+    let mut packed = Packed::kept(slice);
+    if is_changed {
+        if stay.is_empty() {
+            return None;
+        }
+        packed.endpoints = stay.iter().map(Wanted::to_endpoint).collect::<Vec<_>>().into();
+    }
+    if is_changed || slice.metadata.labels.as_ref() != Some(labels) {
+        packed.change = Change::Updated;
+    }
+    Some(packed)
+}
+
+pub(super) fn held(slice: &EndpointSlice) -> &[Endpoint] {
+    slice.endpoints.as_deref().unwrap_or_default()
+}
+
+fn held_ports(slice: &EndpointSlice) -> &[EndpointPort] {
+    slice.ports.as_deref().unwrap_or_default()
+}
+
+/// Whatever their order.
+pub(crate) fn have_same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {
+    // Names are unique in a slice.
+    a.len() == b.len() && a.iter().all(|port| b.contains(port))
+}
+
+fn is_placeholder(slice: &EndpointSlice, labels: &BTreeMap<String, String>) -> bool {
+    held(slice).is_empty() && held_ports(slice).is_empty() && slice.metadata.labels.as_ref() == Some(labels)
+}
+
+fn take(into: &mut Vec<Endpoint>, from: &mut VecDeque<Wanted<'_>>, capacity: usize) {
+    let room = capacity.saturating_sub(into.len()).min(from.len());
+    into.extend(from.drain(..room).map(|wanted| wanted.to_endpoint()));
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,13 @@ use stead_api::{
     snapshot::{Change, KindChange},
 };
 
-use crate::{endpoint_slices, namespaces};
+use crate::{endpoint_mirror, endpoint_slices, namespaces};
 
 pub(super) fn lean(mut change: KindChange) -> KindChange {
     match &mut change {
         KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice))
-            if !endpoint_slices::is_managed(slice) =>
+            if endpoint_slices::manager_of(slice) != Some(endpoint_slices::MANAGER)
+                && !endpoint_mirror::is_managed(slice) =>
         {
             slice.endpoints = None;
             slice.ports = None;

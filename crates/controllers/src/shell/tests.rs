@@ -73,7 +73,8 @@ impl Cluster {
         let client = |user: &str| in_process(server.as_identity(Identity::control_plane(user)));
         let mut tasks = JoinSet::new();
         let controllers = in_process(between(server.as_identity(Identity::control_plane("controllers"))));
-        let controllers = super::run(controllers, super::Config { root_ca: "PEM".to_owned() });
+        let controllers =
+            super::run(controllers, super::Config { root_ca: "PEM".to_owned(), ..super::Config::default() });
         tasks.spawn(async { match controllers.await {} });
         tasks.spawn(run_agent(client("agent")));
         let cluster = Self { client: client("admin"), _tasks: tasks };

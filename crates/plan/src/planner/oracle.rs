@@ -77,13 +77,56 @@ fn forward(
     port: &Value,
     (node, settings, packet, is_external): (&str, &Settings, &Packet, bool),
 ) -> Expected {
+    let family = packet.destination.family();
+    let at = |address: SocketAddr| Frontend { address: address.ip(), port: address.port(), ..packet.destination };
+    let is_virtual = |address: &SocketAddr| settings.service_ranges.iter().any(|range| range.contains(&address.ip()));
+    let mut chosen = BTreeMap::new();
+    for (address, is_local) in endpoints(world, name, port, family, node) {
+        match owner(world, settings, at(address)) {
+            Some((other, _)) if other == name => {}
+            Some((other, other_port)) => {
+                let others = endpoints(world, other, other_port, family, node);
+                let direct = others
+                    .into_iter()
+                    .filter(|(address, _)| !is_virtual(address) && owner(world, settings, at(*address)).is_none());
+                direct.for_each(|(address, is_local)| *chosen.entry(address).or_insert(false) |= is_local);
+            }
+            None if is_virtual(&address) => {}
+            None => *chosen.entry(address).or_insert(false) |= is_local,
+        }
+    }
+    if chosen.is_empty() {
+        return Expected::Refuse;
+    }
+    let is_pod = settings.pod_ranges.iter().any(|range| range.contains(&packet.source));
+    let masqueraded = chosen
+        .iter()
+        .filter(|(address, is_local)| is_external || !is_pod || (**is_local && address.ip() == packet.source))
+        .map(|(address, _)| *address)
+        .collect();
+    let affinity = (service["spec"]["sessionAffinity"] == "ClientIP")
+        .then(|| service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64().unwrap_or(10_800));
+    Expected::To { backends: chosen.into_keys().collect(), masqueraded, affinity }
+}
+
+/// The Service and port that have a virtual IP; a node's own addresses are none.
+fn owner<'w>(world: &'w World, settings: &Settings, frontend: Frontend) -> Option<(&'w str, &'w Value)> {
+    let all = world.services.iter().flat_map(|(name, service)| {
+        list(&service["spec"]["ports"]).iter().map(move |port| (name.as_str(), service, port))
+    });
+    let mut owners = all.filter(|(_, service, port)| reaches(service, port, settings, frontend) == Some(false));
+    owners.next().map(|(name, _, port)| (name, port)).filter(|_| !settings.node_addresses.contains(&frontend.address))
+}
+
+/// A Service's own endpoints that get traffic, and whether they are on this node.
+fn endpoints(world: &World, name: &str, port: &Value, family: Family, node: &str) -> BTreeMap<SocketAddr, bool> {
     let mut ready = BTreeMap::new();
     let mut leaving = BTreeMap::new();
     for slice in world.slices.values() {
         let labels = &slice["metadata"]["labels"];
         let is_its = labels["kubernetes.io/service-name"] == name
             && labels["service.kubernetes.io/headless"].is_null()
-            && slice["addressType"] == packet.destination.family().to_string();
+            && slice["addressType"] == family.to_string();
         for target in list(&slice["ports"]) {
             let is_same = text(&target["name"], "") == text(&port["name"], "")
                 && text(&target["protocol"], "TCP") == text(&port["protocol"], "TCP");
@@ -91,7 +134,7 @@ fn forward(
                 continue;
             };
             for endpoint in list(&slice["endpoints"]) {
-                let Some(address) = usable(&endpoint["addresses"][0], packet.destination.family()) else { continue };
+                let Some(address) = usable(&endpoint["addresses"][0], family) else { continue };
                 let address = SocketAddr::new(address, number.try_into().unwrap());
                 let is_local = endpoint["nodeName"] == node;
                 let conditions = &endpoint["conditions"];
@@ -105,19 +148,7 @@ fn forward(
             }
         }
     }
-    let chosen = if ready.is_empty() { leaving } else { ready };
-    if chosen.is_empty() {
-        return Expected::Refuse;
-    }
-    let is_pod = settings.pod_ranges.iter().any(|range| range.contains(&packet.source));
-    let masqueraded = chosen
-        .iter()
-        .filter(|(address, is_local)| is_external || !is_pod || (**is_local && address.ip() == packet.source))
-        .map(|(address, _)| *address)
-        .collect();
-    let affinity = (service["spec"]["sessionAffinity"] == "ClientIP")
-        .then(|| service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64().unwrap_or(10_800));
-    Expected::To { backends: chosen.into_keys().collect(), masqueraded, affinity }
+    if ready.is_empty() { leaving } else { ready }
 }
 
 fn usable(address: &Value, family: Family) -> Option<IpAddr> {

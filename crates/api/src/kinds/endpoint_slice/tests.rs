@@ -97,3 +97,81 @@ fn the_type_is_for_ever() {
     let errors = RESOURCE.strategy.validate_update(&new, &old);
     assert_eq!(errors[0].to_string(), "addressType: Invalid value: \"IPv6\": field is immutable");
 }
+
+#[test]
+fn names_and_zones_of_an_endpoint_are_right_where_they_are_given() {
+    let endpoint = |fields: Value| {
+        let mut endpoint = json!({"addresses": ["10.0.0.1"]});
+        endpoint.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        json!({"endpoints": [endpoint]})
+    };
+    let starts = |fields: Value, expect: &[&str]| {
+        let errors = RESOURCE.strategy.validate_create(&slice(endpoint(fields)));
+        assert_eq!(errors.len(), expect.len(), "{errors:?}");
+        for (error, start) in errors.iter().zip(expect) {
+            assert!(error.to_string().starts_with(start), "{error}");
+        }
+    };
+    starts(json!({"nodeName": "node1", "hostname": "web-0", "zone": "anything at all"}), &[]);
+    starts(json!({"nodeName": "No"}), &["endpoints[0].nodeName: Invalid value: \"No\""]);
+    starts(json!({"nodeName": ""}), &["endpoints[0].nodeName: Invalid value: \"\""]);
+    starts(json!({"hostname": "a.b"}), &["endpoints[0].hostname: Invalid value: \"a.b\""]);
+    starts(json!({"hints": {"forZones": [{"name": ""}]}}), &[]);
+    starts(
+        json!({"hints": {"forZones": [{"name": "a b"}]}}),
+        &["endpoints[0].hints.forZones[0].name: Invalid value: \"a b\""],
+    );
+    starts(
+        json!({"hints": {"forNodes": [{"name": ""}]}}),
+        &["endpoints[0].hints.forNodes[0].name: Invalid value: \"\""],
+    );
+    let many: Vec<_> = (0..9).map(|number| json!({"name": format!("z{number}")})).collect();
+    starts(json!({"hints": {"forZones": many}}), &["endpoints[0].hints.forZones: Too many: 9"]);
+    starts(json!({"hints": {"forNodes": many}}), &["endpoints[0].hints.forNodes: Too many: 9"]);
+}
+
+#[test]
+fn limits_of_addresses_and_ports() {
+    check(
+        json!({"endpoints": [{"addresses": vec!["10.0.0.1"; 101]}]}),
+        &["endpoints[0].addresses: Too many: 101: must have at most 100 items"],
+    );
+    let ports: Vec<_> = (0..=20_000).map(|number| json!({"name": format!("p{number}")})).collect();
+    check(json!({"ports": ports}), &["ports: Too many: 20001: must have at most 20000 items"]);
+    check(
+        json!({"ports": [{"protocol": "ICMP"}]}),
+        &["ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\""],
+    );
+    check(json!({"ports": [{"port": 80, "appProtocol": "kubernetes.io/h2c"}]}), &[]);
+}
+
+#[test]
+fn old_topology_is_dropped() {
+    let slice = slice(json!({"endpoints": [{"addresses": ["10.0.0.1"], "deprecatedTopology": {"a": "b"}}]}));
+    assert_eq!(slice["endpoints"], json!([{"addresses": ["10.0.0.1"]}]));
+}
+
+#[test]
+fn domain_names_and_odd_addresses_bring_a_warning() {
+    let warnings = |fields: Value, old: Option<&Value>| RESOURCE.strategy.warnings(&slice(fields), old);
+    let fqdn = json!({"addressType": "FQDN", "endpoints": [{"addresses": ["db.example.com"]}]});
+    assert_eq!(warnings(fqdn.clone(), None), ["spec.addressType: FQDN endpoints are deprecated"]);
+    assert!(warnings(fqdn.clone(), Some(&slice(fqdn))).is_empty(), "only at first");
+    let odd = json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1", "fd00:0::2"]}]});
+    let expect =
+        "endpoints[0].addresses[1]: IPv6 address \"fd00:0::2\" should be in RFC 5952 canonical format (\"fd00::2\")";
+    assert_eq!(warnings(odd.clone(), None), [expect]);
+    let mut ours = slice(odd);
+    ours["metadata"]["labels"] = json!({"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
+    assert!(RESOURCE.strategy.warnings(&ours, None).is_empty());
+}
+
+#[test]
+fn an_address_stored_before_the_rules_were_strict_may_stay() {
+    let old = slice(json!({"endpoints": [{"addresses": ["010.0.0.1"]}]}));
+    let problems = |address: &str| {
+        let new = slice(json!({"endpoints": [{"addresses": [address]}, {"addresses": ["10.0.0.2"]}]}));
+        RESOURCE.strategy.validate_update(&new, &old).len()
+    };
+    assert_eq!((problems("010.0.0.1"), problems("010.0.0.9")), (0, 1));
+}

@@ -18,8 +18,10 @@ const MAX_ENDPOINTS: usize = 1_000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
 const MAX_HINTS: usize = 8;
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
-pub(super) fn validate(slice: &Value) -> Vec<FieldError> {
+/// `stored`: addresses that were there before.
+pub(super) fn validate(slice: &Value, stored: &[&str]) -> Vec<FieldError> {
     let mut errors = Errors::default();
     let kind = text(slice, "/addressType");
     errors.one_of("addressType", kind, &["FQDN", "IPv4", "IPv6"]);
@@ -28,7 +30,7 @@ pub(super) fn validate(slice: &Value) -> Vec<FieldError> {
         errors.push(FieldError::too_many("endpoints", endpoints.len(), MAX_ENDPOINTS));
     } else {
         for (index, endpoint) in endpoints.iter().enumerate() {
-            validate_endpoint(endpoint, kind, &format!("endpoints[{index}]"), &mut errors);
+            validate_endpoint(endpoint, kind, stored, &format!("endpoints[{index}]"), &mut errors);
         }
     }
     let ports = list(slice, "/ports");
@@ -47,7 +49,7 @@ pub(super) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-fn validate_endpoint(endpoint: &Value, kind: &str, root: &str, errors: &mut Errors) {
+fn validate_endpoint(endpoint: &Value, kind: &str, stored: &[&str], root: &str, errors: &mut Errors) {
     let addresses = texts(endpoint, "/addresses");
     let field = format!("{root}.addresses");
     if addresses.is_empty() {
@@ -56,21 +58,27 @@ fn validate_endpoint(endpoint: &Value, kind: &str, root: &str, errors: &mut Erro
         errors.push(FieldError::too_many(&field, addresses.len(), MAX_ADDRESSES));
     } else {
         for (index, address) in addresses.iter().enumerate() {
-            errors.invalid_text(&format!("{field}[{index}]"), address, address_problems(address, kind));
+            errors.invalid_text(&format!("{field}[{index}]"), address, address_problems(address, kind, stored));
         }
     }
-    errors.maybe_named(&format!("{root}.nodeName"), text(endpoint, "/nodeName"), dns1123_subdomain);
-    errors.maybe_named(&format!("{root}.hostname"), text(endpoint, "/hostname"), dns1123_label);
-    for (hints, name) in [("forZones", "zone"), ("forNodes", "node")] {
-        validate_hints(list(endpoint, &format!("/hints/{hints}")), &format!("{root}.hints.{hints}"), name, errors);
+    let rules: [(&str, fn(&str) -> Vec<String>); 2] = [("nodeName", dns1123_subdomain), ("hostname", dns1123_label)];
+    for (name, rule) in rules {
+        if is_set(endpoint, &format!("/{name}")) {
+            let value = text(endpoint, &format!("/{name}"));
+            errors.invalid_text(&format!("{root}.{name}"), value, rule(value));
+        }
+    }
+    let hints: [(&str, fn(&str) -> Vec<String>); 2] = [("forZones", label_value), ("forNodes", dns1123_subdomain)];
+    for (name, rule) in hints {
+        validate_hints(list(endpoint, &format!("/hints/{name}")), &format!("{root}.hints.{name}"), rule, errors);
     }
 }
 
-fn address_problems(address: &str, kind: &str) -> Vec<String> {
+fn address_problems(address: &str, kind: &str, stored: &[&str]) -> Vec<String> {
     let is_family = |family: &str| address::family(address).is_some_and(|is| is.to_string() == family);
     match kind {
         "IPv4" | "IPv6" => {
-            let mut problems = address::ip(address);
+            let mut problems = address::ip_or_stored(address, stored);
             if !problems.is_empty() || !is_family(kind) {
                 let example =
                     if kind == "IPv4" { "must be a valid IPv4 address" } else { "must be a valid IPv6 address" };
@@ -87,7 +95,7 @@ fn address_problems(address: &str, kind: &str) -> Vec<String> {
     }
 }
 
-fn validate_hints(hints: &[Value], root: &str, name: &str, errors: &mut Errors) {
+fn validate_hints(hints: &[Value], root: &str, rule: fn(&str) -> Vec<String>, errors: &mut Errors) {
     if hints.len() > MAX_HINTS {
         return errors.push(FieldError::too_many(root, hints.len(), MAX_HINTS));
     }
@@ -97,7 +105,7 @@ fn validate_hints(hints: &[Value], root: &str, name: &str, errors: &mut Errors) 
         if !seen.insert(value) {
             errors.duplicate(&field, &value.into());
         }
-        errors.named(&field, value, if name == "zone" { label_value } else { dns1123_subdomain });
+        errors.invalid_text(&field, value, rule(value));
     }
 }
 
@@ -110,7 +118,10 @@ fn validate_ports(ports: &[Value], errors: &mut Errors) {
         if !names.insert(name) {
             errors.duplicate(field("name"), &name.into());
         }
-        errors.one_of(field("protocol"), text(port, "/protocol"), &["SCTP", "TCP", "UDP"]);
+        let protocol = text(port, "/protocol");
+        if !PROTOCOLS.contains(&protocol) {
+            errors.push(FieldError::not_supported(field("protocol"), protocol, &PROTOCOLS));
+        }
         if is_set(port, "/port") {
             let number = at(port, "/port").as_i64().unwrap_or_default();
             if !(0..=65_535).contains(&number) {

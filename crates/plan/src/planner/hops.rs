@@ -1,0 +1,229 @@
+//! Endpoints that are another Service's virtual IP: in their place stand that Service's own endpoints, one hop and no more. The kernel
+//! looks a packet up once, so an address that is left standing would lead nowhere.
+//!
+//! Owns which Services have such endpoints, so that they are planned again when the other one changes. Who has a virtual IP is
+//! [`Claims`]' to say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use stead_api::service_snapshot::ServiceSnapshot;
+use stead_model::{Frontend, ObjectKey};
+
+use super::claims::Claims;
+use crate::{
+    desired::{NodeContext, plan_service},
+    problem::Cause,
+    table::{Backend, MAX_BACKENDS, ServicePlan, ServicePortPlan},
+};
+
+/// What Services have asked about.
+///
+/// Invariant: `users[f]` holds `s` exactly if `uses[s]` holds `f`.
+#[derive(Debug, Default)]
+pub(super) struct Hops {
+    users: HashMap<Frontend, BTreeSet<Arc<ObjectKey>>>,
+    uses: BTreeMap<Arc<ObjectKey>, BTreeSet<Frontend>>,
+    prefixes: Prefixes,
+}
+
+/// Leading bits of all addresses that frontends have, and how many have them: says cheaply of most endpoints that they are none.
+#[derive(Debug, Default)]
+struct Prefixes(HashMap<u128, usize>);
+
+/// What a plan is made from.
+pub(super) struct Surroundings<'s> {
+    pub(super) snapshot: &'s ServiceSnapshot,
+    pub(super) context: &'s NodeContext,
+    pub(super) claims: &'s Claims,
+}
+
+impl Hops {
+    /// A frontend has one more claimant. True where none had an address like it: every endpoint may be of interest now.
+    pub(super) fn on_claimed(&mut self, frontend: &Frontend) -> bool {
+        let count = self.prefixes.0.entry(prefix(frontend.address)).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    pub(super) fn on_released(&mut self, frontend: &Frontend) {
+        let prefix = prefix(frontend.address);
+        if let Some(count) = self.prefixes.0.get_mut(&prefix) {
+            *count -= 1;
+            if *count == 0 {
+                self.prefixes.0.remove(&prefix);
+            }
+        }
+    }
+
+    /// Those whose plan depends on who has a frontend and what is behind it.
+    pub(super) fn users<'h>(&'h self, frontend: &Frontend) -> impl Iterator<Item = &'h Arc<ObjectKey>> + use<'h> {
+        // Most clusters have none, and hashing is most of what asking costs.
+        let users = if self.users.is_empty() { None } else { self.users.get(frontend) };
+        users.into_iter().flatten()
+    }
+
+    /// Puts other Services' endpoints in the place of their virtual IPs. Returns what is wrong with some of these.
+    pub(super) fn follow(
+        &mut self,
+        around: &Surroundings<'_>,
+        key: &Arc<ObjectKey>,
+        draft: &mut ServicePlan,
+    ) -> Vec<Cause> {
+        let mut walk = Walk { around, prefixes: &self.prefixes, key, uses: BTreeSet::new(), causes: Vec::new() };
+        draft.ports.iter_mut().for_each(|port| walk.port(port));
+        let Walk { uses, causes, .. } = walk;
+        self.register(key, uses);
+        causes
+    }
+
+    fn register(&mut self, key: &Arc<ObjectKey>, uses: BTreeSet<Frontend>) {
+        let old = self.uses.remove(&**key).unwrap_or_default();
+        for frontend in old.difference(&uses) {
+            if let Some(users) = self.users.get_mut(frontend) {
+                users.remove(&**key);
+                if users.is_empty() {
+                    self.users.remove(frontend);
+                }
+            }
+        }
+        for frontend in uses.difference(&old) {
+            self.users.entry(*frontend).or_default().insert(Arc::clone(key));
+        }
+        if !uses.is_empty() {
+            self.uses.insert(Arc::clone(key), uses);
+        }
+    }
+}
+
+impl Prefixes {
+    fn has(&self, address: IpAddr) -> bool {
+        self.0.contains_key(&prefix(address))
+    }
+}
+
+/// 16 bits of IPv4 and 96 of IPv6: few for all virtual IPs of a cluster.
+fn prefix(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits() >> 16),
+        IpAddr::V6(address) => (address.to_bits() >> 32) | 1 << 127,
+    }
+}
+
+/// One Service being looked through.
+struct Walk<'w> {
+    around: &'w Surroundings<'w>,
+    prefixes: &'w Prefixes,
+    key: &'w ObjectKey,
+    uses: BTreeSet<Frontend>,
+    causes: Vec<Cause>,
+}
+
+/// What an endpoint's address is.
+enum Place<'w> {
+    /// An address like any other.
+    Host,
+    /// The virtual IP and port of a Service.
+    Service(&'w ObjectKey),
+    /// An address that virtual IPs come from; no Service has it with this port.
+    Nobody,
+}
+
+impl<'w> Walk<'w> {
+    fn port(&mut self, port: &mut ServicePortPlan) {
+        let is_virtual = |address: &SocketAddr| self.may_be_virtual(address.ip());
+        if !port.backends.iter().map(|backend| &backend.address).chain(&port.draining).any(is_virtual) {
+            return;
+        }
+        let (mut backends, mut draining) = (Vec::new(), Vec::new());
+        for backend in std::mem::take(&mut port.backends) {
+            let frontend = frontend(port, backend.address);
+            match self.place(frontend) {
+                Place::Host => backends.push(backend),
+                Place::Nobody => self.causes.push(Cause::NoService { frontend }),
+                Place::Service(via) if via == self.key => self.causes.push(Cause::Itself { frontend }),
+                Place::Service(via) => {
+                    let Some(other) = self.behind(frontend, via) else { continue };
+                    backends.extend(self.within_one_hop(frontend, via, &other));
+                    draining.extend(other.draining);
+                }
+            }
+        }
+        for address in std::mem::take(&mut port.draining) {
+            match self.place(frontend(port, address)) {
+                Place::Service(via) if via != self.key => {
+                    let Some(other) = self.behind(frontend(port, address), via) else { continue };
+                    draining.extend(other.backends.iter().map(|backend| backend.address).chain(other.draining));
+                }
+                Place::Host => draining.push(address),
+                Place::Service(_) | Place::Nobody => {}
+            }
+        }
+        // An endpoint may be named twice, directly and through a Service; it is local if either says so.
+        backends.sort_unstable_by_key(|backend| (backend.address, !backend.local));
+        backends.dedup_by_key(|backend| backend.address);
+        backends.truncate(MAX_BACKENDS);
+        draining.sort_unstable();
+        draining.dedup();
+        draining.retain(|address| backends.binary_search_by_key(address, |backend| backend.address).is_err());
+        draining.truncate(MAX_BACKENDS);
+        (port.backends, port.draining) = (backends, draining);
+    }
+
+    /// The port of another Service that has the frontend, as if that Service were alone. `None` where the snapshot is ahead of what
+    /// was planned and the Service has it no more: it is about to be planned again, and its users with it.
+    fn behind(&self, frontend: Frontend, via: &ObjectKey) -> Option<ServicePortPlan> {
+        let (plan, _) = plan_service(self.around.snapshot, self.around.context, via);
+        let has = |port: &ServicePortPlan| port.frontends.iter().any(|rule| rule.frontend == frontend);
+        plan.ports.into_iter().find(has)
+    }
+
+    /// Those of another Service's endpoints that are no Services themselves.
+    fn within_one_hop(&mut self, frontend: Frontend, via: &ObjectKey, other: &ServicePortPlan) -> Vec<Backend> {
+        let mut backends = Vec::with_capacity(other.backends.len());
+        for backend in &other.backends {
+            let beyond = self::frontend(other, backend.address);
+            match self.place(beyond) {
+                Place::Host => backends.push(*backend),
+                // Whose endpoint it is will hear of it.
+                Place::Nobody => {}
+                Place::Service(next) if next == self.key => {
+                    self.causes.push(Cause::Loop { frontend, via: via.clone() });
+                }
+                Place::Service(next) => {
+                    self.causes.push(Cause::TooFar { frontend, via: via.clone(), beyond, next: next.clone() });
+                }
+            }
+        }
+        backends
+    }
+
+    fn place(&mut self, frontend: Frontend) -> Place<'w> {
+        let address = frontend.address;
+        if !self.may_be_virtual(address) {
+            return Place::Host;
+        }
+        self.uses.insert(frontend);
+        let settings = &self.around.context.settings;
+        if settings.node_addresses.contains(&address) {
+            return Place::Host;
+        }
+        match self.around.claims.owner(&frontend) {
+            Some(owner) => Place::Service(owner),
+            None if settings.service_ranges.iter().any(|range| range.contains(&address)) => Place::Nobody,
+            None => Place::Host,
+        }
+    }
+
+    fn may_be_virtual(&self, address: IpAddr) -> bool {
+        self.prefixes.has(address)
+            || self.around.context.settings.service_ranges.iter().any(|range| range.contains(&address))
+    }
+}
+
+fn frontend(port: &ServicePortPlan, address: SocketAddr) -> Frontend {
+    Frontend { address: address.ip(), protocol: port.protocol, port: address.port() }
+}
