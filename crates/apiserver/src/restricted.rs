@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 use stead_api::{
-    kinds::{endpoint_slice, endpoints, node},
+    kinds::{endpoint_slice, endpoints, node, service_cidr},
     meta,
     resource::Resource,
     status::ApiError,
@@ -26,9 +26,10 @@ pub(crate) fn check(call: &Call<'_>, new: &Value, old: Option<&Value>) -> Result
     let known = old.and_then(|old| self::addresses(resource, old)).unwrap_or_default();
     let nodes = call.server.cache(&node::RESOURCE).list(None, None).entries;
     let nodes: Vec<Value> = nodes.iter().map(|entry| entry.object()).collect();
-    let config = &call.server.config;
+    let ranges = call.server.cache(&service_cidr::RESOURCE).list(None, None).entries;
+    let services: Vec<IpNet> = ranges.iter().flat_map(|entry| service_cidr::ranges(&entry.object())).collect();
     for address in addresses.iter().filter(|address| !known.contains(address)) {
-        if let Some(place) = place(&config.pod_ranges, &config.service_ranges, &nodes, *address) {
+        if let Some(place) = place(&call.server.config.pod_ranges, &services, &nodes, *address) {
             return Err(refusal(resource, meta::name(new), *address, &place));
         }
     }

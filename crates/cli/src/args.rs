@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
 
-use crate::config::PortRange;
+use crate::config::{EndpointsPerSlice, PortRange};
 
 /// Kubernetes Services as a product of their own.
 #[derive(Debug, Parser)]
@@ -63,6 +63,9 @@ pub(crate) struct ServiceArgs {
     /// objects (never Secrets) without credentials
     #[arg(long)]
     pub(crate) read_only_service: bool,
+    /// The most endpoints in one EndpointSlice (1 to 1000; default 100)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_endpoints_per_slice: Option<EndpointsPerSlice>,
 }
 
 #[derive(Debug, Args)]

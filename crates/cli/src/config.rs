@@ -49,6 +49,7 @@ pub(crate) struct ServerSection {
     pub(crate) cluster_domain: String,
     /// Whether there is a Service `kubernetes-ro`.
     pub(crate) read_only_service: bool,
+    pub(crate) max_endpoints_per_slice: EndpointsPerSlice,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +60,11 @@ pub(crate) struct NodeSection {
     /// Ranges of the nodes' own addresses: pods' traffic there keeps its source. A lab fills in its fabric.
     pub(crate) node_ranges: Vec<IpNet>,
 }
+
+/// The most endpoints that the controller puts into one EndpointSlice: 1 to 1000, as many as the API takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub(crate) struct EndpointsPerSlice(u16);
 
 /// Ports `FIRST-LAST`, both included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +95,7 @@ impl Default for ServerSection {
             allow_external_ips: None,
             cluster_domain: "cluster.local".to_owned(),
             read_only_service: false,
+            max_endpoints_per_slice: EndpointsPerSlice::default(),
         }
     }
 }
@@ -112,6 +119,38 @@ impl ServerSection {
             self.allow_external_ips.clone_from(&args.allow_external_ips);
         }
         self.read_only_service |= args.read_only_service;
+        self.max_endpoints_per_slice = args.max_endpoints_per_slice.unwrap_or(self.max_endpoints_per_slice);
+    }
+}
+
+impl Default for EndpointsPerSlice {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<u16> for EndpointsPerSlice {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        match number {
+            1..=1000 => Ok(Self(number)),
+            _ => Err(format!("{number} is not in the range 1-1000")),
+        }
+    }
+}
+
+impl FromStr for EndpointsPerSlice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<u16>().map_err(|error| error.to_string())?.try_into()
+    }
+}
+
+impl From<EndpointsPerSlice> for u16 {
+    fn from(number: EndpointsPerSlice) -> Self {
+        number.0
     }
 }
 
@@ -230,6 +269,10 @@ mod tests {
         check("lab:\n  nodes: many\n", "lab.nodes: invalid type: string \"many\"");
         check("lab:\n  nodes: 1\n  nodes: 2\n", "no YAML: duplicate");
         check("server:\n  serviceRanges: [10.96.0.0/33]\n", "server.serviceRanges[0]: invalid IP address syntax");
+        check(
+            "server:\n  maxEndpointsPerSlice: 1001\n",
+            "server.maxEndpointsPerSlice: 1001 is not in the range 1-1000",
+        );
         check("server:\n  nodePorts: 9-3\n", "server.nodePorts: \"9-3\" is no range of ports such as 30000-32767");
         check(
             "server:\n  allowExternalIPs: [192.0.2.1]\n",

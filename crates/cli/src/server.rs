@@ -40,6 +40,10 @@ pub(crate) fn run(args: &ServerArgs) -> Result<()> {
 async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     let pki = Pki::load_or_create(&args.data.join("pki"))?;
     let read_only = section.read_only_service;
+    let controllers = stead_controllers::Config {
+        root_ca: pki.ca_pem().into(),
+        endpoints_per_slice: u16::from(section.max_endpoints_per_slice).into(),
+    };
     let config = Config {
         advertise: args.listen,
         service_ranges: section.service_ranges,
@@ -58,9 +62,9 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
 
     let store = Embedded::open(&args.data.join("store"))?;
     let server = Server::new(Arc::new(store), config.clone()).await?;
-    let controllers =
+    let client =
         stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
-    let controllers = stead_controllers::run(controllers, controllers_config(&pki));
+    let controllers = stead_controllers::run(client, controllers);
     tracing::info!(address = %args.listen, "serving");
     let reading = async {
         match read_only {
@@ -74,10 +78,6 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         never = controllers => match never {},
     }
     Ok(())
-}
-
-fn controllers_config(pki: &Pki) -> stead_controllers::Config {
-    stead_controllers::Config { root_ca: pki.ca_pem().into() }
 }
 
 fn serving_certificate(pki: &Pki, config: &Config) -> Result<Arc<rustls::ServerConfig>> {

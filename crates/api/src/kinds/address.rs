@@ -68,23 +68,6 @@ pub(crate) fn cidr(text: &str) -> Vec<String> {
     problems
 }
 
-/// What is to be said of an address that is right, or was when it was stored, and could be written better.
-pub(crate) fn warnings(field: &str, text: &str) -> Vec<String> {
-    let Some(address) = parse_with_leading_zeros(text).map(|address| address.to_canonical()) else { return Vec::new() };
-    match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => Vec::new(),
-        Ok(IpAddr::V6(parsed)) if parsed.to_ipv4_mapped().is_none() => {
-            let canonical = parsed.to_string();
-            let warning =
-                || format!("{field}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})");
-            (canonical != text).then(warning).into_iter().collect()
-        }
-        _ => vec![format!(
-            "{field}: non-standard IP address {text:?} will be considered invalid in a future Kubernetes release: use \"{address}\""
-        )],
-    }
-}
-
 /// [`ip`] for a field that may keep what was stored before the rules became strict.
 pub(crate) fn ip_or_stored(text: &str, stored: &[&str]) -> Vec<String> {
     if stored.contains(&text) && parse_with_leading_zeros(text).is_some() { Vec::new() } else { ip(text) }
@@ -225,21 +208,5 @@ mod tests {
         check(destination, "fd00:ec2::254", &["may not be the metadata address"]);
         check(destination, "168.63.129.16", &["may not be the metadata address"]);
         check(destination, "x", &["must be a valid IP address"]);
-    }
-
-    #[test]
-    fn better_forms_are_named() {
-        let check = |text: &str, expect: &[&str]| assert_eq!(warnings("ip", text), expect, "{text}");
-        check("10.0.0.1", &[]);
-        check("fd00::1", &[]);
-        check("name", &[]);
-        check("FD00::1", &["ip: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")"]);
-        let non_standard = |text: &str| {
-            format!(
-                "ip: non-standard IP address {text:?} will be considered invalid in a future Kubernetes release: use \"10.0.0.1\""
-            )
-        };
-        check("010.0.0.1", &[&non_standard("010.0.0.1")]);
-        check("::ffff:10.0.0.1", &[&non_standard("::ffff:10.0.0.1")]);
     }
 }

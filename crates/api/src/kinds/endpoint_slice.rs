@@ -97,7 +97,7 @@ impl Strategy for Rules {
         }
         let manager = text(new, "/metadata/labels/endpointslice.kubernetes.io~1managed-by");
         if text(new, "/addressType") != "FQDN" && !CONTROLLERS.contains(&manager) {
-            warnings.extend(addresses(new).flat_map(|(field, address)| address::warnings(&field, address)));
+            warnings.extend(addresses(new).filter_map(|(field, address)| address::ip_warning(&field, address)));
         }
         warnings
     }

@@ -72,7 +72,7 @@ impl Strategy for Rules {
         if text(new, "/metadata/labels/endpoints.kubernetes.io~1managed-by") == "endpoint-controller" {
             return Warnings::new();
         }
-        addresses(new).flat_map(|(field, ip)| address::warnings(&field, ip)).collect()
+        addresses(new).filter_map(|(field, ip)| address::ip_warning(&field, ip)).collect()
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

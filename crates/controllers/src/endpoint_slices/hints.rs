@@ -38,7 +38,7 @@ pub(super) struct Remark {
     pub(super) message: String,
 }
 
-/// Whether the Service's slices had hints before this look.
+/// Whether the Service's slices had hints for zones alone before this look, as the annotation makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
     Hinted,
@@ -57,7 +57,9 @@ pub(super) fn mode(service: &Service) -> Mode {
 }
 
 pub(super) fn before<'a>(mut endpoints: impl Iterator<Item = &'a Endpoint>) -> Before {
-    if endpoints.any(|endpoint| endpoint.hints.is_some()) { Before::Hinted } else { Before::Plain }
+    let is_for_zones = |hints: &EndpointHints| hints.for_nodes.is_none();
+    let is_hinted = endpoints.any(|endpoint| endpoint.hints.as_ref().is_some_and(is_for_zones));
+    if is_hinted { Before::Hinted } else { Before::Plain }
 }
 
 /// Gives the endpoints of one family the hints that `mode` wants. `nodes` are all of the cluster's.
