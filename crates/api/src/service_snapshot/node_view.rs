@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use stead_model::{ObjectKey, Revision};
 
-use super::wire::{Metadata, Text, ViewProblem, parse_address, text_of};
+use super::wire::{Metadata, Text, ViewProblem, listed, parse_address, read_each, text_of};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a Node (v1).
@@ -99,32 +99,13 @@ struct WireCondition<'a> {
 }
 
 fn read_addresses(wire: &[WireAddress<'_>], problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
-    let mut addresses = Vec::new();
-    for (index, wire) in wire.iter().enumerate().filter(|(_, wire)| text_of(&wire.r#type) == "InternalIP") {
-        let text = text_of(&wire.address);
-        match parse_address(text) {
-            Some(address) => addresses.push(address),
-            None => problems.push(ViewProblem::Address {
-                field: format!("status.addresses[{index}].address").into(),
-                value: text.into(),
-            }),
-        }
-    }
-    addresses.into()
+    let internal = wire.iter().enumerate().filter(|(_, wire)| text_of(&wire.r#type) == "InternalIP");
+    let texts = internal.map(|(index, wire)| (index, text_of(&wire.address)));
+    read_each(texts, |index| format!("status.addresses[{index}].address"), parse_address, problems).into()
 }
 
-/// `podCIDRs`, or `podCIDR` alone from servers that know no lists.
 fn read_pod_ranges(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpNet]> {
-    let primary = spec.pod_cidr.as_slice();
-    let listed = spec.pod_cidrs.as_deref().filter(|list| !list.is_empty());
-    let mut ranges = Vec::new();
-    for (index, text) in listed.unwrap_or(primary).iter().map(Text::as_str).enumerate() {
-        match text.parse::<IpNet>() {
-            Ok(range) => ranges.push(range.trunc()),
-            Err(_) if text.is_empty() => {}
-            Err(_) => problems
-                .push(ViewProblem::Address { field: format!("spec.podCIDRs[{index}]").into(), value: text.into() }),
-        }
-    }
-    ranges.into()
+    let texts = listed(&spec.pod_cidrs, &spec.pod_cidr).iter().map(Text::as_str).enumerate();
+    let parse = |text: &str| text.parse::<IpNet>().ok().map(|range| range.trunc());
+    read_each(texts, |index| format!("spec.podCIDRs[{index}]"), parse, problems).into()
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 use serde::Deserialize;
 use stead_model::{ObjectKey, Protocol, Revision};
 
-use super::wire::{Metadata, Text, ViewProblem, parse_address, parse_port, text_of};
+use super::wire::{Metadata, Text, ViewProblem, listed, parse_address, parse_port, parse_protocol, read_each, text_of};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a Service (v1).
@@ -165,18 +165,14 @@ fn read_type(text: &str, problems: &mut Vec<ViewProblem>) -> ServiceType {
     }
 }
 
-/// `clusterIPs`, or `clusterIP` alone from servers that know no lists.
 fn read_cluster_ips(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
-    let primary = spec.cluster_ip.as_slice();
-    let listed = spec.cluster_ips.as_deref().filter(|list| !list.is_empty());
-    let mut addresses = Vec::with_capacity(1);
-    for (index, text) in listed.unwrap_or(primary).iter().map(Text::as_str).enumerate() {
-        match parse_address(text) {
-            Some(address) if !addresses.contains(&address) => addresses.push(address),
-            Some(_) => {}
-            None if matches!(text, "" | "None") => {}
-            None => problems
-                .push(ViewProblem::Address { field: format!("spec.clusterIPs[{index}]").into(), value: text.into() }),
+    let texts = listed(&spec.cluster_ips, &spec.cluster_ip).iter().map(Text::as_str).enumerate();
+    let texts = texts.filter(|(_, text)| *text != "None");
+    let read = read_each(texts, |index| format!("spec.clusterIPs[{index}]"), parse_address, problems);
+    let mut addresses = Vec::with_capacity(read.len());
+    for address in read {
+        if !addresses.contains(&address) {
+            addresses.push(address);
         }
     }
     addresses.into()
@@ -203,10 +199,7 @@ fn read_port(wire: &WirePort<'_>, index: usize) -> Result<(ServicePortView, Opti
         Some(port) => parse_port(port, || field("port"))?,
         None => return Err(ViewProblem::Missing { field: field("port") }),
     };
-    let protocol = match text_of(&wire.protocol) {
-        "" => Protocol::Tcp,
-        text => text.parse().map_err(|_| ViewProblem::Unknown { field: field("protocol"), value: text.into() })?,
-    };
+    let protocol = parse_protocol(&wire.protocol, || field("protocol"))?;
     let (node_port, problem) = match wire.node_port.filter(|number| *number != 0) {
         None => (None, None),
         Some(number) => match parse_port(number, || field("nodePort")) {

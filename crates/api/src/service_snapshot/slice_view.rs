@@ -7,7 +7,7 @@ use stead_model::{Family, ObjectKey, Protocol, Revision};
 
 use super::{
     shared_names::SharedNames,
-    wire::{Metadata, Text, ViewProblem, parse_address, parse_port, text_of},
+    wire::{Metadata, Text, ViewProblem, parse_address, parse_port, parse_protocol, text_of},
 };
 use crate::item::{FromItem, ItemError, parse_revision};
 
@@ -237,13 +237,7 @@ fn read_ports(wire: &[WirePort<'_>], problems: &mut Vec<ViewProblem>) -> Box<[Sl
 
 fn read_port(wire: &WirePort<'_>, number: i64, index: usize) -> Result<SlicePortView, ViewProblem> {
     let port = parse_port(number, || format!("ports[{index}].port").into())?;
-    let protocol = match text_of(&wire.protocol) {
-        "" => Protocol::Tcp,
-        text => text.parse().map_err(|_| ViewProblem::Unknown {
-            field: format!("ports[{index}].protocol").into(),
-            value: text.into(),
-        })?,
-    };
+    let protocol = parse_protocol(&wire.protocol, || format!("ports[{index}].protocol").into())?;
     Ok(SlicePortView { name: text_of(&wire.name).into(), protocol, port })
 }
 

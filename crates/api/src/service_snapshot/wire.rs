@@ -9,7 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use stead_model::{Family, ObjectKey};
+use stead_model::{Family, ObjectKey, Protocol};
 
 use crate::item::ItemError;
 
@@ -97,6 +97,39 @@ pub(super) fn parse_port(value: i64, field: impl FnOnce() -> Box<str>) -> Result
         Ok(port) if port > 0 => Ok(port),
         _ => Err(ViewProblem::Port { field: field(), value }),
     }
+}
+
+/// A protocol as objects state it; TCP where they do not.
+pub(super) fn parse_protocol(
+    text: &Option<Text<'_>>,
+    field: impl FnOnce() -> Box<str>,
+) -> Result<Protocol, ViewProblem> {
+    match text_of(text) {
+        "" => Ok(Protocol::Tcp),
+        text => text.parse().map_err(|_| ViewProblem::Unknown { field: field(), value: text.into() }),
+    }
+}
+
+/// `list`, or `single` alone from servers that know no lists.
+pub(super) fn listed<'t, 'a>(list: &'t Option<Vec<Text<'a>>>, single: &'t Option<Text<'a>>) -> &'t [Text<'a>] {
+    list.as_deref().filter(|list| !list.is_empty()).unwrap_or(single.as_slice())
+}
+
+/// Each text as `parse` takes it; one that is wrong becomes a problem of its place in `field`. Empty ones are passed over.
+pub(super) fn read_each<'t, T>(
+    texts: impl Iterator<Item = (usize, &'t str)>,
+    field: impl Fn(usize) -> String,
+    parse: impl Fn(&str) -> Option<T>,
+    problems: &mut Vec<ViewProblem>,
+) -> Vec<T> {
+    let mut read = Vec::with_capacity(1);
+    for (index, text) in texts.filter(|(_, text)| !text.is_empty()) {
+        match parse(text) {
+            Some(value) => read.push(value),
+            None => problems.push(ViewProblem::Address { field: field(index).into(), value: text.into() }),
+        }
+    }
+    read
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

@@ -56,7 +56,7 @@ fn counts(node: &Node) -> bool {
     let has_role = |role: &&str| node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(*role));
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let is_ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    is_ready && !NOT_COUNTED.iter().any(|role| has_role(&role))
+    is_ready && !NOT_COUNTED.iter().any(has_role)
 }
 
 /// What decides about [`cpu_shares`] in a node.

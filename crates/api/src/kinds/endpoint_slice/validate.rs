@@ -20,6 +20,9 @@ const MAX_PORTS: usize = 20_000;
 const MAX_HINTS: usize = 8;
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
+/// What is wrong with a text.
+type Rule = fn(&str) -> Vec<String>;
+
 /// `stored`: addresses that were there before.
 pub(super) fn validate(slice: &Value, stored: &[&str]) -> Vec<FieldError> {
     let mut errors = Errors::default();
@@ -61,14 +64,14 @@ fn validate_endpoint(endpoint: &Value, kind: &str, stored: &[&str], root: &str, 
             errors.invalid_text(&format!("{field}[{index}]"), address, address_problems(address, kind, stored));
         }
     }
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] = [("nodeName", dns1123_subdomain), ("hostname", dns1123_label)];
+    let rules: [(&str, Rule); 2] = [("nodeName", dns1123_subdomain), ("hostname", dns1123_label)];
     for (name, rule) in rules {
         if is_set(endpoint, &format!("/{name}")) {
             let value = text(endpoint, &format!("/{name}"));
             errors.invalid_text(&format!("{root}.{name}"), value, rule(value));
         }
     }
-    let hints: [(&str, fn(&str) -> Vec<String>); 2] = [("forZones", label_value), ("forNodes", dns1123_subdomain)];
+    let hints: [(&str, Rule); 2] = [("forZones", label_value), ("forNodes", dns1123_subdomain)];
     for (name, rule) in hints {
         validate_hints(list(endpoint, &format!("/hints/{name}")), &format!("{root}.hints.{name}"), rule, errors);
     }
@@ -95,7 +98,7 @@ fn address_problems(address: &str, kind: &str, stored: &[&str]) -> Vec<String> {
     }
 }
 
-fn validate_hints(hints: &[Value], root: &str, rule: fn(&str) -> Vec<String>, errors: &mut Errors) {
+fn validate_hints(hints: &[Value], root: &str, rule: Rule, errors: &mut Errors) {
     if hints.len() > MAX_HINTS {
         return errors.push(FieldError::too_many(root, hints.len(), MAX_HINTS));
     }

@@ -23,7 +23,7 @@ fn spec() -> ServiceSpec {
 
 /// A pod; those of even number have another port behind the name.
 fn pod((number, is_ready): (&u8, &bool)) -> Pod {
-    let port = if number % 2 == 0 { 8080 } else { 9090 };
+    let port = if number.is_multiple_of(2) { 8080 } else { 9090 };
     let name = format!("pod{number}");
     let status = if *is_ready { "True" } else { "False" };
     serde_json::from_value(json!({
@@ -151,7 +151,7 @@ fn check_slices(slices: &BTreeMap<String, EndpointSlice>, pods: &Pods, capacity:
     for slice in slices.values() {
         for endpoint in held(slice) {
             let number: u8 = endpoint.addresses[0].rsplit('.').next().unwrap().parse().unwrap();
-            let port = if number % 2 == 0 { 8080 } else { 9090 };
+            let port = if number.is_multiple_of(2) { 8080 } else { 9090 };
             prop_assert_eq!(held_ports(slice)[0].port, Some(port));
             let serving = endpoint.conditions.as_ref().unwrap().serving.unwrap();
             prop_assert!(found.insert(number, serving).is_none(), "{} stands twice", number);
