@@ -36,14 +36,14 @@ pub(crate) fn check(call: &Call<'_>, new: &Value, old: Option<&Value>) -> Result
     Ok(())
 }
 
-/// `None` for kinds that are no endpoints.
+/// `None` for kinds that are no endpoints, at whatever version they are served.
 fn addresses(resource: &Resource, object: &Value) -> Option<Vec<IpAddr>> {
-    if std::ptr::eq(resource, &endpoints::RESOURCE) {
-        Some(endpoints::addresses(object).filter_map(|(_, text)| text.parse().ok()).collect())
-    } else if std::ptr::eq(resource, &endpoint_slice::RESOURCE) {
-        Some(endpoint_slice::addresses(object).filter_map(|(_, text)| text.parse().ok()).collect())
-    } else {
-        None
+    match (resource.group, resource.plural) {
+        ("", "endpoints") => Some(endpoints::addresses(object).filter_map(|(_, text)| text.parse().ok()).collect()),
+        ("discovery.k8s.io", "endpointslices") => {
+            Some(endpoint_slice::addresses(object).filter_map(|(_, text)| text.parse().ok()).collect())
+        }
+        _ => None,
     }
 }
 

@@ -89,6 +89,7 @@ fn config() -> Config {
         external_ips: Vec::new(),
         pod_ranges: vec!["10.240.0.0/12".parse().expect("a range")],
         cluster_domain: "cluster.local".into(),
+        read_only: None,
         agent_tls: tls::agent_client_config(&pki).expect("a configuration"),
     }
 }
