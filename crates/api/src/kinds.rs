@@ -47,6 +47,8 @@ pub static ALL: &[&Resource] = &[
     &event::RESOURCE_EVENTS_V1,
     &ip_address::RESOURCE,
     &service_cidr::RESOURCE,
+    &ip_address::RESOURCE_V1BETA1,
+    &service_cidr::RESOURCE_V1BETA1,
 ];
 
 /// All that can be done to a collection and its objects.

@@ -59,6 +59,8 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<events::v1::Event>();
     generator.subschema_for::<networking::v1::IPAddress>();
     generator.subschema_for::<networking::v1::ServiceCIDR>();
+    generator.subschema_for::<networking::v1beta1::IPAddress>();
+    generator.subschema_for::<networking::v1beta1::ServiceCIDR>();
     generator.subschema_for::<autoscaling::v1::Scale>();
     generator.subschema_for::<authentication::v1::SelfSubjectReview>();
     generator.subschema_for::<authentication::v1::TokenRequest>();

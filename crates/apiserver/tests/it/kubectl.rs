@@ -201,6 +201,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     lists(kubectl).await;
     messages(kubectl).await;
     older(kubectl).await;
+    ranges(kubectl).await;
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
@@ -217,6 +218,30 @@ async fn lists(kubectl: &Kubectl<'_>) {
     kubectl.good_with("apply -f -", &changed, &["service/listed unchanged", "configmap/listed configured"]).await;
     kubectl.bad_with("create -f -", &LIST.replace("data:", "dat:"), "unknown field \"dat\"").await;
     kubectl.good_with("delete --timeout=20s -f -", LIST, &["\"listed\" deleted"]).await;
+}
+
+/// Where virtual IPs come from, and warnings about what is stored and not acted on.
+async fn ranges(kubectl: &Kubectl<'_>) {
+    kubectl.good("get servicecidr", &["NAME", "CIDRS", "AGE", "kubernetes", "10.96.0.0/16"]).await;
+    kubectl.good("get servicecidr,ip -o wide", &["PARENTREF", "10.96.0.1", "services/default/kubernetes"]).await;
+    kubectl.good("get ipaddress 10.96.0.1 -o jsonpath={.spec.parentRef.name}", &["kubernetes"]).await;
+    kubectl.good("explain servicecidr.spec.cidrs", &["cidrs <[]string>"]).await;
+    let range =
+        "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: more}\nspec: {cidrs: [10.97.0.0/24]}\n";
+    kubectl.good_with("apply -f -", range, &["servicecidr.networking.k8s.io/more created"]).await;
+    let moved = range.replace("10.97", "10.98");
+    kubectl.bad_with("apply -f -", &moved, "spec.cidrs[0]: Invalid value: \"10.98.0.0/24\": field is immutable").await;
+    kubectl.good("delete servicecidr more --timeout=20s", &["deleted"]).await;
+    let local = "apiVersion: v1\nkind: Service\nmetadata: {name: local}\nspec: {type: NodePort, externalTrafficPolicy: Local, ports: [{port: 80}]}\n";
+    let printed = kubectl.run(&["create", "-f", "-"], local).await;
+    assert!(printed.good, "{}", printed.err);
+    let warning = "Warning: spec.externalTrafficPolicy: not acted on by this version of Stead: node ports stay closed";
+    assert!(printed.err.contains(warning), "{}", printed.err);
+    kubectl.good("create service externalname db --external-name=db.example.org", &["service/db created"]).await;
+    kubectl.good("get svc db", &["ExternalName", "db.example.org"]).await;
+    kubectl.good("delete svc local db --timeout=20s", &["deleted"]).await;
+    kubectl.good("describe servicecidr kubernetes", &["Name:", "kubernetes", "10.96.0.0/16"]).await;
+    kubectl.good("describe ipaddress 10.96.0.1", &["10.96.0.1", "services", "kubernetes"]).await;
 }
 
 /// Generators and `drain` send Protocol Buffers.

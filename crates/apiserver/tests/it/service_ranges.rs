@@ -203,6 +203,22 @@ async fn an_address_that_somebody_else_holds_is_not_given_out() {
 }
 
 #[tokio::test]
+async fn the_version_before_shows_the_same_objects() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let old = RANGES.replace("/v1/", "/v1beta1/");
+    let made = admin.post(&old, &range("more", "10.97.0.0/24")).await.expect(201);
+    assert_eq!(made["apiVersion"], "networking.k8s.io/v1beta1");
+    let found = admin.get(&format!("{RANGES}/more")).await.expect(200);
+    assert_eq!((&found["apiVersion"], &found["spec"]), (&json!("networking.k8s.io/v1"), &made["spec"]));
+    let list = admin.get(&old).await.expect(200);
+    assert_eq!(list["items"][1]["apiVersion"], "networking.k8s.io/v1beta1");
+    assert_eq!(names(&admin, &ADDRESSES.replace("/v1/", "/v1beta1/")).await, ["10.96.0.1"]);
+    let group = admin.get("/apis/networking.k8s.io").await.expect(200);
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+}
+
+#[tokio::test]
 async fn printing_columns_of_servicecidr_and_ipaddress() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();

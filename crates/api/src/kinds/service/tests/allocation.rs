@@ -122,6 +122,37 @@ fn what_an_update_leaves_out_is_inherited() {
     );
 }
 
+/// A replace from a file leaves out all that was allocated: what both types have is inherited, nothing else.
+#[test]
+fn what_is_inherited_follows_the_types() {
+    let of = |kind: &str| match kind {
+        "Local" => json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": ports()}),
+        "ExternalName" => json!({"type": "ExternalName", "externalName": "a.example", "ports": ports()}),
+        "None" => json!({"clusterIP": "None", "ports": ports()}),
+        kind => json!({"type": kind, "ports": ports()}),
+    };
+    let kinds = ["ClusterIP", "NodePort", "LoadBalancer", "Local", "ExternalName"];
+    let has_ip = |kind: &str| kind != "ExternalName";
+    let has_port = |kind: &str| ["NodePort", "LoadBalancer", "Local"].contains(&kind);
+    for old in kinds {
+        let stored = write(create(of(old)), None).0;
+        for new in kinds {
+            let found = update(&stored, of(new));
+            let same = |pointer: &str| {
+                let inherited = found.pointer(pointer).is_some_and(|value| !value.is_null() && *value != json!(0));
+                assert!(!inherited || found.pointer(pointer) == stored.pointer(pointer), "{old} → {new}: {pointer}");
+                inherited
+            };
+            assert_eq!(same("/spec/clusterIP"), has_ip(old) && has_ip(new), "{old} → {new}");
+            assert_eq!(same("/spec/clusterIPs"), has_ip(old) && has_ip(new), "{old} → {new}");
+            assert_eq!(same("/spec/ports/0/nodePort"), has_port(old) && has_port(new), "{old} → {new}");
+            assert_eq!(same("/spec/healthCheckNodePort"), old == "Local" && new == "Local", "{old} → {new}");
+        }
+    }
+    let headless = write(create(of("None")), None).0;
+    assert_eq!(update(&headless, of("ClusterIP"))["spec"]["clusterIP"], "None", "headless stays headless");
+}
+
 #[test]
 fn types_change_into_each_other() {
     let spec = |kind: &str| json!({"type": kind, "ports": ports()});
