@@ -1,6 +1,12 @@
 //! Finding numbers for what a Service has to claim.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -39,6 +45,9 @@ pub(crate) struct Allocator {
     families: Vec<Family>,
     addresses_v4: Pool,
     addresses_v6: Pool,
+    /// Where the changes of IPAddress objects stood when the pools were filled. While they stand there, nothing is free that
+    /// the pools call used, and reading a full range again finds nothing.
+    filled_at: AtomicU64,
     ports: PortRange,
     port_pool: Pool,
     /// Ports of every node that programs of the cluster itself use.
@@ -93,6 +102,7 @@ impl Allocator {
             families: config.service_ranges.iter().map(|range| Family::of(range.addr())).collect(),
             addresses_v4: Pool::default(),
             addresses_v6: Pool::default(),
+            filled_at: AtomicU64::new(0),
             ports: PortRange { ports: config.node_ports.clone() },
             port_pool: Pool::default(),
             own_ports: config.own_ports().to_vec(),
@@ -108,11 +118,13 @@ impl Allocator {
 
     /// Reads all claims anew.
     pub(crate) async fn refill(&self) -> Result<(), StoreError> {
+        let changes = self.changes();
         let addresses = self.claimed::<IpAddr>(ADDRESS_PREFIX).await?;
         for family in Family::ALL {
             let own = addresses.iter().filter(|address| Family::of(**address) == family);
             self.pool(family).refill(own.map(|address| number(*address)));
         }
+        self.filled_at.store(changes, Ordering::Relaxed);
         let ports = self.claimed::<u16>(PORT_PREFIX).await?;
         self.port_pool.refill(ports.iter().chain(&self.own_ports).map(|port| u128::from(*port)));
         Ok(())
@@ -121,9 +133,16 @@ impl Allocator {
     /// Waits until ranges, and all that is read of caches, are those that the store has now.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
         let newest = self.store.revision().await?;
-        // A cache that stays behind is found by the claim, which states the revision it relies on.
-        let _ = self.caches.kind(&service_cidr::RESOURCE).reach(newest, PATIENCE).await;
+        for kind in [&ip_address::RESOURCE, &service_cidr::RESOURCE] {
+            // A cache that stays behind is found by the claim, which states the revision it relies on.
+            let _ = self.caches.kind(kind).reach(newest, PATIENCE).await;
+        }
         Ok(())
+    }
+
+    /// How many changes of IPAddress objects there were, as far as the cache knows.
+    fn changes(&self) -> u64 {
+        *self.caches.kind(&ip_address::RESOURCE).subscribe().borrow()
     }
 
     /// Every range that addresses of Services are in, also those that are given out from no more.
@@ -235,7 +254,9 @@ impl Allocator {
             Some(found) => found,
             None => {
                 self.catch_up().await?;
-                self.refill().await?;
+                if self.changes() != self.filled_at.load(Ordering::Relaxed) {
+                    self.refill().await?;
+                }
                 self.pick(claim.family).ok_or(AllocError::AddressesFull)?
             }
         };
