@@ -146,16 +146,18 @@ fn sets(family: Family, sizes: &BTreeMap<SetId, u32>) -> Vec<Set> {
     sets
 }
 
-/// Room in a new table for what there is and as much again, so that tables are seldom replaced; the kernel's hash table fills faster when
-/// its size is given.
+/// Room in a new table for what there is and at least half as much again, so that tables are seldom replaced. The kernel's hash table
+/// fills faster when its size is given.
 fn size(set: SetId, count: u32) -> u32 {
     let least = match set {
-        SetId::Slots | SetId::Backends => 16_384,
-        SetId::Frontends | SetId::Lists => 8_192,
-        SetId::Reserved => 16,
-        _ => 1_024,
+        SetId::Slots | SetId::Backends => 12_288,
+        SetId::Frontends | SetId::Lists => 6_144,
+        SetId::Reserved => 12,
+        _ => 768,
     };
-    count.saturating_mul(2).checked_next_power_of_two().unwrap_or(u32::MAX).max(least)
+    // The kernel takes four thirds of the size, rounds up to a power of two and clears as many places: three quarters of one waste none.
+    let places = count.saturating_mul(2).checked_next_power_of_two().unwrap_or(1 << 31);
+    (places / 4 * 3).max(least)
 }
 
 #[derive(Debug, Default)]

@@ -152,7 +152,7 @@ fn a_table_that_gets_full_is_replaced_by_a_larger_one() {
     plane.apply(&large, Scope::All).unwrap();
     let slots = stead_sys::nft::Nftables::open_in(&namespace).unwrap().sets(name(Family::V4)).unwrap();
     let slots = slots.into_iter().find(|set| set.name == "slots").unwrap();
-    assert_eq!((slots.count, slots.size), (Some(20_000), Some(65_536)));
+    assert_eq!((slots.count, slots.size), (Some(20_000), Some(49_152)));
     let mut next = NfTables::open_in(&namespace).unwrap();
     assert_eq!(next.apply(&large, Scope::All).unwrap().operations, 0);
 }

@@ -23,8 +23,24 @@ impl Writer {
         Self::default()
     }
 
+    /// With room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Adds a copy of `bytes` and lends it for changes.
+    pub fn copy(&mut self, bytes: &[u8]) -> &mut [u8] {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes[start..]
     }
 
     pub fn len(&self) -> usize {

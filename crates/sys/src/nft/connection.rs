@@ -75,14 +75,14 @@ impl Nftables {
         if transaction.is_empty() {
             return Ok(Commit::default());
         }
-        // Encoded with numbers from zero, as the count of messages is not known before, and shifted below.
-        let mut encoder = Encoder::new(0);
+        let mut encoder = Encoder::begin(generation, &transaction.changes);
         for (index, change) in transaction.changes.iter().enumerate() {
             encoder.change(index as u32, change);
         }
-        let count = encoder.origins.len() as u32;
-        let first = self.socket.sequences(count + 2);
-        let bytes = frame(encoder.writer.bytes(), first, count, generation);
+        // Only now is it known how many numbers are needed.
+        let first = self.socket.sequences(encoder.len());
+        let (bytes, origins) = encoder.finish(first);
+        let count = origins.len() as u32;
         self.socket.send(&bytes)?;
         let refusals = self.socket.acknowledge(first, first + count)?;
         match refusals.into_iter().next() {
@@ -90,7 +90,7 @@ impl Nftables {
             Some(refusal) if refusal.sequence == first && refusal.errno == libc::ERESTART => Err(Error::Stale),
             Some(refusal) => {
                 let message = refusal.sequence.wrapping_sub(first + 1) as usize;
-                let change = encoder.origins.get(message).and_then(|index| transaction.changes.get(*index as usize));
+                let change = origins.get(message).and_then(|index| transaction.changes.get(*index as usize));
                 Err(match change {
                     Some(change) => Error::Refused { change: shorten(change), refusal },
                     None => Error::Aborted(refusal),
@@ -327,42 +327,6 @@ impl Nftables {
 }
 
 const DUMP: u16 = libc::NLM_F_DUMP as u16;
-
-/// Puts begin and end of a batch around `messages`, numbers them from `first + 1` on and asks the last for an acknowledgement.
-fn frame(messages: &[u8], first: u32, count: u32, generation: Option<u32>) -> Vec<u8> {
-    const BEGIN: u16 = 16;
-    const END: u16 = 17;
-    const FLAGS: usize = 6;
-    const SEQUENCE: usize = 8;
-    let control = |kind, sequence, generation: Option<u32>| {
-        let mut writer = Writer::new();
-        let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
-        let header = Header { kind, flags: libc::NLM_F_REQUEST as u16, sequence, family: 0, resource };
-        writer.message(header, |writer| {
-            if let Some(generation) = generation {
-                writer.number(1, generation);
-            }
-        });
-        writer
-    };
-    let begin = control(BEGIN, first, generation);
-    let end = control(END, first + count + 1, None);
-    let mut bytes = Vec::with_capacity(begin.len() + messages.len() + end.len());
-    bytes.extend_from_slice(begin.bytes());
-    let start = bytes.len();
-    bytes.extend_from_slice(messages);
-    let mut at = start;
-    for number in 1..=count {
-        let length = bytes[at..at + 4].try_into().map_or(0, u32::from_ne_bytes) as usize;
-        bytes[at + SEQUENCE..at + SEQUENCE + 4].copy_from_slice(&(first + number).to_ne_bytes());
-        if number == count {
-            bytes[at + FLAGS] |= libc::NLM_F_ACK as u8;
-        }
-        at += length;
-    }
-    bytes.extend_from_slice(end.bytes());
-    bytes
-}
 
 fn shorten(change: &Change) -> String {
     const LIMIT: usize = 160;

@@ -1,16 +1,13 @@
-//! Changes as netlink messages (`linux/netfilter/nf_tables.h`), rules as expressions over registers.
+//! Changes as the netlink messages of one batch (`linux/netfilter/nf_tables.h`).
 //!
-//! Registers are 16 words of four bytes; a concatenation fills consecutive words, which is also how nft lays it out.
+//! Large batches are written once and sent from where they were written: pages that are touched for the first time are what costs most.
+
+mod rule;
 
 use std::ops::Range;
 
-use ipnet::IpNet;
-use stead_model::{Family, Protocol};
-
-use super::{
-    Change, Comparison, Data, Elements, Expiring, Field, Name, Rule, Selector, Set, Shape, Statement, Verdict, digest,
-    protocol_family,
-};
+use self::rule::{write_rule, write_verdict};
+use super::{Change, Data, Elements, Expiring, Field, Name, Set, Shape, Verdict, digest, protocol_family};
 use crate::netlink::{ATTRIBUTE_MAX, Header, Writer};
 
 pub(crate) const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
@@ -67,20 +64,46 @@ const TYPE_OF_SLOTS: [u8; 70] = [
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
-/// Writes changes as messages and notes which message belongs to which change.
+/// Writes changes as messages between the marks of a batch and notes which message belongs to which change.
 #[derive(Debug)]
 pub(crate) struct Encoder {
-    pub(crate) writer: Writer,
-    sequence: u32,
-    /// For each message the index of its change, by sequence number from the first on.
-    pub(crate) origins: Vec<u32>,
+    writer: Writer,
+    /// For each message between the marks the index of its change.
+    origins: Vec<u32>,
     set_id: u32,
 }
 
 impl Encoder {
-    /// Numbers messages from `sequence` on.
-    pub(crate) fn new(sequence: u32) -> Self {
-        Self { writer: Writer::new(), sequence, origins: Vec::new(), set_id: 0 }
+    /// The mark at the beginning, in a buffer with room for these changes.
+    pub(crate) fn begin(generation: Option<u32>, changes: &[Change]) -> Self {
+        let mut writer = Writer::with_capacity(size_of(changes));
+        write_mark(&mut writer, BEGIN, generation);
+        Self { writer, origins: Vec::new(), set_id: 0 }
+    }
+
+    /// How many sequence numbers the batch takes, marks included.
+    pub(crate) fn len(&self) -> u32 {
+        self.origins.len() as u32 + 2
+    }
+
+    /// The batch, its messages numbered from `first` on; the last change asks for an acknowledgement. Then the index of the change for
+    /// each message between the marks.
+    pub(crate) fn finish(mut self, first: u32) -> (Vec<u8>, Vec<u32>) {
+        const FLAGS: usize = 6;
+        const SEQUENCE: usize = 8;
+        let last = first + self.origins.len() as u32;
+        write_mark(&mut self.writer, END, None);
+        let mut bytes = self.writer.into_bytes();
+        let mut at = 0;
+        for sequence in first..=last + 1 {
+            let length = bytes[at..at + 4].try_into().map_or(0, u32::from_ne_bytes) as usize;
+            bytes[at + SEQUENCE..at + SEQUENCE + 4].copy_from_slice(&sequence.to_ne_bytes());
+            if sequence == last {
+                bytes[at + FLAGS] |= libc::NLM_F_ACK as u8;
+            }
+            at += length;
+        }
+        (bytes, self.origins)
     }
 
     pub(crate) fn change(&mut self, index: u32, change: &Change) {
@@ -165,37 +188,89 @@ impl Encoder {
         let header = Header {
             kind: SUBSYSTEM | kind,
             flags: libc::NLM_F_REQUEST as u16 | flags,
-            sequence: self.sequence,
+            sequence: 0,
             family: protocol_family(name.family),
             resource: 0,
         };
-        self.sequence += 1;
         self.origins.push(index);
         self.writer.message(header, body);
     }
 
     /// As many messages as the limit of one attribute demands.
     fn elements(&mut self, index: u32, kind: u16, flags: u16, name: &Name, set: &str, elements: &Elements) {
-        for range in chunks(elements.shape(), elements.len(), kind) {
+        let stencil = Stencil::new(elements.shape(), kind);
+        for range in chunks(stencil.bytes.len(), elements.len()) {
             self.message(index, kind, flags, name, |writer| {
                 writer.string(TABLE, name.table);
                 writer.string(2, set);
                 writer.nest(3, |writer| {
-                    for (key, data) in elements.range(range.clone()) {
-                        write_element(writer, key, if kind == message::NEW_ELEMENT { data } else { &[] });
-                    }
+                    elements.range(range.clone()).for_each(|(key, data)| stencil.write(writer, key, data));
                 });
             });
         }
     }
 }
 
+const BEGIN: u16 = libc::NFNL_MSG_BATCH_BEGIN as u16;
+const END: u16 = libc::NFNL_MSG_BATCH_END as u16;
+
+/// Begin or end of a batch.
+fn write_mark(writer: &mut Writer, kind: u16, generation: Option<u32>) {
+    let resource = libc::NFNL_SUBSYS_NFTABLES as u16;
+    let header = Header { kind, flags: libc::NLM_F_REQUEST as u16, sequence: 0, family: 0, resource };
+    writer.message(header, |writer| {
+        if let Some(generation) = generation {
+            writer.number(1, generation);
+        }
+    });
+}
+
+/// About as many bytes as the changes take.
+fn size_of(changes: &[Change]) -> usize {
+    const OTHERS: usize = 64 << 10;
+    let elements = changes.iter().map(|change| match change {
+        Change::AddElements(_, _, elements) => {
+            elements.len() * Stencil::new(elements.shape(), message::NEW_ELEMENT).bytes.len()
+        }
+        _ => 0,
+    });
+    let elements = elements.sum::<usize>();
+    elements + elements / 64 + if elements > 0 { OTHERS } else { 0 }
+}
+
+/// Elements of one shape differ in nothing but key and data: the rest is written once and copied.
+struct Stencil {
+    bytes: Vec<u8>,
+    key: Range<usize>,
+    /// Empty where an element is named by its key alone.
+    data: Range<usize>,
+}
+
+impl Stencil {
+    fn new(shape: Shape, kind: u16) -> Self {
+        /// Headers of the element, of its key and of the key's value.
+        const KEY: usize = 12;
+        let key = KEY..KEY + shape.key_size();
+        let mut writer = Writer::new();
+        let data_size = if kind == message::NEW_ELEMENT { shape.data_size() } else { 0 };
+        write_element(&mut writer, &vec![0; shape.key_size()], &vec![0; data_size]);
+        let bytes = writer.into_bytes();
+        let data = bytes.len() - data_size..bytes.len();
+        Self { bytes, key, data }
+    }
+
+    fn write(&self, writer: &mut Writer, key: &[u8], data: &[u8]) {
+        let element = writer.copy(&self.bytes);
+        element[self.key.clone()].copy_from_slice(key);
+        if !self.data.is_empty() {
+            element[self.data.clone()].copy_from_slice(data);
+        }
+    }
+}
+
 /// Ranges of elements of which each fits into one list.
-fn chunks(shape: Shape, count: usize, kind: u16) -> impl Iterator<Item = Range<usize>> {
-    // Headers of the element, of key and value and, with data, of data and value.
-    let key = 4 + 8 + shape.key_size();
-    let data = if kind == message::NEW_ELEMENT && shape.data_size() > 0 { 8 + shape.data_size() } else { 0 };
-    let fit = ATTRIBUTE_MAX / (key + data);
+fn chunks(element: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let fit = ATTRIBUTE_MAX / element;
     (0..count).step_by(fit).map(move |start| start..count.min(start + fit))
 }
 
@@ -292,256 +367,4 @@ fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
         writer.long(11, timeout.as_millis() as u64);
     }
     writer.attribute(13, &notes);
-}
-
-/// The first register; word `n` behind it is register `WORD + n`.
-const WORD: u32 = libc::NFT_REG32_00 as u32;
-const VERDICT: u32 = libc::NFT_REG_VERDICT as u32;
-
-fn expression(writer: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
-    writer.nest(1, |writer| {
-        writer.string(1, name);
-        writer.nest(2, body);
-    });
-}
-
-fn write_rule(writer: &mut Writer, family: Family, rule: &Rule) {
-    for statement in rule {
-        write_statement(writer, family, statement);
-    }
-}
-
-fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
-    match statement {
-        Statement::Protocol(protocol) => {
-            write_selector(writer, family, Selector::Protocol, WORD);
-            write_comparison(writer, Comparison::Equal, &[Protocol::number(*protocol)]);
-        }
-        Statement::Range(selector, comparison, range) => {
-            write_selector(writer, family, *selector, WORD);
-            write_range(writer, *comparison, range);
-        }
-        Statement::NotTranslated => {
-            expression(writer, "ct", |writer| {
-                writer.number(1, WORD);
-                writer.number(2, libc::NFT_CT_STATUS as u32);
-            });
-            write_mask(writer, &crate::conntrack::Status::DESTINATION_NAT.0.to_ne_bytes());
-            write_comparison(writer, Comparison::Equal, &[0; 4]);
-        }
-        Statement::InSet(key, set) => {
-            write_key(writer, family, key);
-            write_lookup(writer, set, None);
-        }
-        Statement::SetPriority(key, map) => {
-            write_key(writer, family, key);
-            write_lookup(writer, map, Some(WORD));
-            expression(writer, "meta", |writer| {
-                writer.number(2, libc::NFT_META_PRIORITY as u32);
-                writer.number(3, WORD);
-            });
-        }
-        Statement::VerdictMap(key, map) => {
-            write_key(writer, family, key);
-            write_lookup(writer, map, Some(VERDICT));
-        }
-        Statement::Dnat(key, map) => {
-            write_key(writer, family, key);
-            write_lookup(writer, map, Some(WORD));
-            expression(writer, "nat", |writer| {
-                writer.number(1, libc::NFT_NAT_DNAT as u32);
-                writer.number(2, protocol_family(family).into());
-                writer.number(3, WORD);
-                writer.number(5, WORD + words(family));
-            });
-        }
-        Statement::Masquerade => expression(writer, "masq", |_| {}),
-        Statement::RejectReset => write_reject(writer, libc::NFT_REJECT_TCP_RST as u32, 0),
-        Statement::Reject => {
-            // ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH
-            let code = match family {
-                Family::V4 => 3,
-                Family::V6 => 4,
-            };
-            write_reject(writer, libc::NFT_REJECT_ICMP_UNREACH as u32, code);
-        }
-        Statement::Remember(key, map, timeout) => {
-            let next = write_key(writer, family, key);
-            write_selector(writer, family, Selector::Priority, next);
-            write_dynamic(writer, map, libc::NFT_DYNSET_OP_UPDATE as u32, next, Some(timeout.as_millis() as u64));
-        }
-        Statement::Forget(key, map) => {
-            let next = write_key(writer, family, key);
-            write_selector(writer, family, Selector::Priority, next);
-            // NFT_DYNSET_OP_DELETE
-            write_dynamic(writer, map, 2, next, None);
-        }
-        Statement::Verdict(verdict) => expression(writer, "immediate", |writer| {
-            writer.number(1, VERDICT);
-            writer.nest(2, |writer| write_verdict(writer, verdict));
-        }),
-    }
-}
-
-const fn words(family: Family) -> u32 {
-    match family {
-        Family::V4 => 1,
-        Family::V6 => 4,
-    }
-}
-
-/// Loads a concatenation into the first registers; returns the first register behind it.
-fn write_key(writer: &mut Writer, family: Family, key: &[Selector]) -> u32 {
-    key.iter().fold(WORD, |register, selector| register + write_selector(writer, family, *selector, register))
-}
-
-/// Loads one selector into `register`; returns the words it takes.
-fn write_selector(writer: &mut Writer, family: Family, selector: Selector, register: u32) -> u32 {
-    let addresses = |v4: u32, v6: u32| match family {
-        Family::V4 => (v4, 4),
-        Family::V6 => (v6, 16),
-    };
-    match selector {
-        Selector::SourceAddress => {
-            let (offset, length) = addresses(12, 8);
-            write_payload(writer, register, libc::NFT_PAYLOAD_NETWORK_HEADER as u32, offset, length);
-            words(family)
-        }
-        Selector::DestinationAddress => {
-            let (offset, length) = addresses(16, 24);
-            write_payload(writer, register, libc::NFT_PAYLOAD_NETWORK_HEADER as u32, offset, length);
-            words(family)
-        }
-        Selector::DestinationPort => {
-            write_payload(writer, register, libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2);
-            1
-        }
-        Selector::Protocol => write_meta(writer, register, libc::NFT_META_L4PROTO as u32),
-        Selector::Priority => write_meta(writer, register, libc::NFT_META_PRIORITY as u32),
-        Selector::Random(modulus) => {
-            expression(writer, "numgen", |writer| {
-                writer.number(1, register);
-                writer.number(2, modulus);
-                writer.number(3, libc::NFT_NG_RANDOM as u32);
-            });
-            1
-        }
-        Selector::OriginalDestinationAddress => {
-            // NFT_CT_DST_IP, NFT_CT_DST_IP6
-            let (key, _) = addresses(20, 22);
-            write_original(writer, register, key);
-            words(family)
-        }
-        Selector::OriginalDestinationPort => {
-            write_original(writer, register, libc::NFT_CT_PROTO_DST as u32);
-            1
-        }
-    }
-}
-
-fn write_payload(writer: &mut Writer, register: u32, base: u32, offset: u32, length: u32) {
-    expression(writer, "payload", |writer| {
-        writer.number(1, register);
-        writer.number(2, base);
-        writer.number(3, offset);
-        writer.number(4, length);
-    });
-}
-
-fn write_meta(writer: &mut Writer, register: u32, key: u32) -> u32 {
-    expression(writer, "meta", |writer| {
-        writer.number(2, key);
-        writer.number(1, register);
-    });
-    1
-}
-
-/// A value of the connection's first packet (`IP_CT_DIR_ORIGINAL`).
-fn write_original(writer: &mut Writer, register: u32, key: u32) {
-    expression(writer, "ct", |writer| {
-        writer.number(1, register);
-        writer.number(2, key);
-        writer.attribute(3, &[0]);
-    });
-}
-
-fn write_lookup(writer: &mut Writer, set: &str, destination: Option<u32>) {
-    expression(writer, "lookup", |writer| {
-        writer.string(1, set);
-        writer.number(2, WORD);
-        if let Some(destination) = destination {
-            writer.number(3, destination);
-        }
-    });
-}
-
-fn write_comparison(writer: &mut Writer, comparison: Comparison, value: &[u8]) {
-    expression(writer, "cmp", |writer| {
-        writer.number(1, WORD);
-        writer.number(
-            2,
-            match comparison {
-                Comparison::Equal => libc::NFT_CMP_EQ as u32,
-                Comparison::Different => libc::NFT_CMP_NEQ as u32,
-            },
-        );
-        writer.nest(3, |writer| writer.attribute(1, value));
-    });
-}
-
-/// The first register masked.
-fn write_mask(writer: &mut Writer, mask: &[u8]) {
-    expression(writer, "bitwise", |writer| {
-        writer.number(1, WORD);
-        writer.number(2, WORD);
-        writer.number(3, mask.len() as u32);
-        writer.nest(4, |writer| writer.attribute(1, mask));
-        writer.nest(5, |writer| writer.attribute(1, &vec![0; mask.len()]));
-    });
-}
-
-fn write_range(writer: &mut Writer, comparison: Comparison, range: &IpNet) {
-    let (network, mask) = match range {
-        IpNet::V4(range) => (range.network().octets().to_vec(), range.netmask().octets().to_vec()),
-        IpNet::V6(range) => (range.network().octets().to_vec(), range.netmask().octets().to_vec()),
-    };
-    if range.prefix_len() < range.max_prefix_len() {
-        write_mask(writer, &mask);
-    }
-    write_comparison(writer, comparison, &network);
-}
-
-fn write_reject(writer: &mut Writer, kind: u32, code: u8) {
-    expression(writer, "reject", |writer| {
-        writer.number(1, kind);
-        writer.attribute(2, &[code]);
-    });
-}
-
-fn write_dynamic(writer: &mut Writer, map: &str, operation: u32, data: u32, timeout: Option<u64>) {
-    expression(writer, "dynset", |writer| {
-        writer.string(1, map);
-        writer.number(3, operation);
-        writer.number(4, WORD);
-        writer.number(5, data);
-        if let Some(timeout) = timeout {
-            writer.long(6, timeout);
-        }
-    });
-}
-
-fn write_verdict(writer: &mut Writer, verdict: &Verdict) {
-    let (code, chain) = match verdict {
-        Verdict::Accept => (libc::NF_ACCEPT, None),
-        Verdict::Drop => (libc::NF_DROP, None),
-        Verdict::Return => (libc::NFT_RETURN, None),
-        Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
-        Verdict::Goto(chain) => (libc::NFT_GOTO, Some(chain)),
-    };
-    writer.nest(2, |writer| {
-        writer.number(1, code as u32);
-        if let Some(chain) = chain {
-            writer.string(2, chain);
-        }
-    });
 }
