@@ -3,8 +3,9 @@
 //! It is a security property: an address that left a Service may belong to a stranger tomorrow, and an entry in the kernel's table of
 //! connections would go on delivering there. Connections to a backend that their frontend still has are never named here.
 //!
-//! They are named in two ways that agree: one by one, by [`is_stale`], or together, by the [`patterns`] of a frontend. Patterns also take
-//! TCP connections that are over, which harms nobody: what comes late for one finds nothing any more.
+//! They are named in two ways that agree: one by one, by [`is_stale`], or together, by the [`patterns`] of a frontend over UDP. Over TCP
+//! entries of connections that have ended must stay, which no pattern can say: while one stands its masqueraded port is given to nobody
+//! else, and a backend that still has that port in TIME_WAIT would answer a new connection from it with anything but a SYN.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,6 +86,9 @@ pub fn filters<'a>(frontends: impl ExactSizeIterator<Item = &'a Frontend> + Clon
 
 /// What takes in all stale ones of the suspects of `frontend` and none that is not; `None` where the kernel cannot tell them from others.
 pub fn patterns(frontend: &Frontend, suspects: &Suspects, routes: &impl Routes) -> Option<Vec<Pattern>> {
+    if frontend.protocol != Protocol::Udp {
+        return None;
+    }
     let all = Pattern::to(frontend.protocol, frontend.socket())?;
     let translated = all.with(Status::DESTINATION_NAT);
     let is_known = routes.has(frontend);
@@ -96,10 +100,7 @@ pub fn patterns(frontend: &Frontend, suspects: &Suspects, routes: &impl Routes) 
         patterns.extend(stale.filter_map(|backend| translated.at(*backend)));
     }
     if suspects.departed || (suspects.arrived && is_known) {
-        patterns.push(match frontend.protocol {
-            Protocol::Tcp => all.without(Status::DESTINATION_NAT | Status::SEEN_REPLY),
-            Protocol::Udp | Protocol::Sctp => all.without(Status::DESTINATION_NAT),
-        });
+        patterns.push(all.without(Status::DESTINATION_NAT));
     }
     Some(patterns)
 }
@@ -228,30 +229,36 @@ mod tests {
             severed: texts.iter().map(|text| socket(text)).collect(),
             ..Suspects::default()
         };
-        let check = |protocol, to: &str, suspects: &Suspects, expect: &dyn Fn(Pattern) -> Vec<Pattern>| {
-            let found = patterns(&frontend(protocol, to), suspects, &OneService).unwrap();
-            assert_eq!(found, expect(Pattern::to(protocol, socket(to)).unwrap()), "{protocol} {to}");
+        let check = |to: &str, suspects: &Suspects, expect: &dyn Fn(Pattern) -> Vec<Pattern>| {
+            let found = patterns(&frontend(Protocol::Udp, to), suspects, &OneService).unwrap();
+            assert_eq!(found, expect(Pattern::to(Protocol::Udp, socket(to)).unwrap()), "{to}");
         };
         let (kept, gone) = ("10.244.1.2:8080", "10.244.1.3:8080");
-        for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let untranslated = |all: Pattern| match protocol {
-                Protocol::Tcp => all.without(TRANSLATED | Status::SEEN_REPLY),
-                _ => all.without(TRANSLATED),
-            };
-            let at_gone = |all: Pattern| all.with(TRANSLATED).at(socket(gone)).unwrap();
-            check(protocol, "10.96.0.1:80", &severed(&[kept, gone]), &|all| vec![at_gone(all)]);
-            check(protocol, "10.96.0.1:80", &severed(&[kept]), &|_| vec![]);
-            // None of our business any more, unless it is known to have departed.
-            check(protocol, "192.168.56.101:30080", &severed(&[gone]), &|_| vec![]);
-            let departed = Suspects { departed: true, ..severed(&[kept, gone]) };
-            check(protocol, "192.168.56.101:30080", &departed, &|all| vec![all.with(TRANSLATED), untranslated(all)]);
-            // It has come back.
-            check(protocol, "10.96.0.1:80", &departed, &|all| vec![at_gone(all), untranslated(all)]);
-            let arrived = Suspects { arrived: true, ..Suspects::default() };
-            check(protocol, "10.96.0.1:80", &arrived, &|all| vec![untranslated(all)]);
-            check(protocol, "192.168.56.101:30080", &arrived, &|_| vec![]);
+        let untranslated = |all: Pattern| all.without(TRANSLATED);
+        let at_gone = |all: Pattern| all.with(TRANSLATED).at(socket(gone)).unwrap();
+        check("10.96.0.1:80", &severed(&[kept, gone]), &|all| vec![at_gone(all)]);
+        check("10.96.0.1:80", &severed(&[kept]), &|_| vec![]);
+        // None of our business any more, unless it is known to have departed.
+        check("192.168.56.101:30080", &severed(&[gone]), &|_| vec![]);
+        let departed = Suspects { departed: true, ..severed(&[kept, gone]) };
+        check("192.168.56.101:30080", &departed, &|all| vec![all.with(TRANSLATED), untranslated(all)]);
+        // It has come back.
+        check("10.96.0.1:80", &departed, &|all| vec![at_gone(all), untranslated(all)]);
+        let arrived = Suspects { arrived: true, ..Suspects::default() };
+        check("10.96.0.1:80", &arrived, &|all| vec![untranslated(all)]);
+        check("192.168.56.101:30080", &arrived, &|_| vec![]);
+    }
+
+    #[test]
+    fn no_pattern_takes_what_the_kernel_cannot_tell_from_others() {
+        for (protocol, to) in [
+            (Protocol::Udp, "[fd56:96::1]:80"),
+            (Protocol::Sctp, "10.96.0.1:80"),
+            // Ended connections stay.
+            (Protocol::Tcp, "10.96.0.1:80"),
+        ] {
+            let departed = Suspects { departed: true, ..Suspects::default() };
+            assert_eq!(patterns(&frontend(protocol, to), &departed, &OneService), None, "{protocol} {to}");
         }
-        let v6 = frontend(Protocol::Tcp, "[fd56:96::1]:80");
-        assert_eq!(patterns(&v6, &severed(&["[fd56:244::1]:80"]), &OneService), None);
     }
 }

@@ -40,8 +40,8 @@ pub trait DataPlane: Send {
 /// Forgets connections. It is a security property that it runs soon: the address of a departed backend may be a stranger's tomorrow.
 pub trait Cleaner: Send {
     /// Deletes the connections known to the kernel that go to a backend which their frontend does not have now, as far as applies since
-    /// the last run concern them; others are left alone, but such over TCP as have ended. Returns how many, as far as the kernel's count
-    /// of connections tells. Cheap where nothing is due, else it blocks for up to tens of milliseconds.
+    /// the last run concern them; others are left alone. Returns how many, as far as the kernel's count of connections tells. Cheap where
+    /// nothing is due, else it blocks for up to tens of milliseconds.
     ///
     /// # Errors
     /// What was due stays due.

@@ -1,6 +1,6 @@
 //! Forgets connections that go where their frontend no longer leads, beside the applies that made them so.
 //!
-//! Where few frontends are concerned the kernel deletes by pattern what it can: that takes it 0.1 ms, and packets go on. All else is read
+//! Where few frontends are concerned the kernel deletes by pattern what it can (UDP): that takes it 0.1 ms, and packets go on. All else is read
 //! and deleted one by one. Reading takes ten milliseconds and more however little is to be found, so no apply waits for it; hence two looks
 //! at each entry, one while reading and one at the moment of deletion. Whatever is deleted is judged under the lock that applies hold; a
 //! backend that has come back in between keeps its connections. Which entries go is [`flows`]'s.
@@ -105,12 +105,10 @@ impl FlowCleaner {
         }
         let mut cleaning = round.due.clone();
         cleaning.merge(round.again.clone());
+        let mut deleted = 0;
         if !cleaning.everything && cleaning.frontends.len() <= FRONTENDS {
             self.delete_by_pattern(conntrack, &mut cleaning)?;
-            if cleaning.is_empty() {
-                let after = conntrack.count().map_err(Error::Flows)?;
-                return Ok(before.saturating_sub(after) as usize);
-            }
+            deleted = before.saturating_sub(conntrack.count().map_err(Error::Flows)?) as usize;
         }
         let filters = if cleaning.everything {
             let departed = |family: &Family| cleaning.frontends.keys().any(|frontend| frontend.family() == *family);
@@ -119,7 +117,7 @@ impl FlowCleaner {
         } else {
             flows::filters(cleaning.frontends.keys())
         };
-        self.read_and_delete(conntrack, &cleaning, &filters)
+        Ok(deleted + self.read_and_delete(conntrack, &cleaning, &filters)?)
     }
 
     /// Takes those frontends out of `cleaning` whose stale connections the kernel can tell from others, once it has deleted these.
