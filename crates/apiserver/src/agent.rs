@@ -62,6 +62,17 @@ pub(crate) async fn refusal(response: Response) -> Refusal {
     ApiError::new(reason(code), if text.is_empty() { code.to_string() } else { text }).into()
 }
 
+/// An agent's refusal as it said it, which is what clients of upgrades read: they show the text.
+pub(crate) async fn said(response: http::Response<hyper::body::Incoming>) -> Response {
+    let code = response.status();
+    let body = Limited::new(response.into_body(), ERROR_TEXT).collect().await;
+    let text = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
 fn reason(code: StatusCode) -> StatusReason {
     match code {
         StatusCode::BAD_REQUEST => StatusReason::BadRequest,

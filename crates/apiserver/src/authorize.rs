@@ -229,6 +229,10 @@ mod tests {
             (Method::POST, "/api/v1/namespaces/a/pods", Err("cannot create resource")),
             (Method::DELETE, "/api/v1/nodes/node1", Err("cannot delete resource")),
             (Method::GET, "/api/v1/namespaces/a/services/b/proxy/", Err("cannot get resource \"services/proxy\"")),
+            (Method::GET, "/api/v1/namespaces/a/pods/b/exec", Err("cannot get resource \"pods/exec\"")),
+            (Method::POST, "/api/v1/namespaces/a/pods/b/exec", Err("cannot create resource \"pods/exec\"")),
+            (Method::GET, "/api/v1/namespaces/a/pods/b/attach", Err("cannot get resource \"pods/attach\"")),
+            (Method::POST, "/api/v1/namespaces/a/pods/b/portforward", Err("cannot create resource")),
             (Method::GET, "/api/v1/nodes/node1/proxy/", Err("cannot get resource \"nodes/proxy\"")),
             (Method::PUT, "/api/v1/namespaces/a/services/b", Err("in API group \"\" in the namespace \"a\"")),
         ] {

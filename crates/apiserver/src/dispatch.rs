@@ -70,7 +70,7 @@ async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Bo
         }
     };
     if path.subresource.is_some_and(Subresource::connects) {
-        return connect(server, identity, path, parts, body).await;
+        return connect(server, identity, path, parts, &query, body).await;
     }
     resource(server, identity, path, parts, &query, body).await
 }
@@ -81,11 +81,20 @@ async fn connect(
     identity: &Identity,
     path: ResourcePath<'_>,
     parts: &Parts,
+    query: &Query,
     body: Body,
 ) -> Result<Response, Refusal> {
     let verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
     authorize::resource(identity, verb, &path)?;
-    proxy::answer(server, &path, parts, body).await
+    if path.subresource == Some(Subresource::Proxy) {
+        return proxy::answer(server, &path, parts, body).await;
+    }
+    if !matches!(parts.method, Method::GET | Method::POST) {
+        return Err(ApiError::no_such_method().into());
+    }
+    // A GET that is upgraded does what a POST does.
+    authorize::resource(identity, Verb::Create, &path)?;
+    verbs::stream::answer(server, &path, parts, query).await
 }
 
 /// Answers for paths that are no resources.

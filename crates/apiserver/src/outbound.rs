@@ -26,7 +26,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub(crate) use tls::unverified;
-pub(crate) use tunnel::{Upgrade, join};
+pub(crate) use tunnel::{Upgrade, join, without_bearer};
 
 const CONNECT: Duration = Duration::from_secs(5);
 

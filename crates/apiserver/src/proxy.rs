@@ -20,7 +20,7 @@ use stead_api::status::ApiError;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    outbound::{self, OutboundError, Peer, Upgrade, join},
+    outbound::{self, OutboundError, Peer, Upgrade, join, without_bearer},
     path::ResourcePath,
     refusal::Refusal,
     serve::ClientAddress,
@@ -42,7 +42,6 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 /// By which a client proves to this server who it is, or whom it acts for.
 const CREDENTIALS: [&str; 3] = ["authorization", "impersonate-", "x-remote-"];
-const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Answers a request for `path`, a proxy subresource, whose `tail` is what is asked for behind.
 pub(crate) async fn answer(
@@ -114,9 +113,10 @@ fn headers(parts: &Parts, page: &Page, peer: &Peer) -> HeaderMap {
     let credentials = headers.keys().filter(|name| CREDENTIALS.iter().any(|start| name.as_str().starts_with(start)));
     let credentials = credentials.cloned().collect::<Vec<_>>();
     credentials.iter().for_each(|name| drop(headers.remove(name)));
-    let protocols = headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    if let Some(kept) = protocols.as_ref().and_then(without_bearer) {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, kept);
+    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+    for protocols in parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        let kept = without_bearer(header::SEC_WEBSOCKET_PROTOCOL.as_str(), protocols);
+        kept.map(|kept| headers.append(header::SEC_WEBSOCKET_PROTOCOL, kept));
     }
     let mut set = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -134,12 +134,6 @@ fn headers(parts: &Parts, page: &Page, peer: &Peer) -> HeaderMap {
     }
     tracing::trace!(address = %peer.address, "a request is passed on");
     headers
-}
-
-fn without_bearer(protocols: &HeaderValue) -> Option<HeaderValue> {
-    let list = protocols.to_str().ok()?.split(',').map(str::trim);
-    let kept = list.filter(|protocol| !protocol.starts_with(BEARER_PROTOCOL)).collect::<Vec<_>>();
-    if kept.is_empty() { None } else { HeaderValue::from_str(&kept.join(", ")).ok() }
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {

@@ -7,6 +7,8 @@ pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod patch;
+mod pod_container;
 pub(crate) mod scale;
+pub(crate) mod stream;
 pub(crate) mod update;
 pub(crate) mod watch;

@@ -34,7 +34,7 @@ use crate::{
     net::{Network, NetworkError},
     pod::{Input, Note, Observed, Run, Severity, step},
     runtime::{ContainerRuntime, OciRuntime, RuntimeError},
-    server::{LogIndex, ServerError},
+    server::{LogIndex, Networks, ServerError},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ struct Shared {
     cache: ServiceCache,
     store: Store,
     runtime: Arc<dyn ContainerRuntime>,
-    network: Mutex<Network>,
+    network: Arc<Mutex<Network>>,
     recorder: Recorder,
     events: mpsc::UnboundedSender<Event>,
     logs: LogIndex,
@@ -119,29 +119,22 @@ pub async fn run(config: Config, client: Client, cache: ServiceCache) -> Result<
     }
     let store = Store::open(&config.image_dir)?;
     let network = Network::open(config.state_dir.join("network"), &config.pod_ranges, config.namespace)?;
+    let network = Arc::new(Mutex::new(network));
     let runtime = OciRuntime::open(config.state_dir.join("containers"), config.shim.clone());
     let runtime: Arc<dyn ContainerRuntime> = Arc::new(runtime.map_err(AgentError::Containers)?);
     let found = adopt::FoundRuns::read(&*runtime).await?;
     let logs = LogIndex::default();
     let _server = match &config.server {
         Some(server) => {
-            Some(crate::server::start(server, &config.node_addresses, logs.clone(), runtime.clone()).await?)
+            let networks = Networks(network.clone());
+            Some(crate::server::start(server, &config.node_addresses, logs.clone(), runtime.clone(), networks).await?)
         }
         None => None,
     };
     let (events, mut arriving) = mpsc::unbounded_channel();
     let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
-    let shared = Arc::new(Shared {
-        config,
-        client: client.clone(),
-        cache,
-        store,
-        runtime,
-        network: Mutex::new(network),
-        recorder,
-        events,
-        logs,
-    });
+    let shared =
+        Arc::new(Shared { config, client: client.clone(), cache, store, runtime, network, recorder, events, logs });
     let _upkeep = upkeep::start(&shared);
     let query = Query::all("/api/v1/pods").fields(format!("spec.nodeName={}", shared.config.node_name));
     let mut pods = std::pin::pin!(watch::<Pod>(client, query));

@@ -1,7 +1,9 @@
 //! Running containers, as the agent sees it. [`OciRuntime`] does it with a shim for each; a driver that speaks CRI would be another.
 
+mod exec;
 mod oci;
 
+pub use exec::{ExecIo, Executing, Terminal, Wanted};
 pub use oci::{OciRuntime, ShimCommand};
 
 use std::{fmt, io, path::PathBuf};
@@ -65,6 +67,10 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync {
 
     /// Asks a container to end, or ends it. One that has ended already is no error.
     async fn stop(&self, key: &ContainerKey, how: Stop) -> Result<(), RuntimeError>;
+
+    /// Runs `args`, which are not empty, in a running container beside its own program: as its user, with its environment and
+    /// directory. Answers once the process is about to start; whether it did, [`Executing::exit`] tells.
+    async fn exec(&self, key: &ContainerKey, args: Vec<String>, wanted: Wanted) -> Result<Executing, RuntimeError>;
 
     /// Every run that is here, in order.
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError>;

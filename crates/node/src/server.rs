@@ -1,13 +1,27 @@
-//! The agent's own HTTPS server: container logs for the API server, and `/healthz`.
+//! The agent's own HTTPS server: container logs, processes in containers and ports of pods for the API server, and `/healthz`.
 //!
 //! It speaks only to clients whose certificate comes from the cluster's authority and is the API server's or an administrator's:
 //! logs are as secret as what is in them. Everybody else asks the API server, which knows who may see what.
 
+mod attach;
+mod exec;
 mod logs;
+mod port_forward;
+mod query;
+mod remote_command;
+mod spdy;
+mod transport;
+mod upgrade;
 
 pub(crate) use logs::LogIndex;
 
-use std::{io, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -19,12 +33,13 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+use stead_sys::namespace::Namespace;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use stead_client::error_text;
 
-use crate::{config::ServerConfig, runtime::ContainerRuntime};
+use crate::{config::ServerConfig, net::Network, runtime::ContainerRuntime};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -45,9 +60,26 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 struct Sources {
     logs: LogIndex,
     runtime: Arc<dyn ContainerRuntime>,
+    networks: Networks,
+    /// One permit for each upgraded connection.
+    sessions: Arc<Semaphore>,
+}
+
+/// The network namespaces of pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Networks(pub(crate) Arc<Mutex<Network>>);
+
+impl Networks {
+    /// That of the pod with this uid; the error is for the client.
+    fn open(&self, uid: &str) -> Result<Namespace, String> {
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).find(uid);
+        let place = place.ok_or("the pod has no network")?;
+        Namespace::open(&place.namespace).map_err(|error| format!("the pod's network: {error}"))
+    }
 }
 
 const MAX_CONNECTIONS: usize = 256;
+const MAX_SESSIONS: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Listens on every address; it ends when the set is dropped.
@@ -56,16 +88,17 @@ pub(crate) async fn start(
     addresses: &[IpAddr],
     logs: LogIndex,
     runtime: Arc<dyn ContainerRuntime>,
+    networks: Networks,
 ) -> Result<JoinSet<()>, ServerError> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(config)?));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let sources = Sources { logs, runtime, networks, sessions: Arc::new(Semaphore::new(MAX_SESSIONS)) };
     let mut tasks = JoinSet::new();
     for address in addresses {
         let listener = TcpListener::bind((*address, config.port)).await;
         let listener =
             listener.map_err(|source| ServerError::Listen { address: *address, port: config.port, source })?;
-        let sources = Sources { logs: logs.clone(), runtime: Arc::clone(&runtime) };
-        tasks.spawn(accept(listener, acceptor.clone(), sources, Arc::clone(&slots)));
+        tasks.spawn(accept(listener, acceptor.clone(), sources.clone(), Arc::clone(&slots)));
     }
     Ok(tasks)
 }
@@ -118,7 +151,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, sources: Sources, 
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
-            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
@@ -136,17 +169,25 @@ async fn answer(request: Request<Incoming>, may_ask: bool, sources: &Sources) ->
     if !may_ask {
         return text(StatusCode::FORBIDDEN, "this certificate may not ask node agents");
     }
-    if request.method() != Method::GET {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served");
-    }
-    let parts: Vec<&str> = request.uri().path().split('/').skip(1).collect();
-    match parts.as_slice() {
-        ["healthz"] => text(StatusCode::OK, "ok"),
-        ["containerLogs", namespace, pod, container] => {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match (request.method(), parts.as_slice()) {
+        (&Method::GET | &Method::POST, ["exec", namespace, pod, container]) => {
+            exec::answer(sources, [namespace, pod, container], request).await
+        }
+        (&Method::GET | &Method::POST, ["attach", namespace, pod, container]) => {
+            attach::answer(sources, [namespace, pod, container], request).await
+        }
+        (&Method::GET | &Method::POST, ["portForward", namespace, pod]) => {
+            port_forward::answer(sources, [namespace, pod], request).await
+        }
+        (&Method::GET, ["healthz"]) => text(StatusCode::OK, "ok"),
+        (&Method::GET, ["containerLogs", namespace, pod, container]) => {
             let query = request.uri().query().unwrap_or_default();
             logs::answer(sources, namespace, pod, container, query).await
         }
-        _ => text(StatusCode::NOT_FOUND, "not found"),
+        (&Method::GET | &Method::POST, _) => text(StatusCode::NOT_FOUND, "not found"),
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are served"),
     }
 }
 

@@ -5,9 +5,12 @@
 //! holds for as long as it lives. Standard input is that lock file, already locked; on standard output it says `running` once,
 //! then closes it. SIGTERM passes on the container's stop signal, SIGUSR1 kills the container.
 //!
+//! A directory with an `exec.json` is for one more process in a container that runs: [`exec`].
+//!
 //! One thread, and no runtime: there is one of these for each container. When containers start is the agent's business.
 
 mod create;
+pub(crate) mod exec;
 mod status;
 
 pub use status::{Exit, ExitCause, Running, State, Status};
@@ -72,6 +75,9 @@ const LAST_OUTPUT_MS: u16 = 1000;
 ///
 /// The exit code says only whether the container ran; how it ended stands in the directory.
 pub fn main(dir: &Path) -> ExitCode {
+    if dir.join(exec::EXEC_FILE).exists() {
+        return exec::main(dir);
+    }
     match run(dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,6 +16,19 @@ const SWITCH: Duration = Duration::from_secs(10);
 /// Bytes under way in each direction.
 const BUFFER: usize = 32 << 10;
 
+/// A subprotocol by which browsers hand over a token, because they can set no other header.
+const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// A header's value without a token, where `name` is that of the header that can have one.
+pub(crate) fn without_bearer(name: &str, value: &HeaderValue) -> Option<HeaderValue> {
+    if name != header::SEC_WEBSOCKET_PROTOCOL.as_str() {
+        return Some(value.clone());
+    }
+    let list = value.to_str().ok()?.split(',').map(str::trim);
+    let kept = list.filter(|protocol| !protocol.starts_with(BEARER_PROTOCOL)).collect::<Vec<_>>();
+    if kept.is_empty() { None } else { HeaderValue::from_str(&kept.join(", ")).ok() }
+}
+
 /// A client's wish to go on in another protocol.
 #[derive(Debug)]
 pub(crate) struct Upgrade {

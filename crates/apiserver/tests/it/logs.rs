@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::support::{Client, Cluster};
+use crate::support::{Client, Cluster, upgrade};
 
 const NODE: &str = "192.168.56.101";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -106,6 +106,21 @@ async fn logs() {
     admin.post(PODS, &json!({"metadata": {"name": "pending"}, "spec": {"containers": containers}})).await.expect(201);
     check("pending/log", 400, "pod pending does not have a host assigned").await;
     check("none/log", 404, "pods \"none\" not found").await;
+    check("runs/exec?container=good&command=sh", 400, "Upgrade request required").await;
+    check("runs/exec?command=sh", 400, "a container name must be specified for pod runs").await;
+    check("pending/portforward", 400, "pod pending does not have a host assigned").await;
+    // Only 101 is a tunnel, whatever else an agent says; its own refusal is shown as it is.
+    for (container, expected) in [
+        ("sly", "HTTP/1.1 500|invalid upgrade response: status code 302"),
+        ("good", "HTTP/1.1 500|invalid upgrade response: status code 200"),
+        ("bad", "HTTP/1.1 400|container \"bad\" has no log"),
+    ] {
+        let (head, text) = expected.split_once('|').unwrap();
+        let path = format!("{PODS}/runs/exec?container={container}&command=sh&stdout=1");
+        let answer = upgrade(&cluster, &path, "", text).await;
+        assert!(answer.starts_with(head) && answer.contains(text), "{answer}");
+        assert!(!answer.to_lowercase().contains("location:"), "{answer}");
+    }
     let moved = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}});
     admin.patch("/api/v1/nodes/node1/status", "merge-patch", &moved).await.expect(200);
     check("runs/log?container=good", 500, "which no agent can have").await;

@@ -12,10 +12,10 @@ use stead_apiserver::Identity;
 use stead_store::Model;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
-use crate::support::{Client, Cluster, DEADLINE};
+use crate::support::{Client, Cluster, DEADLINE, upgrade};
 
 const POD: &str = "10.244.1.2";
 const NODE: &str = "192.168.56.101";
@@ -304,39 +304,11 @@ fn cve_2020_8561_redirects_are_handed_to_the_client_and_not_followed() {
     });
 }
 
-/// Sends a request for an upgrade over TLS, as kubectl would, and reads what comes until the other side ends or `until` came.
-async fn upgrade(world: &World, path: &str, say: &str, until: &str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (server, tls) = (world.cluster.server.clone(), world.cluster.serving());
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(async move { server.serve(vec![listener], tls, async { drop(stopped.await) }).await });
-    let admin = world.cluster.pki.issue_client("admin", &["system:masters"]).unwrap();
-    let tls = crate::support::client_tls(&world.cluster.pki, &admin);
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-    let mut stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n");
-    stream.write_all(format!("{head}{say}").as_bytes()).await.unwrap();
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    while !String::from_utf8_lossy(&text).contains(until) {
-        match stream.read(&mut buffer).await {
-            Ok(length) if length > 0 => text.extend_from_slice(&buffer[..length]),
-            _ => break,
-        }
-    }
-    drop(stream);
-    drop(stop);
-    serving.await.unwrap();
-    String::from_utf8_lossy(&text).into_owned()
-}
-
 #[test]
 fn upgrades_are_passed_through() {
     in_own_network(|| async {
         let world = World::new().await;
-        let text = upgrade(&world, &format!("{SERVICES}/web:80/proxy/upgrade?yes"), "word", "WORD").await;
+        let text = upgrade(&world.cluster, &format!("{SERVICES}/web:80/proxy/upgrade?yes"), "word", "WORD").await;
         assert!(text.starts_with("HTTP/1.1 101 ") && text.ends_with("\r\n\r\nWORD"), "{text}");
     });
 }
@@ -345,11 +317,12 @@ fn upgrades_are_passed_through() {
 fn cve_2020_8559_an_upgrade_that_is_answered_with_a_redirect_is_no_tunnel() {
     in_own_network(|| async {
         let world = World::new().await;
-        let text = upgrade(&world, &format!("{SERVICES}/web:80/proxy/upgrade?sly"), "word", "status code 302").await;
+        let text =
+            upgrade(&world.cluster, &format!("{SERVICES}/web:80/proxy/upgrade?sly"), "word", "status code 302").await;
         assert!(text.starts_with("HTTP/1.1 500 "), "{text}");
         assert!(text.contains("invalid upgrade response: status code 302"), "{text}");
         assert!(!text.to_lowercase().contains("location:") && !text.contains("WORD"), "{text}");
-        let text = upgrade(&world, &format!("{SERVICES}/web:80/proxy/upgrade?no"), "", "not for you").await;
+        let text = upgrade(&world.cluster, &format!("{SERVICES}/web:80/proxy/upgrade?no"), "", "not for you").await;
         assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
     });
 }

@@ -17,6 +17,10 @@ use stead_apiserver::{
     tls,
 };
 use stead_store::{Model, Store};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use tower::ServiceExt as _;
 
 /// Longer than anything here takes on a slow machine.
@@ -225,4 +229,29 @@ pub(crate) fn client_tls(pki: &Pki, certificate: &CertKey) -> Arc<rustls::Client
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     Arc::new(config.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap())
+}
+
+/// Sends a request for an upgrade over TLS, as kubectl would, and reads what comes until the other side ends or `until` came.
+pub(crate) async fn upgrade(cluster: &Cluster, path: &str, say: &str, until: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (server, tls) = (cluster.server.clone(), cluster.serving());
+    let serving = tokio::spawn(async move { server.serve(vec![listener], tls, std::future::pending()).await });
+    let admin = cluster.pki.issue_client("admin", &["system:masters"]).unwrap();
+    let tls = client_tls(&cluster.pki, &admin);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n");
+    stream.write_all(format!("{head}{say}").as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&text).contains(until) {
+        match stream.read(&mut buffer).await {
+            Ok(length) if length > 0 => text.extend_from_slice(&buffer[..length]),
+            _ => break,
+        }
+    }
+    serving.abort();
+    String::from_utf8_lossy(&text).into_owned()
 }

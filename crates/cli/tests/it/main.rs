@@ -10,5 +10,6 @@ mod older;
 mod removal;
 mod services;
 mod sockets;
+mod streams;
 mod transcript;
 mod workspace;

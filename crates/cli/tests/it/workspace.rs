@@ -9,7 +9,7 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate may use of the others, dev-dependencies apart.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("api", &["model"]),
     ("store", &["model"]),
@@ -17,10 +17,11 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("client", &["api", "model"]),
     ("controllers", &["api", "client", "model"]),
     ("plan", &["api", "model"]),
+    ("streams", &[]),
     ("sys", &["model"]),
     ("dataplane", &["model", "plan", "sys"]),
     ("proxy", &["api", "client", "dataplane", "model", "plan", "sys"]),
-    ("node", &["api", "client", "dataplane", "model", "sys"]),
+    ("node", &["api", "client", "dataplane", "model", "streams", "sys"]),
     ("lab", &["model", "sys"]),
     (
         "cli",

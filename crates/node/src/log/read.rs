@@ -20,6 +20,7 @@ pub(crate) struct LogQuery {
     /// Nothing older than this.
     pub since: Option<Timestamp>,
     pub timestamps: Timestamps,
+    pub output: Output,
     /// No more bytes than this.
     pub limit_bytes: Option<u64>,
 }
@@ -49,6 +50,15 @@ pub(crate) enum Timestamps {
     Shown,
 }
 
+/// Which of the container's streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Output {
+    #[default]
+    Both,
+    Stdout,
+    Stderr,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("log query: {name} cannot be {value:?}")]
 pub(crate) struct InvalidQuery {
@@ -75,6 +85,14 @@ impl LogQuery {
                 "follow" if flag()? => parsed.end = End::Follow,
                 "previous" if flag()? => parsed.run = Run::Previous,
                 "timestamps" if flag()? => parsed.timestamps = Timestamps::Shown,
+                "stream" => {
+                    parsed.output = match value.as_str() {
+                        "All" | "" => Output::Both,
+                        "Stdout" => Output::Stdout,
+                        "Stderr" => Output::Stderr,
+                        _ => return Err(invalid()),
+                    }
+                }
                 "tailLines" => parsed.tail_lines = Some(number()?),
                 "limitBytes" => parsed.limit_bytes = Some(number()?),
                 "sinceSeconds" => {
@@ -216,7 +234,7 @@ impl LogReader {
         let mut lines = 0;
         while self.next_record()? {
             let record = std::mem::take(&mut self.begun);
-            lines += u64::from(split(&record).is_some_and(|r| r.ends_line && self.is_recent(r.stamp)));
+            lines += u64::from(split(&record).is_some_and(|r| r.ends_line && self.is_wanted(&r)));
         }
         self.begun.clear();
         Ok(lines)
@@ -225,7 +243,7 @@ impl LogReader {
     fn take_record(&mut self, record: &[u8], out: &mut Vec<u8>) {
         // A line that is no record was cut short by a full disk; nobody can read it.
         let Some(record) = split(record) else { return };
-        if !self.is_recent(record.stamp) {
+        if !self.is_wanted(&record) {
             return;
         }
         if self.skip > 0 {
@@ -243,6 +261,15 @@ impl LogReader {
         self.within_line = !record.ends_line;
     }
 
+    fn is_wanted(&self, record: &Record<'_>) -> bool {
+        let is_of_output = match self.query.output {
+            Output::Both => true,
+            Output::Stdout => record.stream == b"stdout",
+            Output::Stderr => record.stream == b"stderr",
+        };
+        is_of_output && self.is_recent(record.stamp)
+    }
+
     fn is_recent(&self, stamp: &str) -> bool {
         self.query.since.is_none_or(|since| stamp.parse::<Timestamp>().is_ok_and(|stamp| stamp >= since))
     }
@@ -250,6 +277,7 @@ impl LogReader {
 
 struct Record<'a> {
     stamp: &'a str,
+    stream: &'a [u8],
     ends_line: bool,
     text: &'a [u8],
 }
@@ -258,9 +286,9 @@ struct Record<'a> {
 fn split(record: &[u8]) -> Option<Record<'_>> {
     let mut words = record.splitn(4, |byte| *byte == b' ');
     let stamp = std::str::from_utf8(words.next()?).ok()?;
-    let _stream = words.next()?;
+    let stream = words.next()?;
     let ends_line = words.next()? == b"F";
-    Some(Record { stamp, ends_line, text: words.next()? })
+    Some(Record { stamp, stream, ends_line, text: words.next()? })
 }
 
 #[cfg(test)]

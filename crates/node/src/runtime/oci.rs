@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{ContainerKey, ContainerRuntime, Found, RuntimeError, Stop};
+use super::{ContainerKey, ContainerRuntime, Executing, Found, RuntimeError, Stop, Wanted, exec};
 use crate::{
     cgroup::Hierarchies,
     container::Container,
@@ -250,6 +250,11 @@ impl ContainerRuntime for OciRuntime {
                 Err(RuntimeError::Io { key: key.clone(), operation: "signal its shim", source: error.into() })
             }
         }
+    }
+
+    async fn exec(&self, key: &ContainerKey, args: Vec<String>, wanted: Wanted) -> Result<Executing, RuntimeError> {
+        let started = exec::start(&self.shim, &self.dir(key), args, wanted).await;
+        started.map_err(|source| RuntimeError::Io { key: key.clone(), operation: "run another process", source })
     }
 
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError> {

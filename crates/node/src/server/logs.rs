@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, TryStreamExt, stream};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -20,7 +20,7 @@ use stead_model::ObjectKey;
 
 use super::{Body, Sources, error_text, text};
 use crate::{
-    log::{End, LogQuery, LogReader, Run as Wanted},
+    log::{End, LogQuery, LogReader, Output, Run as Wanted},
     pod::{Observed, Run},
     runtime::ContainerKey,
 };
@@ -71,6 +71,22 @@ impl LogIndex {
         let runs = pod.containers.get(container);
         let runs = runs.ok_or_else(|| format!("container {container} is not valid for pod {}", key.name))?;
         Ok((pod.uid.clone(), *runs))
+    }
+
+    /// The run of a container that runs now; the error is for the client.
+    pub(super) fn running(&self, key: &ObjectKey, container: &str) -> Result<ContainerKey, String> {
+        let (pod_uid, runs) = self.find(key, container)?;
+        match runs.current.filter(|_| runs.is_running) {
+            Some(attempt) => Ok(ContainerKey { pod_uid, container: container.to_owned(), attempt }),
+            None => Err(format!("container not found (\"{container}\")")),
+        }
+    }
+
+    /// The uid of the pod; the error is for the client.
+    pub(super) fn pod_uid(&self, key: &ObjectKey) -> Result<String, String> {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let pod = index.get(key).ok_or_else(|| format!("pod \"{}\" is not on this node", key.name))?;
+        Ok(pod.uid.clone())
     }
 
     fn is_running(&self, key: &ObjectKey, run: &ContainerKey) -> bool {
@@ -131,8 +147,26 @@ async fn open(path: PathBuf, query: LogQuery) -> io::Result<LogReader> {
     tokio::task::spawn_blocking(move || LogReader::open(&path, query)).await.map_err(io::Error::other)?
 }
 
-fn stream_log(index: LogIndex, pod: ObjectKey, run: ContainerKey, reader: LogReader, end: End) -> Response<Body> {
-    let pieces = stream::try_unfold((index, pod, run, reader), move |(index, pod, run, mut reader)| async move {
+/// What one output of a running container writes from now on, until it has ended.
+pub(super) async fn follow(
+    sources: &Sources,
+    pod: &ObjectKey,
+    run: &ContainerKey,
+    output: Output,
+) -> io::Result<impl Stream<Item = io::Result<Bytes>> + use<>> {
+    let query = LogQuery { end: End::Follow, tail_lines: Some(0), output, ..LogQuery::default() };
+    let reader = open(sources.runtime.log(run), query).await?;
+    Ok(pieces(sources.logs.clone(), pod.clone(), run.clone(), reader, End::Follow))
+}
+
+fn pieces(
+    index: LogIndex,
+    pod: ObjectKey,
+    run: ContainerKey,
+    reader: LogReader,
+    end: End,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((index, pod, run, reader), move |(index, pod, run, mut reader)| async move {
         loop {
             // Asked before reading: what is written before the end is then read.
             let goes_on = end == End::Follow && index.is_running(&pod, &run);
@@ -144,15 +178,19 @@ fn stream_log(index: LogIndex, pod: ObjectKey, run: ContainerKey, reader: LogRea
             reader = back;
             let piece = piece?;
             if !piece.is_empty() {
-                return Ok(Some((Frame::data(Bytes::from(piece)), (index, pod, run, reader))));
+                return Ok(Some((Bytes::from(piece), (index, pod, run, reader))));
             }
             if !goes_on || reader.is_exhausted() {
                 return Ok(None);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-    });
-    let body: Body = BodyExt::boxed_unsync(StreamBody::new(pieces));
+    })
+}
+
+fn stream_log(index: LogIndex, pod: ObjectKey, run: ContainerKey, reader: LogReader, end: End) -> Response<Body> {
+    let frames = pieces(index, pod, run, reader, end).map_ok(Frame::data);
+    let body: Body = BodyExt::boxed_unsync(StreamBody::new(frames));
     let mut response = Response::new(body);
     let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, plain);

@@ -1,0 +1,215 @@
+//! What leads from a client into pods: the proxy subresources, `exec`, `port-forward` and `logs`, with the installed kubectl
+//! (WebSocket) and the older one that `STEAD_KUBECTL` names, which speaks SPDY only.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use crate::lab::{Lab, eventually, ok, run};
+
+fn kubectls() -> Vec<OsString> {
+    let older = std::env::var_os("STEAD_KUBECTL").filter(|program| !program.is_empty());
+    [Some("kubectl".into()), older].into_iter().flatten().collect()
+}
+
+fn command(lab: &Lab, kubectl: &OsString, arguments: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "1", "60"]).arg(kubectl).args(arguments);
+    command.env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path());
+    command
+}
+
+/// A kubectl that runs until it is dropped, and the lines it says on standard output and error.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (tell, lines) = mpsc::channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let tell = tell.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = tell.send(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// The first line from now on that has `wanted` in it.
+    fn line(&self, wanted: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(crate::lab::PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("nothing with {wanted:?} was said"));
+            if line.contains(wanted) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.child.id() as i32),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let _ = self.child.wait();
+    }
+}
+
+fn http_get(port: u16) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The number behind the last colon before a blank or the end: `127.0.0.1:4711 -> 8080`.
+fn port_in(line: &str) -> u16 {
+    let word = line.split(' ').find(|word| word.contains("127.0.0.1:")).unwrap();
+    word.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn clients_get_into_pods() {
+    let lab = Lab::up("streams", 2);
+    let objects = r#"{"apiVersion":"v1","kind":"List","items":[
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","labels":{"app":"web"}},"spec":{
+            "containers":[{"name":"main","image":"stead.local/hello-app:1.0","ports":[{"containerPort":8080}]}]}},
+        {"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"selector":{"app":"web"},
+            "ports":[{"name":"http","port":80,"targetPort":8080}]}},
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"box"},"spec":{"terminationGracePeriodSeconds":0,
+            "containers":[{"name":"main","image":"stead.local/busybox","env":[{"name":"COLOUR","value":"blue"}],
+                "workingDir":"/work","command":["sh","-c","echo begun; echo odd >&2; while :; do sleep 1; done"]}]}},
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"ticker"},"spec":{"terminationGracePeriodSeconds":0,
+            "containers":[{"name":"main","image":"stead.local/busybox",
+                "command":["sh","-c","while :; do echo tick; echo tock >&2; sleep 0.2; done"]}]}},
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"missing"},"spec":{
+            "containers":[{"name":"main","image":"stead.local/none"}]}}]}"#;
+    ok("create", lab.kubectl_words(&["create", "-f", "-"], objects));
+    lab.kubectl_ok("wait --for=condition=Ready pod/web pod/box pod/ticker --timeout=60s");
+    proxies_lead_to_services_pods_and_nodes(&lab);
+    for kubectl in kubectls() {
+        commands_run_in_containers(&lab, &kubectl);
+        terminals_have_a_size(&lab, &kubectl);
+        ports_are_forwarded(&lab, &kubectl);
+        logs_are_read(&lab, &kubectl);
+    }
+}
+
+fn proxies_lead_to_services_pods_and_nodes(lab: &Lab) {
+    let raw = |path: &str| lab.kubectl(&format!("get --raw {path}"));
+    let service = "/api/v1/namespaces/default/services/web:http/proxy/";
+    eventually("the Service to be proxied", || raw(service).status.success().then_some(()));
+    for path in
+        [service, "/api/v1/namespaces/default/services/web:80/proxy/", "/api/v1/namespaces/default/pods/web/proxy/"]
+    {
+        assert!(ok(path, raw(path)).contains("Hello, world!"), "{path}");
+    }
+    for node in ["node1", "node2"] {
+        assert_eq!(ok(node, raw(&format!("/api/v1/nodes/{node}/proxy/healthz"))), "ok\n");
+    }
+    let proxy = Running::start(command(lab, &"kubectl".into(), &["proxy", "--port=0"]));
+    let port = port_in(&proxy.line("Starting to serve on"));
+    let url = format!("http://127.0.0.1:{port}{service}");
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-m", "10", &url]);
+    assert!(ok("curl", run(curl, "")).contains("Hello, world!"));
+    assert!(lab.kubectl_ok("cluster-info").contains("is running at"));
+}
+
+fn commands_run_in_containers(lab: &Lab, kubectl: &OsString) {
+    let exec = |arguments: &[&str], stdin: &str| -> Output {
+        run(command(lab, kubectl, &[&["exec"], arguments].concat()), stdin)
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let output = exec(&["box", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], "");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("out\n", Some(7)), "{output:?}");
+    assert!(text(&output.stderr).starts_with("err\ncommand terminated with exit code 7"), "{output:?}");
+    let output =
+        exec(&["box", "-c", "main", "--", "sh", "-c", "echo $COLOUR; pwd; hostname; id -u; ls /proc/1/exe"], "");
+    assert_eq!(text(&output.stdout), "blue\n/work\nbox\n0\n/proc/1/exe\n", "{output:?}");
+    let long = "0123456789abcde\n".repeat(200_000);
+    let output = exec(&["-i", "box", "--", "sh", "-c", "cat; echo read >&2"], &long);
+    assert!(output.status.success() && text(&output.stdout) == long, "{} bytes came back", output.stdout.len());
+    assert_eq!(text(&output.stderr), "read\n");
+    let output = exec(&["box", "--", "sh", "-c", "head -c 20000000 /dev/zero"], "");
+    assert_eq!((output.stdout.len(), output.status.code()), (20_000_000, Some(0)));
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = exec(arguments, "");
+        assert!(!output.status.success() && text(&output.stderr).contains(expected), "{arguments:?}: {output:?}");
+    };
+    refused(&["box", "--", "/no/such/program"], "exec: \"/no/such/program\": executable file not found in $PATH");
+    refused(&["box", "-c", "none", "--", "true"], "container");
+    refused(&["missing", "--", "true"], "container not found (\"main\")");
+    refused(&["nobody", "--", "true"], "pods \"nobody\" not found");
+}
+
+fn terminals_have_a_size(lab: &Lab, kubectl: &OsString) {
+    // The size arrives a moment after the program has started.
+    let inside = "tty; until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done; echo resized $TERM; read word; echo got $word; exit 3";
+    let line = format!(
+        "stty rows 33 cols 77; timeout --foreground 60 {} exec -it box -- sh -c '{inside}'",
+        kubectl.to_string_lossy()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]);
+    script.env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path()).env("SHELL", "/bin/sh");
+    let mut session = Running::start(script);
+    session.line("/dev/pts/0");
+    session.line("resized xterm");
+    session.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    session.line("got word");
+    assert_eq!(session.child.wait().unwrap().code(), Some(3));
+}
+
+fn ports_are_forwarded(lab: &Lab, kubectl: &OsString) {
+    let forward = Running::start(command(lab, kubectl, &["port-forward", "pod/web", ":8080", ":9"]));
+    let (open, closed) = (port_in(&forward.line("-> 8080")), port_in(&forward.line("-> 9")));
+    thread::scope(|scope| {
+        let many: Vec<_> = (0..20).map(|_| scope.spawn(|| http_get(open).unwrap())).collect();
+        for answer in many {
+            assert!(answer.join().unwrap().contains("Hello, world!"));
+        }
+    });
+    assert_eq!(http_get(closed).unwrap_or_default(), "");
+    let line = forward.line("an error occurred forwarding");
+    assert!(line.contains("error forwarding port 9 to pod") && line.contains("connection refused"), "{line}");
+}
+
+fn logs_are_read(lab: &Lab, kubectl: &OsString) {
+    let logs = |arguments: &[&str]| {
+        let output = run(command(lab, kubectl, &[&["logs"], arguments].concat()), "");
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    assert_eq!(logs(&["box"]), (true, "begun\nodd\n".to_owned()));
+    assert_eq!(logs(&["box", "--tail=1", "--all-containers"]), (true, "odd\n".to_owned()));
+    assert_eq!(logs(&["box", "--limit-bytes=3", "-c", "main"]), (true, "beg".to_owned()));
+    assert_eq!(logs(&["box", "--since-time=2100-01-01T00:00:00Z"]), (true, String::new()));
+    let stamped = logs(&["box", "--timestamps", "--since=1h", "--tail=1"]).1;
+    assert!(stamped.starts_with("20") && stamped.ends_with("Z odd\n"), "{stamped}");
+    let (_, problem) = logs(&["missing"]);
+    assert!(problem.contains("container \"main\" in pod \"missing\" is waiting to start"), "{problem}");
+    let (_, problem) = logs(&["box", "--previous"]);
+    assert!(problem.contains("previous terminated container \"main\" in pod \"box\" not found"), "{problem}");
+    let follow = Running::start(command(lab, kubectl, &["logs", "-f", "--tail=0", "ticker"]));
+    assert_eq!([follow.line("t"), follow.line("t")].map(|line| line.len()), [4, 4]);
+    let attached = Running::start(command(lab, kubectl, &["attach", "ticker"]));
+    attached.line("tick");
+    attached.line("tock");
+}
