@@ -7,6 +7,7 @@ use serde_json::json;
 use stead_api::{
     discovery::{self, AGGREGATED_CONTENT_TYPE, Root},
     kinds,
+    legacy::Version,
     status::ApiError,
 };
 
@@ -51,6 +52,11 @@ pub(crate) fn answer(server: &Inner, target: &Target<'_>, headers: &HeaderMap) -
             Document::json(&discovery::api_versions(legacy::shown(), &server.config.advertise.to_string()), JSON)
         }
         Target::Groups { core: false } => Document::json(&discovery::api_group_list(kinds::ALL), JSON),
+        // Where clients before 1.27 look for versions of the core group other than v1.
+        Target::Group(version) if Version::parse(version).is_some() => {
+            let found = discovery::api_resource_list(legacy::shown(), "", version);
+            Document::json(&found.ok_or_else(ApiError::no_such_path)?, JSON)
+        }
         Target::Group(group) => {
             let found = discovery::api_group(kinds::ALL, group);
             Document::json(&found.ok_or_else(ApiError::no_such_path)?, JSON)

@@ -58,7 +58,7 @@ async fn route(server: &Arc<Inner>, parts: Parts, body: Body) -> Result<Response
     }
     let older = Older::parse(parts.uri.path()).ok_or_else(ApiError::no_such_path)?;
     let query = Query::parse(parts.uri.query())?;
-    let route = Route::of(&older, &parts.method, &query)?;
+    let route = Route::of(&older, &parts.method, &query, parts.uri.query().unwrap_or_default())?;
     let Some(kind) = route.kind else {
         // What stands behind a proxy is nobody's to rewrite.
         let uri = route.uri(&query, None)?;

@@ -137,11 +137,9 @@ fn container_from_v1(new: &Value) -> Value {
 fn resources_to_v1(old: &Value) -> Value {
     let mut resources = old.get("resources").cloned().unwrap_or_default();
     let (cpu, memory) = (count(old, "/cpu"), count(old, "/memory"));
-    let stated = [("cpu", cpu, format!("{cpu}m")), ("memory", memory, memory.to_string())];
-    for (name, amount, quantity) in stated.into_iter().filter(|(_, amount, _)| *amount != 0) {
-        let _ = amount;
-        if !is_set(&resources, &format!("/limits/{name}")) {
-            set(child(&mut resources, "limits"), name, quantity);
+    for (name, amount, unit) in [("cpu", cpu, "m"), ("memory", memory, "")] {
+        if amount != 0 && !is_set(&resources, &format!("/limits/{name}")) {
+            set(child(&mut resources, "limits"), name, format!("{amount}{unit}"));
         }
     }
     resources

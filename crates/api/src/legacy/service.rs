@@ -4,7 +4,7 @@
 //! without a `containerPort` traffic goes to the first port of a pod's first container. Marks on the stored object stand for
 //! them; controllers read these by [`chooses_all`] and [`takes_first_port`].
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
 use serde_json::{Value, json};
 
 use super::{
@@ -38,7 +38,6 @@ pub fn chooses_all(service: &Service) -> bool {
 
 /// Whether an older client left the port to the pod. Who has set another `targetPort` since has said more.
 pub fn takes_first_port(service: &Service) -> bool {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).collect::<Vec<_>>();
     let untouched = matches!(ports.as_slice(), [port] if match &port.target_port {
         None => true,

@@ -61,7 +61,7 @@ pub(super) async fn turned(
         &Method::DELETE if is_object(kind, &value) => legacy::deleted(&value, kind.resource.plural),
         _ => turn(kind, value),
     };
-    let mut response = json(parts.status, value.to_string().into(), &[], form(query, headers));
+    let mut response = json(parts.status, value.to_string().into(), &[], pretty(query, headers));
     for name in [header::WARNING, header::RETRY_AFTER] {
         for value in parts.headers.get_all(&name) {
             response.headers_mut().append(name.clone(), value.clone());
@@ -77,10 +77,6 @@ pub(super) fn with_warnings(mut response: Response, warnings: &[String]) -> Resu
         response.headers_mut().append(header::WARNING, value.clone());
     }
     Ok(response)
-}
-
-fn form(query: &Query, headers: &HeaderMap) -> Form {
-    pretty(query, headers)
 }
 
 fn is_json(response: &Response) -> bool {
@@ -116,7 +112,7 @@ fn turn_events(kind: &'static Kind, response: Response) -> Response {
     let lines = stream::unfold(state, move |(mut frames, mut waiting)| async move {
         loop {
             let mut turned = Vec::new();
-            while let Some(end) = memchr(&waiting) {
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                 let line = waiting.split_to(end + 1);
                 turn_event(kind, &line, &mut turned);
             }
@@ -130,10 +126,6 @@ fn turn_events(kind: &'static Kind, response: Response) -> Response {
         }
     });
     Response::from_parts(parts, Body::from_stream(lines))
-}
-
-fn memchr(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
 }
 
 fn turn_event(kind: &Kind, line: &[u8], turned: &mut Vec<u8>) {

@@ -41,6 +41,8 @@ pub(super) struct Route {
     rest: String,
     pub(super) watch: bool,
     creates: bool,
+    /// The query of what passes through, as it was sent but for the namespace.
+    passed_on: String,
 }
 
 impl<'a> Older<'a> {
@@ -77,7 +79,8 @@ impl<'a> Older<'a> {
 }
 
 impl Route {
-    pub(super) fn of(older: &Older<'_>, method: &Method, query: &Query) -> Result<Self, Refusal> {
+    /// `raw` is the query as it was sent.
+    pub(super) fn of(older: &Older<'_>, method: &Method, query: &Query, raw: &str) -> Result<Self, Refusal> {
         let kind = legacy::find(older.version, older.plural).ok_or_else(ApiError::no_such_path)?;
         let namespaced = kind.resource.namespaced;
         let stated = older.namespace.or_else(|| query.get("namespace").filter(|namespace| !namespace.is_empty()));
@@ -108,6 +111,7 @@ impl Route {
             rest,
             watch: older.watch,
             creates,
+            passed_on: without_namespace(raw),
         })
     }
 
@@ -148,7 +152,7 @@ impl Route {
                 path.push_str(part);
             }
         }
-        let query = self.query(query)?;
+        let query = if self.kind.is_none() { self.passed_on.clone() } else { self.query(query)? };
         let text = if query.is_empty() { path } else { format!("{path}?{query}") };
         text.parse().map_err(|_| ApiError::no_such_path().into())
     }
@@ -157,8 +161,8 @@ impl Route {
         let mut pairs = Vec::new();
         for (name, value) in query.pairs() {
             match (self.kind, name) {
-                (_, "namespace") | (Some(_), "fieldValidation") => {}
-                (Some(_), "labels" | "label-selector") => pairs.push(("labelSelector", value.to_owned())),
+                (_, "namespace" | "fieldValidation") => {}
+                (_, "labels" | "label-selector") => pairs.push(("labelSelector", value.to_owned())),
                 (Some(kind), "fields" | "field-selector" | "fieldSelector") => {
                     pairs.push(("fieldSelector", fields(kind, value)));
                 }
@@ -168,6 +172,11 @@ impl Route {
         serde_urlencoded::to_string(&pairs)
             .map_err(|error| ApiError::internal("a query cannot be written", error).into())
     }
+}
+
+fn without_namespace(raw: &str) -> String {
+    let kept = raw.split('&').filter(|piece| piece.split('=').next() != Some("namespace"));
+    kept.collect::<Vec<_>>().join("&")
 }
 
 /// A field selector with v1's fields.
@@ -191,9 +200,10 @@ mod tests {
 
     fn check(method: Method, from: &str, expected: &str) {
         let (path, query) = from.split_once('?').unwrap_or((from, ""));
+        let raw = query;
         let query = Query::parse(Some(query)).unwrap();
         let older = Older::parse(path).unwrap_or_else(|| panic!("{from} is not older"));
-        let route = Route::of(&older, &method, &query);
+        let route = Route::of(&older, &method, &query, raw);
         let route = route.unwrap_or_else(|refusal| panic!("{from}: {}", refusal.0.status.message));
         assert_eq!(route.uri(&query, None).unwrap().to_string(), expected, "{from}");
     }
@@ -229,7 +239,7 @@ mod tests {
     #[test]
     fn proxies_are_the_subresources_of_today() {
         let get = |from, to| check(Method::GET, from, to);
-        get("/api/v1beta1/proxy/services/s/a/b?namespace=n&x=1", "/api/v1/namespaces/n/services/s/proxy/a/b?x=1");
+        get("/api/v1beta1/proxy/services/s/a/b?namespace=n&x", "/api/v1/namespaces/n/services/s/proxy/a/b?x");
         get("/api/v1beta1/proxy/services/s", "/api/v1/namespaces/default/services/s/proxy/");
         get("/api/v1beta1/proxy/pods/p:8080/", "/api/v1/namespaces/default/pods/p:8080/proxy/");
         get("/api/v1beta1/proxy/ns/n/services/s/x/", "/api/v1/namespaces/n/services/s/proxy/x/");
@@ -261,8 +271,8 @@ mod tests {
             assert_eq!(Older::parse(path), None, "{path}");
         }
         let unknown = Older::parse("/api/v1beta1/widgets").unwrap();
-        assert!(Route::of(&unknown, &Method::GET, &Query::default()).is_err());
+        assert!(Route::of(&unknown, &Method::GET, &Query::default(), "").is_err());
         let secrets = Older::parse("/api/v1beta1/secrets").unwrap();
-        assert!(Route::of(&secrets, &Method::GET, &Query::default()).is_err());
+        assert!(Route::of(&secrets, &Method::GET, &Query::default(), "").is_err());
     }
 }

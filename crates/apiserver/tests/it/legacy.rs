@@ -193,6 +193,7 @@ async fn discovery_names_the_older_versions_behind_v1() {
     assert_eq!(versions, ["v1", "v1beta1", "v1beta3"]);
     let list = admin.get("/api/v1beta1").await.expect(200);
     assert!(list["resources"].as_array().unwrap().iter().any(|resource| resource["name"] == "minions"), "{list}");
+    assert_eq!(admin.get("/apis/v1beta1").await.expect(200), list);
     let document = admin.get("/openapi/v3/api/v1beta1").await.expect(200);
     let definition = &document["components"]["schemas"]["io.k8s.api.core.v1beta1.Service"];
     assert_eq!(

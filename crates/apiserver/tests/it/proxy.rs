@@ -144,6 +144,22 @@ fn in_own_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'sta
 }
 
 #[test]
+fn paths_of_2014_lead_to_the_same_places() {
+    in_own_network(|| async {
+        let world = World::new().await;
+        for path in [
+            "/api/v1beta1/proxy/services/web:80/a%20b/?namespace=default&yes",
+            "/api/v1beta1/proxy/pods/web/a%20b/?yes",
+            "/api/v1beta1/services/web:http/proxy/a%20b/?yes",
+            "/api/v1beta3/proxy/namespaces/default/services/web:80/a%20b/?yes",
+        ] {
+            let seen = world.admin.get(path).await.expect(200);
+            assert_eq!(seen["target"], "/a%20b/?yes", "{path}");
+        }
+    });
+}
+
+#[test]
 fn every_form_and_method_is_passed_on() {
     in_own_network(|| async {
         let world = World::new().await;
