@@ -83,7 +83,8 @@ pub(super) fn to_v1(old: &Value) -> Value {
     new
 }
 
-/// Makes room for a patch of the one flat port in what it is applied to: there, the list of ports would count before it.
+/// Makes room for a patch of the one flat port, or of `createExternalLoadBalancer`, in what it is applied to: there, the list of
+/// ports or the type would count before it.
 pub(super) fn make_room(shown: &mut Value, patch: &Value) {
     let touched = |name: &str| match patch {
         Value::Array(operations) => operations
@@ -94,6 +95,9 @@ pub(super) fn make_room(shown: &mut Value, patch: &Value) {
     let touches_flat = FLAT_PORT.iter().any(|(name, _)| touched(name));
     if touches_flat && !touched("ports") && list(shown, "/ports").len() == 1 {
         remove(shown, "ports");
+    }
+    if touched("createExternalLoadBalancer") && !touched("type") {
+        remove(shown, "type");
     }
 }
 

@@ -410,6 +410,10 @@ fn a_patch_of_the_flat_port_counts() {
     assert_eq!(patchable(json!([{"op": "replace", "path": "/port", "value": 81}])), Value::Null);
     assert_eq!(patchable(json!({"labels": {"a": "b"}}))[0]["nodePort"], 30080);
     assert_eq!(patchable(json!({"port": 1, "ports": []}))[0]["port"], 80);
+    let balanced = json!({"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
+    let kind = kind("services");
+    assert_eq!(kind.patchable(&balanced, &json!({"createExternalLoadBalancer": false}))["type"], Value::Null);
+    assert_eq!(kind.patchable(&balanced, &json!({"port": 81}))["type"], "LoadBalancer");
 }
 
 #[test]
