@@ -9,6 +9,7 @@ pub mod field;
 pub mod item;
 pub mod kinds;
 pub mod legacy;
+pub mod managed_fields;
 pub mod meta;
 mod names;
 pub mod openapi;

@@ -126,6 +126,11 @@ pub fn unset(object: &mut Value, key: &str) {
     metadata_mut(object).remove(key);
 }
 
+/// As metadata states times: RFC 3339, seconds.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// `prefix`, cut to 58 bytes, and five letters that `random_bits` choose.
 pub fn generate_name(prefix: &str, random_bits: u64) -> String {
     let mut end = prefix.len().min(MAX_PREFIX);

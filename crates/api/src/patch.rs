@@ -100,9 +100,14 @@ impl PatchType {
         }
     }
 
-    /// All media types a patch can have.
-    pub const MEDIA_TYPES: [&str; 3] =
-        ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+    /// All media types a patch can have, that of server-side apply first, which is
+    /// [`managed_fields`](crate::managed_fields)' and no `PatchType`.
+    pub const MEDIA_TYPES: [&str; 4] = [
+        "application/apply-patch+yaml",
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/strategic-merge-patch+json",
+    ];
 
     /// What `object`, of `definition`, becomes by `patch`.
     pub fn apply(self, object: &Value, patch: &Value, definition: &str) -> Result<Value, PatchError> {

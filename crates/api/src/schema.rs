@@ -46,6 +46,10 @@ pub(crate) struct Field {
     pub name: String,
     pub ty: Type,
     pub empty: Empty,
+    /// An object that Go's types always have: unset and empty are the same.
+    pub value: bool,
+    /// What an unset text counts as where it is the key of a list.
+    pub default: Option<String>,
     /// The name of its type where it is a named scalar, such as `v1.Protocol`.
     pub go_type: Option<String>,
     /// `x-kubernetes-list-type`, `x-kubernetes-list-map-keys`.

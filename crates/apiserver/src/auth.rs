@@ -61,6 +61,14 @@ impl Identity {
         self.groups.iter().any(|mine| mine == group)
     }
 
+    /// What writes are noted under where a client says nothing of itself.
+    pub(crate) fn name(&self) -> &str {
+        match self.node() {
+            Some(_) => "kubelet",
+            None => self.user.rsplit(':').next().unwrap_or_default(),
+        }
+    }
+
     /// The node whose agent this is.
     pub fn node(&self) -> Option<&str> {
         if self.in_group(NODES) { self.user.strip_prefix(NODE_USER_PREFIX) } else { None }

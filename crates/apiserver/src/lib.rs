@@ -23,6 +23,7 @@ mod events;
 mod filter;
 mod health;
 mod legacy;
+mod managing;
 mod openapi;
 mod outbound;
 mod own;

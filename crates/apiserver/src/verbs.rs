@@ -1,5 +1,6 @@
 //! What is done to resources: a module for each verb, and for each subresource that is more than a view of its object.
 
+pub(crate) mod apply;
 pub(crate) mod binding;
 pub(crate) mod create;
 pub(crate) mod delete;

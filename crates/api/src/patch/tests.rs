@@ -307,7 +307,7 @@ fn strategic_merge_of_lists_of_texts() {
 
 #[test]
 fn media_types() {
-    for media_type in PatchType::MEDIA_TYPES {
+    for media_type in &PatchType::MEDIA_TYPES[1..] {
         assert!(PatchType::from_media_type(media_type).is_some(), "{media_type}");
     }
     assert_eq!(PatchType::from_media_type("application/json"), None);

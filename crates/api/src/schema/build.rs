@@ -95,7 +95,7 @@ fn object(name: &str, definition: &Value, mut marks: ObjectMarks, ids: &BTreeMap
 
 fn field(name: &str, ty: Type, marks: FieldMarks) -> Field {
     let empty = match ty {
-        Type::Map(_) | Type::List(_) if !marks.always => Empty::Dropped,
+        Type::Map(_) | Type::List(_) if !marks.always && !marks.pointer => Empty::Dropped,
         Type::Text | Type::Bytes | Type::Int32 | Type::Int64 | Type::Number | Type::Boolean
             if !marks.always && !marks.pointer =>
         {
@@ -107,6 +107,8 @@ fn field(name: &str, ty: Type, marks: FieldMarks) -> Field {
         name: name.to_owned(),
         ty,
         empty,
+        value: marks.value,
+        default: marks.default.map(str::to_owned),
         go_type: marks.go_type.map(str::to_owned),
         list: marks.list,
         atomic_map: marks.atomic_map,

@@ -19,6 +19,8 @@ pub(super) struct ObjectMarks {
 pub(super) struct FieldMarks {
     pub(super) always: bool,
     pub(super) pointer: bool,
+    pub(super) value: bool,
+    pub(super) default: Option<&'static str>,
     pub(super) go_type: Option<&'static str>,
     pub(super) list: ListType,
     pub(super) atomic_map: bool,
@@ -57,6 +59,8 @@ impl FieldMarks {
         match word.split_once('=') {
             None if word == "always" => self.always = true,
             None if word == "pointer" => self.pointer = true,
+            None if word == "value" => self.value = true,
+            Some(("default", text)) => self.default = Some(text),
             Some(("go", name)) => self.go_type = Some(name),
             Some(("list", "atomic")) => self.list = ListType::Atomic,
             Some(("list", "set")) => self.list = ListType::Set,

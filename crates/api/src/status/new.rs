@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{ApiError, Cause, Details, Status, StatusReason};
 use crate::field::FieldError;
+use crate::managed_fields::{ApplyError, Conflict};
 use crate::resource::Resource;
 
 const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
@@ -110,6 +111,20 @@ impl ApiError {
     pub fn conflict(resource: &Resource, name: &str, detail: impl fmt::Display) -> Self {
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {detail}", qualified(resource));
         Self::of(StatusReason::Conflict, resource, name, message)
+    }
+
+    /// Others own fields that are to be applied; each is a cause.
+    pub fn apply_conflict(error: &ApplyError) -> Self {
+        let mut answer = Self::new(StatusReason::Conflict, error.to_string());
+        if let ApplyError::Conflicts(conflicts) = error {
+            let cause = |conflict: &Conflict| Cause {
+                reason: "FieldManagerConflict",
+                message: format!("conflict with {}", conflict.manager),
+                field: conflict.field.clone(),
+            };
+            answer.status.details.causes = conflicts.iter().map(cause).collect();
+        }
+        answer
     }
 
     /// The resource version of an update is not the object's.

@@ -110,7 +110,7 @@ fn become_bound(pod: &mut Value, binding: &Binding) {
         }
     }
     let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": seconds(Timestamp::now()),
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::seconds(Timestamp::now()),
     });
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");

@@ -11,6 +11,7 @@ use crate::{
     authorize::Demand,
     body::{Encoding, Sent},
     dispatch::{Answer, Call},
+    managing::Noting,
     query::Keep,
     refusal::Refusal,
     restricted,
@@ -33,7 +34,7 @@ pub(crate) async fn create(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Res
     if !matches!(meta::resource_version(&sent.object), "" | "0") {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created").into());
     }
-    store_new(call, demand, sent, keep).await
+    store_new(call, demand, sent, keep, Noting::Due).await
 }
 
 /// The object's namespace is the path's.
@@ -47,7 +48,13 @@ pub(crate) fn check_namespace(call: &Call<'_>, object: &mut Value) -> Result<(),
 }
 
 /// Prepares, checks and stores an object that is not there yet.
-pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Keep) -> Result<Answer, Refusal> {
+pub(crate) async fn store_new(
+    call: &Call<'_>,
+    demand: &Demand,
+    sent: Sent,
+    keep: Keep,
+    noting: Noting,
+) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
     let Sent { mut object, mut warnings } = sent;
     resource.strategy.become_stored(&mut object);
@@ -55,6 +62,9 @@ pub(crate) async fn store_new(call: &Call<'_>, demand: &Demand, sent: Sent, keep
     let mut place = home(call, meta::name(&object), Source::Cache).await?;
     begin(&mut object);
     resource.strategy.default(&mut object);
+    if noting == Noting::Due {
+        call.note(&call.manager()?, None, &mut object);
+    }
     resource.strategy.prepare_create(&mut object);
     let prefix =
         if meta::name(&object).is_empty() { meta::generate_name_prefix(&object).to_owned() } else { String::new() };
@@ -159,18 +169,11 @@ async fn attempt(
 
 /// Metadata that the server alone gives.
 fn begin(object: &mut Value) {
-    for key in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-        "selfLink",
-    ] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "selfLink"] {
         meta::unset(object, key);
     }
     meta::set(object, "uid", new_uid());
-    meta::set(object, "creationTimestamp", seconds(Timestamp::now()));
+    meta::set(object, "creationTimestamp", meta::seconds(Timestamp::now()));
 }
 
 /// Where the namespace is read from.

@@ -262,7 +262,7 @@ fn mark(call: &Call<'_>, object: &mut Value, options: &Options, is_namespace: bo
     // A shorter grace counts from when the longer one began.
     let began = marked.map_or(now, |end| end - Duration::from_secs(present.unsigned_abs()));
     let end = if grace == 0 && marked.is_some() { now } else { began + Duration::from_secs(grace.unsigned_abs()) };
-    meta::set(object, "deletionTimestamp", seconds(end));
+    meta::set(object, "deletionTimestamp", meta::seconds(end));
     meta::set(object, "deletionGracePeriodSeconds", grace);
 }
 

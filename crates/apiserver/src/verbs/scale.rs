@@ -17,6 +17,7 @@ use crate::{
     authorize::Demand,
     body::{Encoding, Sent},
     dispatch::{Answer, Call},
+    managing::Noting,
     path::Verb,
     refusal::Refusal,
     verbs::{
@@ -49,7 +50,7 @@ pub(crate) async fn write_scale(call: &Call<'_>, verb: Verb, body: &[u8]) -> Res
         }
         Ok(Sent { object, warnings: Vec::new() })
     };
-    let done = write(call, &Demand::Nothing, keep, ATTEMPTS, make).await?;
+    let done = write(call, &Demand::Nothing, keep, ATTEMPTS, Noting::Due, make).await?;
     let object: Value = serde_json::from_slice(&done.body)
         .map_err(|error| ApiError::internal("a Scale cannot be made", error.to_string()))?;
     Ok(answer(&object, done.warnings))

@@ -9,6 +9,7 @@ use crate::{
     body::{Encoding, Sent},
     cache::with_revision,
     dispatch::{Answer, Call},
+    managing::Noting,
     query::Keep,
     refusal::Refusal,
     restricted,
@@ -33,7 +34,8 @@ pub(crate) async fn replace(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
         return create_by_update(call, demand, sent, keep).await;
     }
     let Sent { object, warnings } = sent;
-    write(call, demand, keep, ATTEMPTS, |_| Ok(Sent { object: object.clone(), warnings: warnings.clone() })).await
+    let make = |_: &Value| Ok(Sent { object: object.clone(), warnings: warnings.clone() });
+    write(call, demand, keep, ATTEMPTS, Noting::Due, make).await
 }
 
 /// The object's name is the path's.
@@ -55,7 +57,7 @@ async fn create_by_update(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Ke
     if !matches!(meta::resource_version(&sent.object), "" | "0") {
         return Err(ApiError::not_found(resource, call.name()).into());
     }
-    store_new(call, demand, sent, keep).await
+    store_new(call, demand, sent, keep, Noting::Due).await
 }
 
 /// Stores what `make` turns the present object (as it is served, with its revision) into. A write that meets a newer
@@ -65,9 +67,14 @@ pub(crate) async fn write(
     demand: &Demand,
     keep: Keep,
     attempts: usize,
+    noting: Noting,
     make: impl Fn(&Value) -> Result<Sent, Refusal>,
 ) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
+    let manager = match noting {
+        Noting::Due => Some(call.manager()?),
+        Noting::Done => None,
+    };
     for _ in 0..attempts {
         let found = call.server.storage.get(&call.key()).await?;
         let old = found.ok_or_else(|| ApiError::not_found(resource, call.name()))?;
@@ -77,7 +84,7 @@ pub(crate) async fn write(
         let Sent { object: mut new, mut warnings } = make(&served)?;
         resource.strategy.become_stored(&mut new);
         check_preconditions(call, &new, &old)?;
-        prepare(call, &mut new, &old.object)?;
+        prepare(call, &mut new, &old.object, manager.as_deref())?;
         if new == old.object {
             return Ok(call.object(StatusCode::OK, &new, warnings));
         }
@@ -115,8 +122,8 @@ fn check_preconditions(call: &Call<'_>, new: &Value, old: &Stored) -> Result<(),
     }
 }
 
-/// Fills what clients need not send, and puts back what they may not change.
-fn prepare(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal> {
+/// Fills what clients need not send, and puts back what they may not change. What changes is noted for `manager`.
+fn prepare(call: &Call<'_>, new: &mut Value, old: &Value, manager: Option<&str>) -> Result<(), Refusal> {
     let strategy = call.path.resource.strategy;
     for key in ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
         match old.pointer(&format!("/metadata/{key}")) {
@@ -127,9 +134,11 @@ fn prepare(call: &Call<'_>, new: &mut Value, old: &Value) -> Result<(), Refusal>
     if let (true, Some(generation)) = (meta::generation(new) == 0, old.pointer("/metadata/generation")) {
         meta::set(new, "generation", generation.clone());
     }
-    meta::unset(new, "managedFields");
     meta::unset(new, "selfLink");
     strategy.default(new);
+    if let Some(manager) = manager {
+        call.note(manager, Some(old), new);
+    }
     match call.path.subresource {
         Some(Subresource::Status) => strategy.prepare_status_update(new, old),
         Some(Subresource::Finalize) => kinds::namespace::prepare_finalize(new, old),

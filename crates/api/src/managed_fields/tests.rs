@@ -1,0 +1,289 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const SERVICE: &str = "io.k8s.api.core.v1.Service";
+const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
+const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
+
+fn writer<'a>(manager: &'a str, definition: &'a str) -> Writer<'a> {
+    let api_version = if definition == DEPLOYMENT { "apps/v1" } else { "v1" };
+    let now = "2026-01-02T03:04:05Z".parse().unwrap();
+    Writer { manager, subresource: "", api_version, definition, ignored: &["status"], now }
+}
+
+/// `MANAGER OPERATION [subresource]` and its fields, for each entry.
+fn owners(object: &Value) -> Vec<(String, Value)> {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
+    let owner = |entry: Value| {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let name = format!("{} {} {}", text("manager"), text("operation"), text("subresource"));
+        (name.trim().to_owned(), entry["fieldsV1"].clone())
+    };
+    entries.into_iter().map(owner).collect()
+}
+
+#[track_caller]
+fn check_owners(object: &Value, expected: Value) {
+    let found: serde_json::Map<String, Value> = owners(object).into_iter().collect();
+    assert_eq!(Value::Object(found), expected);
+}
+
+fn created(manager: &str, definition: &str, mut object: Value) -> Value {
+    record_update(None, &mut object, &writer(manager, definition));
+    object
+}
+
+fn applied(live: &Value, manager: &str, definition: &str, config: Value) -> Value {
+    apply(live, &config, &writer(manager, definition), Force::Refuse).unwrap()
+}
+
+fn service() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default", "uid": "u", "labels": {"app": "web"}, "finalizers": ["a/b"]},
+        "spec": {
+            "type": "ClusterIP", "selector": {"app": "web"}, "clusterIPs": ["10.96.0.7"],
+            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}],
+        },
+    })
+}
+
+#[test]
+fn creations_own_what_they_state_as_upstream_writes_it() {
+    check_owners(
+        &created("kubectl-create", SERVICE, service()),
+        json!({"kubectl-create Update": {
+            "f:metadata": {"f:finalizers": {".": {}, "v:\"a/b\"": {}}, "f:labels": {".": {}, "f:app": {}}},
+            "f:spec": {
+                "f:clusterIPs": {},
+                "f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {
+                    ".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {},
+                }},
+                "f:selector": {},
+                "f:type": {},
+            },
+        }}),
+    );
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 1}, "type": "RollingUpdate"},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        },
+        "status": {"replicas": 1},
+    });
+    check_owners(
+        &created("controller", DEPLOYMENT, deployment),
+        json!({"controller Update": {"f:spec": {
+            "f:replicas": {},
+            "f:selector": {},
+            "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
+            "f:template": {
+                "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
+                    ".": {}, "f:image": {}, "f:name": {}, "f:resources": {},
+                }}},
+            },
+        }}}),
+    );
+}
+
+#[test]
+fn updates_take_what_they_change_and_leave_the_rest() {
+    let live = created("one", CONFIG_MAP, json!({"metadata": {"name": "c"}, "data": {"a": "1", "b": "1", "c": "1"}}));
+    let mut new = live.clone();
+    new["data"] = json!({"a": "1", "b": "2", "d": "2"});
+    record_update(Some(&live), &mut new, &writer("two", CONFIG_MAP));
+    let expected = json!({
+        "one Update": {"f:data": {".": {}, "f:a": {}}},
+        "two Update": {"f:data": {"f:b": {}, "f:d": {}}},
+    });
+    check_owners(&new, expected.clone());
+    // Nothing changes, so nothing is noted, also where the client leaves the entries out.
+    let mut same = new.clone();
+    meta::unset(&mut same, "managedFields");
+    record_update(Some(&new), &mut same, &writer("three", CONFIG_MAP));
+    assert_eq!(same, new);
+    // Status is noted apart, and is nobody's who writes the object.
+    let mut status = new.clone();
+    status["data"]["a"] = "3".into();
+    let by_status = Writer { subresource: "status", ..writer("one", CONFIG_MAP) };
+    record_update(Some(&new), &mut status, &by_status);
+    assert_eq!(owners(&status).len(), 3);
+}
+
+#[test]
+fn managed_fields_can_be_written_and_forgotten() {
+    let live = created("one", CONFIG_MAP, json!({"metadata": {"name": "c"}, "data": {"a": "1"}}));
+    for reset in [json!([]), json!([{}])] {
+        let mut new = live.clone();
+        new["metadata"]["managedFields"] = reset;
+        record_update(Some(&live), &mut new, &writer("one", CONFIG_MAP));
+        check_owners(&new, json!({}));
+        // Nobody is noted until something is applied.
+        let mut later = new.clone();
+        later["data"]["b"] = "2".into();
+        record_update(Some(&new), &mut later, &writer("two", CONFIG_MAP));
+        check_owners(&later, json!({}));
+        let applied = applied(&later, "three", CONFIG_MAP, json!({"data": {"a": "1"}}));
+        check_owners(
+            &applied,
+            json!({
+                "before-first-apply Update": {"f:data": {".": {}, "f:a": {}, "f:b": {}}},
+                "three Apply": {"f:data": {"f:a": {}}},
+            }),
+        );
+    }
+    let mut given = live.clone();
+    let entry = json!({
+        "manager": "four", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:a": {}}, "x:unknown": {}},
+    });
+    given["metadata"]["managedFields"] = json!([entry]);
+    record_update(Some(&live), &mut given, &writer("one", CONFIG_MAP));
+    check_owners(&given, json!({"four Apply": {"f:data": {"f:a": {}}}}));
+    let mut wrong = live.clone();
+    wrong["metadata"]["managedFields"] = json!([{"manager": "x", "operation": "Delete"}]);
+    record_update(Some(&live), &mut wrong, &writer("one", CONFIG_MAP));
+    check_owners(&wrong, json!({"one Update": {"f:data": {".": {}, "f:a": {}}}}));
+}
+
+#[test]
+fn what_is_no_longer_applied_goes_unless_others_own_it() {
+    let empty = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+    let one = applied(&empty, "one", CONFIG_MAP, json!({"data": {"a": "1", "b": "1", "c": "1"}}));
+    let two = applied(&one, "two", CONFIG_MAP, json!({"data": {"b": "1"}}));
+    let expected = json!({
+        "one Apply": {"f:data": {"f:a": {}, "f:b": {}, "f:c": {}}}, "two Apply": {"f:data": {"f:b": {}}},
+    });
+    check_owners(&two, expected);
+    let less = applied(&two, "one", CONFIG_MAP, json!({"data": {"a": "1"}}));
+    assert_eq!(less["data"], json!({"a": "1", "b": "1"}));
+    check_owners(&less, json!({"one Apply": {"f:data": {"f:a": {}}}, "two Apply": {"f:data": {"f:b": {}}}}));
+    let none = applied(&less, "one", CONFIG_MAP, json!({}));
+    assert_eq!(none["data"], json!({"b": "1"}));
+    check_owners(&none, json!({"two Apply": {"f:data": {"f:b": {}}}}));
+}
+
+#[test]
+fn conflicts_name_the_owner_and_the_field() {
+    let live = created("kubectl-create", SERVICE, service());
+    let config = |port: u16, kind: &str| json!({"apiVersion": "v1", "kind": "Service", "spec": {"type": kind, "ports": [{"port": 80, "targetPort": port}]}});
+    let conflicts =
+        |config: Value| apply(&live, &config, &writer("x", SERVICE), Force::Refuse).unwrap_err().to_string();
+    assert_eq!(
+        conflicts(config(1, "ClusterIP")),
+        "Apply failed with 1 conflict: conflict with \"kubectl-create\" using v1: \
+         .spec.ports[port=80,protocol=\"TCP\"].targetPort"
+    );
+    assert_eq!(
+        conflicts(config(1, "NodePort")),
+        "Apply failed with 2 conflicts: conflicts with \"kubectl-create\" using v1:\n\
+         - .spec.ports[port=80,protocol=\"TCP\"].targetPort\n- .spec.type"
+    );
+    let forced = apply(&live, &config(1, "NodePort"), &writer("x", SERVICE), Force::Take).unwrap();
+    assert_eq!(forced["spec"]["ports"], json!([{"port": 80, "protocol": "TCP", "targetPort": 1}]));
+    let owned = owners(&forced);
+    let of = |name: &str| owned.iter().find(|(owner, _)| owner == name).map(|(_, fields)| fields["f:spec"].clone());
+    let port = "k:{\"port\":80,\"protocol\":\"TCP\"}";
+    let expected = json!({"f:ports": {port: {".": {}, "f:port": {}, "f:targetPort": {}}}, "f:type": {}});
+    assert_eq!(of("x Apply"), Some(expected));
+    let rest = json!({
+        "f:clusterIPs": {}, "f:ports": {".": {}, port: {".": {}, "f:port": {}, "f:protocol": {}}}, "f:selector": {},
+    });
+    assert_eq!(of("kubectl-create Update"), Some(rest));
+}
+
+#[test]
+fn lists_with_keys_are_merged_by_item_and_atomic_ones_as_a_whole() {
+    let live = created("one", SERVICE, service());
+    let ports = json!({"spec": {"ports": [{"port": 443, "name": "b"}, {"port": 80, "name": "a"}]}});
+    let both = applied(&live, "two", SERVICE, ports);
+    let expected = json!([
+        {"port": 443, "name": "b"}, {"port": 80, "name": "a", "protocol": "TCP", "targetPort": 8080},
+    ]);
+    assert_eq!(both["spec"]["ports"], expected);
+    let fewer = applied(&both, "two", SERVICE, json!({"spec": {"ports": [{"port": 443, "name": "b"}]}}));
+    // The item is another's too; its name was the applier's alone.
+    let expected = json!([{"port": 443, "name": "b"}, {"port": 80, "protocol": "TCP", "targetPort": 8080}]);
+    let mut found = fewer["spec"]["ports"].as_array().unwrap().clone();
+    found.sort_by_key(|port| std::cmp::Reverse(port["port"].as_i64()));
+    assert_eq!(Value::Array(found), expected);
+    let selector = json!({"spec": {"selector": {"app": "web", "tier": "front"}}});
+    let error = apply(&live, &selector, &writer("two", SERVICE), Force::Refuse).unwrap_err();
+    assert!(error.to_string().ends_with(": .spec.selector"), "{error}");
+    let finalizers = json!({"metadata": {"finalizers": ["c/d"]}});
+    let two = applied(&live, "two", SERVICE, finalizers);
+    assert_eq!(two["metadata"]["finalizers"], json!(["a/b", "c/d"]));
+    let gone = applied(&two, "two", SERVICE, json!({"metadata": {"labels": {"x": "y"}}}));
+    assert_eq!(gone["metadata"]["finalizers"], json!(["a/b"]));
+}
+
+#[test]
+fn configurations_that_cannot_be_applied() {
+    let fails = |config: Value, expected: &str| {
+        let error = apply(&service(), &config, &writer("x", SERVICE), Force::Take).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    fails(json!({"spec": {"foo": 1}}), ".spec.foo: field not declared in schema");
+    let twice = json!({"spec": {"ports": [{"port": 80}, {"port": 80, "protocol": "TCP"}]}});
+    fails(twice, ".spec.ports: duplicate entries for key [port=80,protocol=\"TCP\"]");
+    fails(
+        json!({"spec": {"ports": [1]}}),
+        ".spec.ports: element 0: associative list with keys may not have non-map elements",
+    );
+}
+
+/// Defaults are stated by nobody, and what is applied again changes nothing.
+#[test]
+fn applying_twice_is_applying_once() {
+    let empty = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}});
+    let config = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "creationTimestamp": null},
+        "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}, "status": {},
+    });
+    let mut once = applied(&empty, "x", SERVICE, config.clone());
+    once["spec"]["ports"][0]["protocol"] = "TCP".into();
+    once["spec"]["type"] = "ClusterIP".into();
+    let expected = json!({
+        "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}, "f:selector": {},
+    });
+    check_owners(&once, json!({"x Apply": {"f:spec": expected}}));
+    assert_eq!(applied(&once, "x", SERVICE, config), once);
+}
+
+#[test]
+fn client_side_apply_is_taken_over_by_kubectl_alone() {
+    let config = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": value}});
+    let mut live = config("1");
+    live["metadata"] =
+        json!({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": config("1").to_string()}});
+    let live = created("kubectl-client-side-apply", CONFIG_MAP, live);
+    assert!(apply(&live, &config("2"), &writer("other", CONFIG_MAP), Force::Refuse).is_err());
+    let taken = applied(&live, "kubectl", CONFIG_MAP, config("2"));
+    assert_eq!(taken["data"]["a"], "2");
+    let annotation = &taken["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    assert_eq!(annotation.as_str(), Some(format!("{}\n", config("2")).as_str()));
+    // What was changed behind client-side apply's back is a conflict.
+    let mut edited = live.clone();
+    edited["data"]["a"] = "3".into();
+    record_update(Some(&live), &mut edited, &writer("kubectl-edit", CONFIG_MAP));
+    assert!(apply(&edited, &config("2"), &writer("kubectl", CONFIG_MAP), Force::Refuse).is_err());
+}
+
+#[test]
+fn many_updaters_are_merged() {
+    let mut live = created("m00", CONFIG_MAP, json!({"data": {"k00": "x"}}));
+    for number in 1..15 {
+        let mut new = live.clone();
+        new["data"][format!("k{number:02}")] = "x".into();
+        record_update(Some(&live), &mut new, &writer(&format!("m{number:02}"), CONFIG_MAP));
+        live = new;
+    }
+    let owners = owners(&live);
+    assert_eq!(owners.len(), 10);
+    let ancient = &owners.iter().find(|(name, _)| name == "ancient-changes Update").unwrap().1["f:data"];
+    assert_eq!(ancient.as_object().unwrap().len(), 7, "{ancient}");
+}
