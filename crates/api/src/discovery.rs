@@ -128,6 +128,10 @@ impl Subresource {
                 SubresourceFacts { name: "binding", verbs: &["create"], kind: Some(("", "v1", "Binding")) }
             }
             Self::Finalize => SubresourceFacts { name: "finalize", verbs: &["update"], kind: None },
+            Self::Token => {
+                let kind = Some(("authentication.k8s.io", "v1", "TokenRequest"));
+                SubresourceFacts { name: "token", verbs: &["create"], kind }
+            }
             Self::Proxy => {
                 let options = match resource.plural {
                     "nodes" => "NodeProxyOptions",

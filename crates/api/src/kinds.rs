@@ -22,6 +22,8 @@ pub mod node;
 pub mod pod;
 pub mod replica_set;
 pub mod replication_controller;
+pub mod review;
+pub mod secret;
 pub mod service;
 pub mod service_account;
 pub mod service_cidr;
@@ -38,6 +40,7 @@ pub static ALL: &[&Resource] = &[
     &node::RESOURCE,
     &pod::RESOURCE,
     &replication_controller::RESOURCE,
+    &secret::RESOURCE,
     &service_account::RESOURCE,
     &service::RESOURCE,
     &deployment::RESOURCE,
@@ -49,6 +52,12 @@ pub static ALL: &[&Resource] = &[
     &service_cidr::RESOURCE,
     &ip_address::RESOURCE_V1BETA1,
     &service_cidr::RESOURCE_V1BETA1,
+    &review::SELF_SUBJECT_REVIEW,
+    &review::TOKEN_REVIEW,
+    &review::LOCAL_SUBJECT_ACCESS_REVIEW,
+    &review::SELF_SUBJECT_ACCESS_REVIEW,
+    &review::SELF_SUBJECT_RULES_REVIEW,
+    &review::SUBJECT_ACCESS_REVIEW,
 ];
 
 /// All that can be done to a collection and its objects.

@@ -48,6 +48,8 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`.
     Finalize,
+    /// `serviceaccounts/token`.
+    Token,
     /// `services/proxy`, `pods/proxy`, `nodes/proxy`.
     Proxy,
     /// `pods/exec`.

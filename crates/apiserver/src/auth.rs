@@ -1,7 +1,9 @@
-//! Who asks: the identity of a connection or of an in-process client.
+//! Who asks: the identity of a connection or of an in-process client; bearer tokens are [`crate::authenticate`]'s.
 //!
 //! Over TLS the client certificate says it (common name: user, organisations: groups); rustls has checked by then that our
 //! CA signed it. Without a certificate a client is anonymous. What an identity may do is decided in [`crate::authorize`].
+
+use std::collections::BTreeMap;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -18,10 +20,14 @@ const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// A user and its groups, as an extension of each request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub user: String,
+    /// Of a ServiceAccount; others have none.
+    pub uid: String,
     pub groups: Vec<String>,
+    /// What else its token says: what it is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +42,7 @@ impl Identity {
     /// An authenticated user.
     pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
         let groups = groups.iter().copied().chain([AUTHENTICATED]).map(str::to_owned).collect();
-        Self { user: user.into(), groups }
+        Self { user: user.into(), groups, ..Self::default() }
     }
 
     /// A part of the control plane that runs in the server's own process.
@@ -50,7 +56,7 @@ impl Identity {
     }
 
     pub fn anonymous() -> Self {
-        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()] }
+        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
     }
 
     pub fn is_anonymous(&self) -> bool {

@@ -1,10 +1,11 @@
-//! Who may do what, in one place.
+//! Who may do what, in one table.
 //!
-//! Masters may do everything. A node's agent may read everything and write what is its own: its Node, its Lease, the status
-//! of pods bound to it, and events. Who comes by the read-only port reads objects and no more. Others that are known may discover the API, the unknown only its health and version.
+//! Administrators may do everything. A node's agent may read everything but Secrets and write what is its own: its Node, its
+//! Lease, the status of pods bound to it, and events. Who comes by the read-only port reads objects but Secrets. Whoever is known may discover the API and ask who he is and what he
+//! may; the unknown see its health and version. Everything else is refused.
 
 use serde_json::Value;
-use stead_api::{meta, resource::Subresource, status::ApiError};
+use stead_api::{kinds, meta, status::ApiError};
 
 use crate::{
     auth::{Identity, MASTERS, NODES, READ_ONLY},
@@ -14,6 +15,141 @@ use crate::{
 
 /// Where node agents keep their leases.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
+const ALL: &[&str] = &["*"];
+const READ: &[&str] = &["get", "list", "watch"];
+const CHANGE: &[&str] = &["update", "patch"];
+
+/// A line of the table: who may do what to which resources.
+#[derive(Debug)]
+struct Right {
+    who: Who,
+    verbs: &'static [&'static str],
+    groups: &'static [&'static str],
+    resources: Resources,
+    own: Own,
+}
+
+/// Whom a right is given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Masters,
+    Nodes,
+    /// Whoever can reach the read-only port.
+    ReadOnly,
+    /// Whoever has shown who he is.
+    Known,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Resources {
+    /// Subresources are named with them: `pods/status`.
+    Named(&'static [&'static str]),
+    All,
+    /// Those served, but for these, with their `status` and `scale`.
+    AllBut(&'static [&'static str]),
+}
+
+/// Which objects of those resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Any,
+    /// The Node of the agent's name.
+    Node,
+    Lease,
+    /// Pods bound to the agent's node.
+    Pod,
+}
+
+const RIGHTS: &[Right] = &[
+    Right { who: Who::ReadOnly, verbs: READ, groups: ALL, resources: Resources::AllBut(&["secrets"]), own: Own::Any },
+    Right { who: Who::Masters, verbs: ALL, groups: ALL, resources: Resources::All, own: Own::Any },
+    Right { who: Who::Nodes, verbs: READ, groups: ALL, resources: Resources::AllBut(&["secrets"]), own: Own::Any },
+    Right {
+        who: Who::Nodes,
+        verbs: &["get"],
+        groups: &[""],
+        resources: Resources::Named(&["pods/log"]),
+        own: Own::Any,
+    },
+    Right {
+        who: Who::Nodes,
+        verbs: &["create"],
+        groups: &[""],
+        resources: Resources::Named(&["nodes"]),
+        own: Own::Node,
+    },
+    Right {
+        who: Who::Nodes,
+        verbs: CHANGE,
+        groups: &[""],
+        resources: Resources::Named(&["nodes", "nodes/status"]),
+        own: Own::Node,
+    },
+    Right {
+        who: Who::Nodes,
+        verbs: &["create", "update", "patch", "delete"],
+        groups: &["coordination.k8s.io"],
+        resources: Resources::Named(&["leases"]),
+        own: Own::Lease,
+    },
+    Right {
+        who: Who::Nodes,
+        verbs: CHANGE,
+        groups: &[""],
+        resources: Resources::Named(&["pods/status"]),
+        own: Own::Pod,
+    },
+    Right { who: Who::Nodes, verbs: &["delete"], groups: &[""], resources: Resources::Named(&["pods"]), own: Own::Pod },
+    Right {
+        who: Who::Nodes,
+        verbs: &["create"],
+        groups: &[""],
+        resources: Resources::Named(&["serviceaccounts/token"]),
+        own: Own::Pod,
+    },
+    Right {
+        who: Who::Nodes,
+        verbs: &["create", "update", "patch"],
+        groups: &["", "events.k8s.io"],
+        resources: Resources::Named(&["events"]),
+        own: Own::Any,
+    },
+    Right {
+        who: Who::Known,
+        verbs: &["create"],
+        groups: &["authentication.k8s.io"],
+        resources: Resources::Named(&["selfsubjectreviews"]),
+        own: Own::Any,
+    },
+    Right {
+        who: Who::Known,
+        verbs: &["create"],
+        groups: &["authorization.k8s.io"],
+        resources: Resources::Named(&["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
+        own: Own::Any,
+    },
+];
+
+/// What the API is made of, and what checks its tokens.
+const DISCOVERY: &[&str] = &[
+            "/",
+            "/.well-known/openid-configuration",
+            "/api",
+            "/api/*",
+            "/apis",
+            "/apis/*",
+            "/openapi/*",
+            "/openid/v1/jwks",
+        ];
+
+/// Paths that are no resources, and who may GET them. A star stands for any end.
+const PATHS: &[(Option<Who>, &[&str])] = &[
+    (None, &["/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/version", "/version/"]),
+    (Some(Who::Known), DISCOVERY),
+    (Some(Who::ReadOnly), DISCOVERY),
+    (Some(Who::Nodes), &["*"]),
+    (Some(Who::Masters), &["*"]),
+];
 
 /// What a request for an object still has to prove once that object is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,16 +161,35 @@ pub(crate) enum Demand {
     NamedAs(String),
 }
 
+/// Something that is asked about: what would be done to which resource.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attributes<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+}
+
 /// May this path, that is no resource, be read by `identity`?
-pub(crate) fn path(identity: &Identity, target: &Target<'_>, path: &str) -> Result<(), Refusal> {
-    match target {
-        Target::Health { .. } | Target::Version => Ok(()),
-        _ if identity.is_anonymous() => Err(ApiError::unauthorized().into()),
-        Target::Unknown if !identity.in_group(MASTERS) && !identity.in_group(NODES) => {
-            Err(ApiError::forbidden_path(&identity.user, "get", path).into())
-        }
-        _ => Ok(()),
+pub(crate) fn path(identity: &Identity, path: &str) -> Result<(), Refusal> {
+    if may_get(identity, path) {
+        return Ok(());
     }
+    if identity.is_anonymous() {
+        return Err(ApiError::unauthorized().into());
+    }
+    Err(ApiError::forbidden_path(&identity.user, "get", path).into())
+}
+
+/// Whether `identity` may GET a path that is no resource.
+pub(crate) fn may_get(identity: &Identity, path: &str) -> bool {
+    let matches = |pattern: &&str| match pattern.strip_suffix('*') {
+        Some(start) => path.starts_with(start),
+        None => path == *pattern,
+    };
+    PATHS.iter().any(|(who, paths)| who.is_none_or(|who| who.is(identity)) && paths.iter().any(|path| matches(&path)))
 }
 
 /// May `identity` do `verb` there?
@@ -42,80 +197,125 @@ pub(crate) fn resource(identity: &Identity, verb: Verb, path: &ResourcePath<'_>)
     if identity.is_anonymous() {
         return Err(ApiError::unauthorized().into());
     }
-    if identity.in_group(MASTERS) {
-        return Ok(Demand::Nothing);
-    }
-    if identity.in_group(READ_ONLY) && verb.reads() && only_shows(path) {
-        return Ok(Demand::Nothing);
-    }
-    match identity.node() {
-        // What leads into pods and to other nodes is no mere reading.
-        Some(_) if verb.reads() && !path.subresource.is_some_and(Subresource::connects) => Ok(Demand::Nothing),
-        Some(node) => node_writes(identity, node, verb, path),
-        None => Err(denied(identity, verb, path)),
+    let attributes = Attributes {
+        verb: verb.as_str(),
+        group: path.resource.group,
+        resource: path.resource.plural,
+        subresource: path.subresource.map(subresource_name).unwrap_or_default(),
+        namespace: path.namespace.unwrap_or_default(),
+        name: path.name.unwrap_or_default(),
+    };
+    let Some(right) = right(identity, &attributes) else { return Err(denied(identity, verb, path)) };
+    let node = identity.node().unwrap_or_default();
+    match right.own {
+        Own::Any => Ok(Demand::Nothing),
+        Own::Pod => Ok(Demand::PodOnNode(node.to_owned())),
+        Own::Lease if path.namespace != Some(LEASE_NAMESPACE) => {
+            let why = format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace");
+            Err(ApiError::forbidden(path.resource, attributes.name, &why).into())
+        }
+        Own::Node | Own::Lease if attributes.name == node => Ok(Demand::Nothing),
+        Own::Node | Own::Lease if verb == Verb::Create => Ok(Demand::NamedAs(node.to_owned())),
+        Own::Node | Own::Lease => Err(foreign_name(path, node, attributes.name)),
     }
 }
 
-/// Whether what is at this path can be seen by anybody: no Secret, and nothing that reaches a pod or a node.
-fn only_shows(path: &ResourcePath<'_>) -> bool {
-    path.resource.plural != "secrets"
-        && matches!(path.subresource, None | Some(Subresource::Status | Subresource::Scale))
-}
-
-/// May a request to this target come by the read-only port? What is not named here may not.
+/// May a request to this target come by the read-only port? A path that is no resource is asked about with the others.
 pub(crate) fn read_only(identity: &Identity, target: &Target<'_>) -> Result<(), Refusal> {
-    if !identity.in_group(READ_ONLY) {
-        return Ok(());
-    }
     match target {
-        Target::Root
-        | Target::Version
-        | Target::Health { .. }
-        | Target::Groups { .. }
-        | Target::Group(_)
-        | Target::GroupVersion { .. }
-        | Target::OpenApiV2
-        | Target::OpenApiV3Index
-        | Target::OpenApiV3(_)
-        | Target::Unknown => Ok(()),
-        Target::Resource(path) if only_shows(path) => Ok(()),
-        Target::Resource(path) => Err(denied(identity, Verb::Get, path)),
+        Target::Resource(path) if identity.in_group(READ_ONLY) => resource(identity, Verb::Get, path).map(drop),
+        _ => Ok(()),
     }
 }
 
 /// May `identity` name addresses of pods, Services and nodes in Endpoints and EndpointSlices of its own making?
 pub(crate) fn endpoints_restricted(identity: &Identity) -> bool {
-    identity.in_group(MASTERS)
+    let attributes =
+        Attributes { verb: "create", resource: "endpoints", subresource: "restricted", ..Attributes::default() };
+    right(identity, &attributes).is_some()
 }
 
-fn node_writes(identity: &Identity, node: &str, verb: Verb, path: &ResourcePath<'_>) -> Result<Demand, Refusal> {
-    let name = path.name.unwrap_or_default();
-    let subresource = path.subresource.map(subresource_name);
-    match (path.resource.group, path.resource.plural, subresource, verb) {
-        ("", "nodes", None, Verb::Create) => Ok(Demand::NamedAs(node.to_owned())),
-        ("", "nodes", None | Some("status"), Verb::Update | Verb::Patch) => {
-            if name == node {
-                Ok(Demand::Nothing)
-            } else {
-                Err(foreign_name(path, node, name))
+/// Whether `identity` may do that, for who asks before doing. `pod_node` is the node of the pod that the attributes name.
+pub(crate) fn would_allow(identity: &Identity, attributes: &Attributes<'_>, pod_node: Option<&str>) -> bool {
+    let node = identity.node();
+    right(identity, attributes).is_some_and(|right| match right.own {
+        Own::Any => true,
+        Own::Pod => pod_node.is_some() && pod_node == node,
+        Own::Node => node == Some(attributes.name),
+        Own::Lease => attributes.namespace == LEASE_NAMESPACE && node == Some(attributes.name),
+    })
+}
+
+/// All rights of `identity` as rules: verbs, groups, resources, names.
+pub(crate) fn rules(identity: &Identity) -> Vec<Value> {
+    let mine = RIGHTS.iter().filter(|right| right.who.is(identity));
+    let rule = |right: &Right| {
+        let resources = match right.resources {
+            Resources::Named(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+            Resources::All => vec!["*".to_owned()],
+            Resources::AllBut(hidden) => {
+                let mut names = kinds::ALL.iter().map(|kind| kind.plural).filter(|name| !hidden.contains(name));
+                let mut names = names.by_ref().map(str::to_owned).collect::<Vec<_>>();
+                names.dedup();
+                names
             }
+        };
+        let mut rule = serde_json::json!({"verbs": right.verbs, "apiGroups": right.groups, "resources": resources});
+        if let (Own::Node | Own::Lease, Some(node)) = (right.own, identity.node()) {
+            rule["resourceNames"] = serde_json::json!([node]);
         }
-        ("coordination.k8s.io", "leases", None, _) if verb != Verb::DeleteCollection => {
-            if path.namespace != Some(LEASE_NAMESPACE) {
-                let why = format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace");
-                return Err(ApiError::forbidden(path.resource, name, &why).into());
+        rule
+    };
+    mine.map(rule).collect()
+}
+
+/// The same for paths that are no resources.
+pub(crate) fn path_rules(identity: &Identity) -> Vec<Value> {
+    let mine = PATHS.iter().filter(|(who, _)| who.is_none_or(|who| who.is(identity)));
+    mine.map(|(who, paths)| {
+        let verbs = if *who == Some(Who::Masters) { ALL } else { &["get"] };
+        serde_json::json!({"verbs": verbs, "nonResourceURLs": paths})
+    })
+    .collect()
+}
+
+fn right(identity: &Identity, attributes: &Attributes<'_>) -> Option<&'static Right> {
+    RIGHTS.iter().find(|right| right.who.is(identity) && right.covers(attributes))
+}
+
+impl Who {
+    fn is(self, identity: &Identity) -> bool {
+        match self {
+            Self::Masters => identity.in_group(MASTERS),
+            Self::Nodes => identity.in_group(NODES) && identity.node().is_some(),
+            Self::ReadOnly => identity.in_group(READ_ONLY),
+            Self::Known => !identity.is_anonymous() && !identity.in_group(READ_ONLY),
+        }
+    }
+}
+
+impl Right {
+    fn covers(&self, attributes: &Attributes<'_>) -> bool {
+        let has = |list: &[&str], item: &str| list.contains(&"*") || list.contains(&item);
+        has(self.verbs, attributes.verb) && has(self.groups, attributes.group) && self.resources.cover(attributes)
+    }
+}
+
+impl Resources {
+    fn cover(self, attributes: &Attributes<'_>) -> bool {
+        let Attributes { resource, subresource, .. } = attributes;
+        match self {
+            Self::All => true,
+            Self::AllBut(hidden) => {
+                !matches!(*resource, "" | "*")
+                    && !hidden.contains(resource)
+                    && matches!(*subresource, "" | "status" | "scale")
             }
-            match verb {
-                Verb::Create => Ok(Demand::NamedAs(node.to_owned())),
-                _ if name == node => Ok(Demand::Nothing),
-                _ => Err(foreign_name(path, node, name)),
-            }
+            Self::Named(names) => names.iter().any(|name| match name.split_once('/') {
+                Some((of, sub)) => of == *resource && sub == *subresource,
+                None => name == resource && subresource.is_empty(),
+            }),
         }
-        ("", "pods", Some("status"), Verb::Update | Verb::Patch) | ("", "pods", None, Verb::Delete) => {
-            Ok(Demand::PodOnNode(node.to_owned()))
-        }
-        ("" | "events.k8s.io", "events", None, Verb::Create | Verb::Update | Verb::Patch) => Ok(Demand::Nothing),
-        _ => Err(denied(identity, verb, path)),
     }
 }
 
@@ -167,94 +367,4 @@ fn denied(identity: &Identity, verb: Verb, path: &ResourcePath<'_>) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::Method;
-
-    use super::*;
-    use crate::path::parse;
-
-    fn ask(identity: &Identity, method: &Method, text: &str) -> Result<Demand, String> {
-        let Target::Resource(path) = parse(text) else { panic!("{text} is no resource") };
-        let verb = Verb::of(method, &path).unwrap();
-        resource(identity, verb, &path).map_err(|refusal| refusal.0.status.message)
-    }
-
-    #[test]
-    fn the_read_only_port_reads_objects_alone() {
-        let check = |method: Method, path: &str, expected: bool| {
-            let target = parse(path);
-            let identity = Identity::read_only();
-            let mut allowed = read_only(&identity, &target).is_ok();
-            if let Target::Resource(path) = &target {
-                let verb = Verb::of(&method, path).unwrap();
-                allowed &= resource(&identity, verb, path).is_ok();
-            }
-            assert_eq!(allowed, expected, "{method} {path}");
-        };
-        for path in [
-            "/api/v1/pods",
-            "/api/v1/watch/services",
-            "/api/v1/nodes/n/status",
-            "/apis/apps/v1/deployments",
-            "/api",
-            "/version",
-        ] {
-            check(Method::GET, path, true);
-        }
-        check(Method::GET, "/api/v1/namespaces/a/pods/p/log", false);
-        check(Method::POST, "/api/v1/namespaces/a/pods", false);
-        check(Method::DELETE, "/api/v1/namespaces/a/pods/p", false);
-        check(Method::PATCH, "/api/v1/nodes/n", false);
-    }
-
-    #[test]
-    fn nodes_write_what_is_their_own() {
-        let node = Identity::new("system:node:node1", &[NODES]);
-        let pods = Ok(Demand::PodOnNode("node1".into()));
-        for (method, path, expected) in [
-            (Method::GET, "/api/v1/pods", Ok(Demand::Nothing)),
-            (Method::PATCH, "/api/v1/nodes/node1/status", Ok(Demand::Nothing)),
-            (Method::PATCH, "/api/v1/nodes/node2/status", Err("is not allowed to modify node")),
-            (Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node1", Ok(Demand::Nothing)),
-            (Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node2", Err("same name")),
-            (
-                Method::PUT,
-                "/apis/coordination.k8s.io/v1/namespaces/default/leases/node1",
-                Err("can only access leases"),
-            ),
-            (Method::PATCH, "/api/v1/namespaces/a/pods/b/status", pods.clone()),
-            (Method::DELETE, "/api/v1/namespaces/a/pods/b", pods),
-            (Method::POST, "/api/v1/namespaces/a/events", Ok(Demand::Nothing)),
-            (Method::POST, "/api/v1/nodes", Ok(Demand::NamedAs("node1".into()))),
-            (Method::POST, "/api/v1/namespaces/a/pods", Err("cannot create resource")),
-            (Method::DELETE, "/api/v1/nodes/node1", Err("cannot delete resource")),
-            (Method::GET, "/api/v1/namespaces/a/services/b/proxy/", Err("cannot get resource \"services/proxy\"")),
-            (Method::GET, "/api/v1/namespaces/a/pods/b/exec", Err("cannot get resource \"pods/exec\"")),
-            (Method::POST, "/api/v1/namespaces/a/pods/b/exec", Err("cannot create resource \"pods/exec\"")),
-            (Method::GET, "/api/v1/namespaces/a/pods/b/attach", Err("cannot get resource \"pods/attach\"")),
-            (Method::POST, "/api/v1/namespaces/a/pods/b/portforward", Err("cannot create resource")),
-            (Method::GET, "/api/v1/nodes/node1/proxy/", Err("cannot get resource \"nodes/proxy\"")),
-            (Method::PUT, "/api/v1/namespaces/a/services/b", Err("in API group \"\" in the namespace \"a\"")),
-        ] {
-            match (ask(&node, &method, path), expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{path}"),
-                (Err(found), Err(expected)) => assert!(found.contains(expected), "{path}: {found}"),
-                (found, _) => panic!("{method} {path}: {found:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn strangers_are_told_apart() {
-        let services = "/api/v1/services";
-        assert!(ask(&Identity::anonymous(), &Method::GET, services).unwrap_err().contains("Unauthorized"));
-        let known = Identity::new("jane", &["dev"]);
-        let expected = "cannot list resource \"services\" in API group \"\" at the cluster scope";
-        assert!(ask(&known, &Method::GET, services).unwrap_err().contains(expected));
-        assert_eq!(ask(&Identity::control_plane("controllers"), &Method::DELETE, services), Ok(Demand::Nothing));
-        let health = Target::Health { check: None };
-        assert!(path(&Identity::anonymous(), &health, "/healthz").is_ok());
-        assert!(path(&Identity::anonymous(), &Target::Root, "/").is_err());
-        assert!(path(&known, &Target::Groups { core: true }, "/api").is_ok());
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::agent;
+use crate::{agent, sealed::SealingKeys, token::TokenKey};
 
 /// Fixed for the life of a server.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub struct Config {
     pub read_only: Option<SocketAddr>,
     /// How node agents are asked for logs, see [`crate::tls::agent_client_config`].
     pub agent_tls: Arc<rustls::ClientConfig>,
+    /// Signs the tokens of ServiceAccounts.
+    pub token_key: Arc<TokenKey>,
+    /// What Secrets are encrypted with in the store.
+    pub sealing_keys: Arc<SealingKeys>,
 }
 
 /// A range of addresses outside of the cluster that Services may take, `CIDR[@NAMESPACE]` as text.
@@ -115,6 +119,11 @@ impl Config {
     /// Ports that programs of the cluster listen on: the API server's and that of the nodes' agents. No Service takes them.
     pub(crate) fn own_ports(&self) -> [u16; 2] {
         [self.advertise.port(), agent::DEFAULT_PORT]
+    }
+
+    /// Who issues tokens, and whom they are for where nothing else is said.
+    pub(crate) fn issuer(&self) -> String {
+        format!("https://kubernetes.default.svc.{}", self.cluster_domain)
     }
 
     /// Checks what the fields demand of each other.

@@ -11,7 +11,7 @@ use stead_api::{resource::Subresource, status::ApiError};
 
 use crate::{
     auth::Identity,
-    authorize, body, discovery, health, legacy, openapi,
+    authenticate, authorize, body, discovery, health, legacy, openapi,
     path::{self, ResourcePath, Target, Verb},
     proxy,
     query::Query,
@@ -42,15 +42,15 @@ pub(crate) struct Answer {
 }
 
 pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
-    if legacy::is_older(request.uri().path()) {
-        return legacy::answer(server, request).await;
+    let (mut parts, body) = request.into_parts();
+    if let Err(refusal) = authenticate::identify(&server, &mut parts).await {
+        return refusal.into_response();
     }
-    let (parts, body) = request.into_parts();
+    if legacy::is_older(parts.uri.path()) {
+        return legacy::answer(server, Request::from_parts(parts, body)).await;
+    }
     let identity = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
-    match route(&server, &identity, &parts, body).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
-    }
+    route(&server, &identity, &parts, body).await.unwrap_or_else(Refusal::into_response)
 }
 
 async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Body) -> Result<Response, Refusal> {
@@ -61,7 +61,7 @@ async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Bo
     let path = match target {
         Target::Resource(path) => path,
         other => {
-            authorize::path(identity, &other, text)?;
+            authorize::path(identity, text)?;
             let reads = matches!(parts.method, Method::GET | Method::HEAD);
             if !reads && !matches!(other, Target::Unknown) {
                 return Err(ApiError::no_such_method().into());
@@ -115,8 +115,25 @@ async fn elsewhere(
         Target::OpenApiV2 | Target::OpenApiV3Index | Target::OpenApiV3(_) => {
             openapi::answer(target, &parts.headers, query)
         }
+        Target::TokenIssuer => Ok(json(StatusCode::OK, issuer(server), &[], pretty(query, &parts.headers))),
+        Target::CustomKinds => Ok(json(StatusCode::OK, discovery::custom_kinds(), &[], pretty(query, &parts.headers))),
+        Target::TokenKeys => {
+            let keys = server.config.token_key.key_set().to_string().into();
+            Ok(json(StatusCode::OK, keys, &[], pretty(query, &parts.headers)))
+        }
         Target::Unknown | Target::Resource(_) => Err(ApiError::no_such_path().into()),
     }
+}
+
+/// `/.well-known/openid-configuration`: how others check our tokens.
+fn issuer(server: &Inner) -> Bytes {
+    let issuer = server.config.issuer();
+    let document = serde_json::json!({
+        "issuer": issuer, "jwks_uri": format!("https://{}/openid/v1/jwks", server.config.advertise),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    document.to_string().into()
 }
 
 async fn resource(
@@ -151,6 +168,10 @@ async fn resource(
         (_, Verb::Delete) => verbs::delete::delete(&call, &demand, &read(&call, body).await?).await?,
         (_, Verb::DeleteCollection) => verbs::delete::delete_collection(&call, &read(&call, body).await?).await?,
         (Some(Subresource::Binding), _) => verbs::binding::bind(&call, &read(&call, body).await?).await?,
+        (Some(Subresource::Token), _) => verbs::token::request(&call, &demand, &read(&call, body).await?).await?,
+        (None, Verb::Create) if verbs::review::is_review(&call) => {
+            verbs::review::review(&call, &read(&call, body).await?).await?
+        }
         (_, Verb::Create) => verbs::create::create(&call, &demand, &read(&call, body).await?).await?,
         (Some(Subresource::Scale), _) => verbs::scale::write_scale(&call, verb, &read(&call, body).await?).await?,
         (_, Verb::Update) => verbs::update::replace(&call, &demand, &read(&call, body).await?).await?,
@@ -169,7 +190,7 @@ fn is_served(verb: Verb, path: &ResourcePath<'_>) -> bool {
         None => path.resource.verbs.contains(&verb.as_str()),
         Some(Subresource::Status | Subresource::Scale) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
         Some(Subresource::Log) => verb == Verb::Get,
-        Some(Subresource::Binding) => verb == Verb::Create,
+        Some(Subresource::Binding | Subresource::Token) => verb == Verb::Create,
         Some(Subresource::Finalize) => verb == Verb::Update,
         Some(Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward) => true,
     }

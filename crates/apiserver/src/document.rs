@@ -1,17 +1,25 @@
 //! Documents that are the same for every client and change only with the program: discovery, OpenAPI. Made once, tagged, and
 //! not sent again to who has them.
 
+use std::{io::Write as _, sync::OnceLock};
+
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+/// Smaller documents are not worth the work.
+const COMPRESSED_FROM: usize = 128 << 10;
 
 /// A document with its content type and entity tag.
 #[derive(Clone, Debug)]
 pub(crate) struct Document {
     body: Bytes,
     content_type: &'static str,
+    /// Made when the first client asks for it.
+    compressed: OnceLock<Bytes>,
     /// A hash of the body, hexadecimal, upper case as upstream's.
     pub(crate) hash: String,
 }
@@ -25,7 +33,7 @@ impl Document {
 
     /// A document whose hash is known.
     pub(crate) fn tagged(body: Bytes, hash: String, content_type: &'static str) -> Self {
-        Self { body, content_type, hash }
+        Self { body, content_type, hash, compressed: OnceLock::new() }
     }
 
     /// The document, or 304 for a client that states to have it.
@@ -37,16 +45,36 @@ impl Document {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
+        } else if self.body.len() > COMPRESSED_FROM && accepts_gzip(headers) {
+            let body = self.compressed.get_or_init(|| gzip(&self.body)).clone();
+            let mut response = Response::new(Body::from(body));
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response
         } else {
             Response::new(Body::from(self.body.clone()))
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
         if let Ok(tag) = HeaderValue::from_str(&tag) {
             headers.insert(header::ETAG, tag);
         }
         response
     }
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accepted.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let (coding, quality) = range.split_once(';').unwrap_or((range, ""));
+        coding.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0")
+    })
+}
+
+fn gzip(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(body).and_then(|()| encoder.finish());
+    written.expect("memory takes all that is written").into()
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use stead_api::meta;
 
-use crate::{own::call, server::Inner, stamp::seconds};
+use crate::{own::call, server::Inner};
 
 /// A warning about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ async fn write(server: &Arc<Inner>, component: &str, note: &Note) -> Result<(), 
     let collection = format!("/api/v1/namespaces/{namespace}/events");
     let name = note.name(component);
     let path = format!("{collection}/{name}");
-    let now = seconds(Timestamp::now());
+    let now = meta::seconds(Timestamp::now());
     let (code, found) = call(server, Method::GET, &path, None).await?;
     let (code, answer) = if code == StatusCode::OK {
         let count = found["count"].as_i64().unwrap_or_default() + 1;

@@ -11,6 +11,7 @@ pub mod tls;
 
 mod agent;
 mod alloc;
+mod authenticate;
 mod authorize;
 mod body;
 mod bootstrap;
@@ -33,10 +34,12 @@ mod query;
 mod read_only;
 mod refusal;
 mod restricted;
+mod sealed;
 mod serve;
 mod service;
 mod stamp;
 mod storage;
+mod token;
 mod ttl;
 mod verbs;
 mod view;
@@ -44,4 +47,6 @@ mod watching;
 
 pub use auth::Identity;
 pub use config::{Config, ConfigError, ExternalRange};
+pub use sealed::{SealingKeyError, SealingKeys};
 pub use server::{Server, ServerError};
+pub use token::{TokenKey, TokenKeyError};

@@ -30,6 +30,12 @@ pub(crate) enum Target<'a> {
         group: &'a str,
         version: &'a str,
     },
+    /// `/.well-known/openid-configuration`
+    TokenIssuer,
+    /// `/openid/v1/jwks`
+    TokenKeys,
+    /// The list of kinds that users define, which kubectl asks for before it creates a list of one kind. There are none.
+    CustomKinds,
     OpenApiV2,
     OpenApiV3Index,
     /// `/openapi/v3/api/v1` and alike, without the leading part.
@@ -142,6 +148,9 @@ fn parse_plain(path: &str) -> Target<'_> {
     match parts.as_slice() {
         [""] => Target::Root,
         ["version"] => Target::Version,
+        [".well-known", "openid-configuration"] => Target::TokenIssuer,
+        ["openid", "v1", "jwks"] => Target::TokenKeys,
+        ["apis", "apiextensions.k8s.io", "v1", "customresourcedefinitions"] => Target::CustomKinds,
         ["healthz" | "livez" | "readyz"] => Target::Health { check: None },
         ["healthz" | "livez" | "readyz", check] => Target::Health { check: Some(check) },
         ["openapi", "v2"] => Target::OpenApiV2,
@@ -207,6 +216,7 @@ pub(crate) const fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Log => "log",
         Subresource::Binding => "binding",
         Subresource::Finalize => "finalize",
+        Subresource::Token => "token",
         Subresource::Proxy => "proxy",
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
@@ -247,7 +257,8 @@ mod tests {
         check("/api/v1/namespaces/a/services/b/nothing", None);
         check("/api/v1/namespaces/a/services/b/status/c", None);
         check("/api/v1/namespaces/a/services/%2e%2e", None);
-        check("/api/v1/secrets", None);
+        check("/api/v1/secrets", Some(("secrets", None, None, None)));
+        check("/api/v1/podtemplates", None);
         check("/apis/apps/v9/deployments", None);
         check("/api/v1/watch/namespaces/a/pods", Some(("pods", Some("a"), None, None)));
     }

@@ -23,7 +23,9 @@ use crate::{
     cache::{Caches, KindCache},
     compaction,
     config::{Config, ConfigError},
-    dispatch, read_only, serve,
+    dispatch, read_only,
+    sealed::SealedStore,
+    serve,
     storage::Storage,
     ttl::EventLeases,
 };
@@ -71,6 +73,7 @@ impl Server {
     /// endpoints. Must be called in a tokio runtime.
     pub async fn new(store: Arc<dyn Store>, config: Config) -> Result<Self, ServerError> {
         config.validate()?;
+        let store: Arc<dyn Store> = Arc::new(SealedStore::new(store, config.sealing_keys.clone()));
         let mut tasks = JoinSet::new();
         let caches = Caches::start(store.clone(), stored_kinds(), &mut tasks).await?;
         let allocator = Allocator::start(store.clone(), caches.clone(), &config).await?;
@@ -138,12 +141,12 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response<B
     dispatch::answer(inner, request).await
 }
 
-/// Each stored form once: of kinds that share one, the first.
+/// Each stored form once: of kinds that share one, the first. What cannot be read is not stored.
 fn stored_kinds() -> impl Iterator<Item = &'static Resource> {
     let first = |kind: &&'static Resource| {
         kinds::ALL.iter().find(|other| other.registry == kind.registry).is_some_and(|first| std::ptr::eq(*first, *kind))
     };
-    kinds::ALL.iter().copied().filter(first)
+    kinds::ALL.iter().copied().filter(first).filter(|kind| kind.verbs.contains(&"get"))
 }
 
 impl Inner {

@@ -1,11 +1,4 @@
-//! What the server alone writes into metadata: uids and times.
-
-use jiff::Timestamp;
-
-/// As metadata states times.
-pub(crate) fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
+//! What the server alone writes into metadata: uids.
 
 /// A random UUID (version 4).
 pub(crate) fn new_uid() -> String {

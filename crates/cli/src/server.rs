@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use stead_apiserver::{
-    Server,
+    SealingKeys, Server, TokenKey,
     auth::Identity,
     config::Config,
     pki::{self, Pki, kubeconfig, write_private},
@@ -53,6 +53,8 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         cluster_domain: section.cluster_domain,
         read_only: read_only.then(|| SocketAddr::new(args.listen.ip(), READ_ONLY_PORT)),
         agent_tls: tls::agent_client_config(&pki)?,
+        token_key: Arc::new(TokenKey::load_or_create(&args.data.join("pki"))?),
+        sealing_keys: Arc::new(SealingKeys::load_or_create(&args.data.join("secrets.key"))?),
     };
     config.validate()?;
     let tls = serving_certificate(&pki, &config)?;

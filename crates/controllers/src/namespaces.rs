@@ -82,9 +82,10 @@ fn empty(snapshot: &Snapshot, namespace: &Namespace) -> Vec<Write> {
     if is_empty && finalizers.count() > 0 {
         let mut namespace = namespace.clone();
         namespace.spec.get_or_insert_default().finalizers = None;
-        let path = format!("/api/v1/namespaces/{}/events", key.name);
+        // What controllers do not watch: too many, or not theirs to see.
+        let path = |plural: &str| First::DeleteCollection { path: format!("/api/v1/namespaces/{}/{plural}", key.name) };
         writes.push(Write {
-            first: vec![First::DeleteCollection { path }],
+            first: vec![path("events"), path("secrets")],
             ..Write::new(Kind::Namespace, key, Verb::Finalize(json(&namespace)))
         });
     }

@@ -12,7 +12,7 @@ use crate::{
     field::FieldError,
     meta::{self, Scope},
     names::dns1123_subdomain,
-    resource::{Resource, Strategy, Warnings},
+    resource::{Resource, Strategy, Subresource, Warnings},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -25,7 +25,7 @@ pub static RESOURCE: Resource = Resource {
     categories: &[],
     namespaced: true,
     verbs: ALL_VERBS,
-    subresources: &[],
+    subresources: &[Subresource::Token],
     definition: "io.k8s.api.core.v1.ServiceAccount",
     registry: "serviceaccounts",
     create_on_update: false,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::path::PathElement;
 use super::set::FieldSet;
 use super::shape::{Atom, Shape};
-use crate::schema::Object;
+use crate::schema::{Empty, Field, Object, Type};
 
 /// The fields that the second of two objects has removed, changed and added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,10 +67,7 @@ impl Walk {
         if is_leaf {
             return self.leaf(old, new);
         }
-        if let (Some(old), Some(new)) = (old, new)
-            && old == new
-            && !matches!(shape.atom(), Atom::Struct(_))
-        {
+        if old == new {
             return;
         }
         match shape.atom() {
@@ -105,11 +102,11 @@ impl Walk {
         for field in &object.fields {
             let is_stated = |side: Option<&Value>| side.is_some_and(|side| side.get(&field.name).is_some());
             let is_new = old.is_none() || new.is_none();
-            let is_there = is_stated(old) || is_stated(new) || field.value && is_new;
+            let is_there = is_stated(old) || is_stated(new) || is_always(field) && is_new;
             if !is_there {
                 continue;
             }
-            let (old, new) = (field_of(old, &field.name, field.value), field_of(new, &field.name, field.value));
+            let (old, new) = (field_of(old, field), field_of(new, field));
             if old.is_some() || new.is_some() {
                 self.at(PathElement::field(&field.name), old, new, Shape::of_field(field));
             }
@@ -171,9 +168,14 @@ impl Walk {
 }
 
 /// The field of an object that is there; one that is always there is empty where nothing is said of it.
-fn field_of<'v>(object: Option<&'v Value>, name: &str, always: bool) -> Option<&'v Value> {
-    let map = object?.as_object()?;
-    map.get(name).or_else(|| always.then_some(&*EMPTY))
+fn field_of<'v>(object: Option<&'v Value>, field: &Field) -> Option<&'v Value> {
+    let nothing = if field.value { &*EMPTY } else { &Value::Null };
+    object?.as_object()?.get(&field.name).or_else(|| is_always(field).then_some(nothing))
+}
+
+/// Go's types always have the field: an object that is no pointer, or a list that is written also when it is empty.
+fn is_always(field: &Field) -> bool {
+    field.value || field.empty == Empty::Kept && matches!(field.ty, Type::List(_) | Type::Map(_))
 }
 
 fn is_empty(value: Option<&Value>) -> bool {

@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -286,4 +289,76 @@ fn many_updaters_are_merged() {
     assert_eq!(owners.len(), 10);
     let ancient = &owners.iter().find(|(name, _)| name == "ancient-changes Update").unwrap().1["f:data"];
     assert_eq!(ancient.as_object().unwrap().len(), 7, "{ancient}");
+}
+
+fn element() -> impl Strategy<Value = PathElement> {
+    prop_oneof![
+        "[a-c]".prop_map(|name| PathElement::field(&name)),
+        (0..3_i64).prop_map(|port| PathElement::Key(vec![("port".into(), port.into())])),
+        "[x-z]".prop_map(|text| PathElement::Value(text.into())),
+        (0..2_i64).prop_map(PathElement::Index),
+    ]
+}
+
+fn field_set() -> impl Strategy<Value = FieldSet> {
+    proptest::collection::vec(proptest::collection::vec(element(), 1..4), 0..8).prop_map(|paths| {
+        let mut set = FieldSet::default();
+        for path in paths {
+            set.insert(&path);
+        }
+        set
+    })
+}
+
+fn members(set: &FieldSet) -> BTreeSet<String> {
+    set.paths().into_iter().collect()
+}
+
+fn data() -> impl Strategy<Value = Value> {
+    proptest::collection::btree_map("[a-d]", "[0-2]", 0..4).prop_map(|map| json!({"data": map}))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sets_are_sets_of_paths(a in field_set(), b in field_set()) {
+        let (of_a, of_b) = (members(&a), members(&b));
+        prop_assert_eq!(members(&a.union(&b)), of_a.union(&of_b).cloned().collect());
+        prop_assert_eq!(members(&a.intersection(&b)), of_a.intersection(&of_b).cloned().collect());
+        prop_assert_eq!(members(&a.difference(&b)), of_a.difference(&of_b).cloned().collect());
+        let below = |path: &String| of_b.iter().any(|above| path.starts_with(above.as_str()));
+        prop_assert_eq!(members(&a.without(&b)), of_a.iter().filter(|path| !below(path)).cloned().collect());
+        prop_assert_eq!(FieldSet::parse(&a.render()).unwrap(), a);
+    }
+
+    #[test]
+    fn any_json_is_read_or_refused(keys in proptest::collection::vec("[fkvi.]{0,2}:?[\\[{\"a0]{0,4}", 0..6)) {
+        let map: serde_json::Map<String, Value> = keys.into_iter().map(|key| (key, json!({}))).collect();
+        let _ = FieldSet::parse(&Value::Object(map));
+    }
+
+    #[test]
+    fn what_two_apply_in_turn_settles(live in data(), one in data(), two in data()) {
+        let by = |live: &Value, manager: &str, config: &Value| {
+            apply(live, config, &writer(manager, CONFIG_MAP), Force::Take).unwrap()
+        };
+        let both = by(&by(&live, "one", &one), "two", &two);
+        prop_assert_eq!(by(&both, "two", &two), both.clone());
+        for (key, value) in two["data"].as_object().unwrap() {
+            prop_assert_eq!(&both["data"][key], value);
+        }
+        let without = by(&both, "two", &json!({}));
+        for (_, fields) in owners(&without) {
+            for key in fields["f:data"].as_object().unwrap().keys().filter_map(|key| key.strip_prefix("f:")) {
+                prop_assert!(without["data"].get(key).is_some(), "{key} has an owner and is gone");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_objects_do_not_differ(object in data()) {
+        let shape = Shape::of(CONFIG_MAP).unwrap();
+        prop_assert!(Comparison::of(&object, &object, shape).is_same());
+    }
 }

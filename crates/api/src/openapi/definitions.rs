@@ -19,6 +19,7 @@ pub(super) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.De
 pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub(super) const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 pub(super) const BINDING: &str = "io.k8s.api.core.v1.Binding";
+pub(super) const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
 /// The definitions that `paths` refer to, and all that those refer to.
 pub(super) fn reachable(resources: &[&Resource], paths: &Value, form: Form) -> Map<String, Value> {
@@ -77,6 +78,7 @@ fn kinds(resources: &[&Resource]) -> BTreeMap<String, Vec<Value>> {
     }
     kinds.insert(STATUS.to_owned(), vec![kind("", "v1", "Status")]);
     kinds.insert(SCALE.to_owned(), vec![kind("autoscaling", "v1", "Scale")]);
+    kinds.insert(TOKEN_REQUEST.to_owned(), vec![kind("authentication.k8s.io", "v1", "TokenRequest")]);
     kinds.insert(BINDING.to_owned(), vec![kind("", "v1", "Binding")]);
     kinds
 }

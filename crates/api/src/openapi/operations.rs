@@ -2,7 +2,7 @@
 
 mod connect;
 
-use super::definitions::{BINDING, DELETE_OPTIONS, PATCH, SCALE, STATUS, list_of};
+use super::definitions::{BINDING, DELETE_OPTIONS, PATCH, SCALE, STATUS, TOKEN_REQUEST, list_of};
 use crate::patch::PatchType;
 use crate::resource::{Resource, Subresource};
 
@@ -123,6 +123,7 @@ fn of_subresource(resource: &Resource, subresource: Subresource, verb: &'static 
         Subresource::Log => (resource.definition, "Log"),
         Subresource::Binding => (BINDING, "Binding"),
         Subresource::Finalize => (resource.definition, "Finalize"),
+        Subresource::Token => (TOKEN_REQUEST, "Token"),
         Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward => {
             unreachable!("what connects has operations of its own")
         }

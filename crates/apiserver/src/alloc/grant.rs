@@ -30,7 +30,7 @@ use super::{
 use crate::{
     cache::Caches,
     config::Config,
-    stamp::{new_uid, seconds},
+    stamp::new_uid,
     storage::Claims,
 };
 
@@ -383,7 +383,7 @@ impl Number {
 pub(super) fn claim_of(address: IpAddr, service: &Value) -> String {
     let mut object = ip_address::of_service(address, meta::namespace(service), meta::name(service));
     meta::set(&mut object, "uid", new_uid());
-    meta::set(&mut object, "creationTimestamp", seconds(Timestamp::now()));
+    meta::set(&mut object, "creationTimestamp", meta::seconds(Timestamp::now()));
     object.to_string()
 }
 

@@ -16,7 +16,6 @@ use crate::{
     events::{Note, record},
     own::call,
     server::Inner,
-    stamp::seconds,
 };
 
 const COLLECTION: &str = "/apis/networking.k8s.io/v1/servicecidrs";
@@ -97,7 +96,7 @@ fn object(ranges: &[String]) -> Value {
 fn ready() -> Value {
     json!({"conditions": [{
         "type": READY, "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
-        "lastTransitionTime": seconds(Timestamp::now()),
+        "lastTransitionTime": meta::seconds(Timestamp::now()),
     }]})
 }
 

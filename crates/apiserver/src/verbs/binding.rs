@@ -11,7 +11,6 @@ use crate::{
     dispatch::{Answer, Call},
     query::Keep,
     refusal::Refusal,
-    stamp::seconds,
     storage::{Claims, Written},
 };
 

@@ -16,7 +16,7 @@ use crate::{
     refusal::Refusal,
     restricted,
     service::{self, Purpose},
-    stamp::{new_uid, seconds},
+    stamp::new_uid,
     storage::Written,
 };
 

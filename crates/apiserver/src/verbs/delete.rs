@@ -23,7 +23,6 @@ use crate::{
     query::{At, Keep},
     refusal::Refusal,
     service::Removal,
-    stamp::seconds,
     storage::{Claims, Stored, Written},
     verbs::get::reach,
     view::{LIST_END, ListMeta},

@@ -98,6 +98,7 @@ impl Kubectl<'_> {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.directory)
+            .env("KUBE_EDITOR", "sed -i s/edited:.*/edited:\\ really/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -202,6 +203,9 @@ async fn drive(kubectl: &Kubectl<'_>) {
     messages(kubectl).await;
     older(kubectl).await;
     ranges(kubectl).await;
+    server_side(kubectl).await;
+    rights(kubectl).await;
+    others(kubectl).await;
     refusals(kubectl).await;
     kubectl.good("delete svc hello-world --timeout=20s", &["deleted"]).await;
     kubectl.good("delete deployment hello-world --timeout=20s", &["deleted"]).await;
@@ -304,6 +308,89 @@ async fn older(kubectl: &Kubectl<'_>) {
     kubectl.good("delete rc,svc web --timeout=20s", &["\"web\" deleted"]).await;
 }
 
+/// Server-side apply, also of what was applied by the client before.
+async fn server_side(kubectl: &Kubectl<'_>) {
+    let map = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ssa}}\ndata: {{a: {value}}}\n");
+    kubectl.good_with("apply --server-side -f -", &map("one"), &["configmap/ssa serverside-applied"]).await;
+    kubectl.good_with("diff --server-side -f -", &map("one"), &[]).await;
+    kubectl
+        .good("get cm ssa -o yaml --show-managed-fields", &["operation: Apply", "f:a: {}", "manager: kubectl"])
+        .await;
+    kubectl.good("patch cm ssa --type=merge -p {\"data\":{\"a\":\"two\"}}", &["patched"]).await;
+    let conflict = "conflict with \"kubectl-patch\" using v1: .data.a";
+    kubectl.bad_with("apply --server-side -f -", &map("three"), conflict).await;
+    kubectl.good_with("apply --server-side --force-conflicts -f -", &map("three"), &["serverside-applied"]).await;
+    kubectl.good("get cm ssa -o jsonpath={.data.a}", &["three"]).await;
+    kubectl.good_with("apply --server-side --dry-run=server -f -", &map("four"), &["(server dry run)"]).await;
+    kubectl.good("get cm ssa -o jsonpath={.data.a}", &["three"]).await;
+    let client = map("one").replace("ssa", "csa");
+    kubectl.good_with("apply -f -", &client, &["configmap/csa created"]).await;
+    let changed = client.replace("one", "two");
+    kubectl.good_with("apply --server-side -f -", &changed, &["configmap/csa serverside-applied"]).await;
+    kubectl.good("get cm csa -o jsonpath={.data.a}", &["two"]).await;
+    let removed = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: csa}\n";
+    kubectl.good_with("apply --server-side -f -", removed, &["serverside-applied"]).await;
+    let kept = kubectl.run(&["get", "cm", "csa", "-o", "jsonpath={.data}"], "").await;
+    assert!(kept.good && !kept.out.contains("two"), "{}", kept.out);
+    let force = "apply --server-side --force-conflicts -f -";
+    kubectl.bad_with("apply --server-side -f -", DEPLOYMENT, "with subresource \"scale\" using apps/v1").await;
+    kubectl.good_with(force, &DEPLOYMENT.replace("replicas: 2", "replicas: 5"), &["serverside-applied"]).await;
+    kubectl.good("delete cm ssa csa", &["deleted"]).await;
+}
+
+async fn rights(kubectl: &Kubectl<'_>) {
+    kubectl.good("auth whoami", &["kubernetes-admin", "system:masters"]).await;
+    kubectl.good("auth can-i delete secrets", &["yes"]).await;
+    kubectl.good("auth can-i --list", &["*.*", "[*]"]).await;
+    kubectl.good("create serviceaccount bot", &["created"]).await;
+    let token = kubectl.run(&["create", "token", "bot", "--duration=20m"], "").await;
+    assert!(token.good && token.out.matches('.').count() == 2, "{}{}", token.out, token.err);
+    let as_bot = "--as=system:serviceaccount:default:bot";
+    kubectl
+        .good(&format!("auth whoami {as_bot}"), &["system:serviceaccount:default:bot", "system:serviceaccounts"])
+        .await;
+    kubectl.bad_with(&format!("get secrets {as_bot}"), "", "cannot list resource \"secrets\"").await;
+    let no = kubectl.run(&["auth", "can-i", "get", "pods", as_bot], "").await;
+    assert_eq!((no.good, no.out.trim()), (false, "no"), "{}", no.err);
+    kubectl.good("create secret generic hidden --from-literal=a=b", &["secret/hidden created"]).await;
+    kubectl.good("get secrets", &["TYPE", "Opaque", "hidden"]).await;
+    kubectl.good("describe secret hidden", &["a:  1 bytes"]).await;
+    kubectl.good("get secret hidden -o jsonpath={.data.a}", &["Yg=="]).await;
+    kubectl
+        .bad_with("create secret tls bad --cert=/dev/null --key=/dev/null", "", "tls: failed to find any PEM data")
+        .await;
+    kubectl.good("delete secret hidden", &["deleted"]).await;
+    kubectl.good("delete serviceaccount bot", &["deleted"]).await;
+}
+
+/// Commands that go by ways of their own.
+async fn others(kubectl: &Kubectl<'_>) {
+    kubectl
+        .good("wait --for=jsonpath={.spec.replicas}=5 deployment/hello-world --timeout=20s", &["condition met"])
+        .await;
+    kubectl.good("set env deployment/hello-world A=b", &["env updated"]).await;
+    kubectl.good("set resources deployment/hello-world --limits=cpu=200m", &["resource requirements updated"]).await;
+    kubectl.good("label deployment hello-world a=b --overwrite", &["labeled"]).await;
+    kubectl.good("annotate deployment hello-world note=x", &["annotated"]).await;
+    kubectl.good("events", &[]).await;
+    kubectl.good("get all -A", &["service/kubernetes"]).await;
+    kubectl.good("get deployment hello-world -o custom-columns=N:.metadata.name", &["hello-world"]).await;
+    for kind in
+        ["pods", "services", "secrets", "rc", "endpointslices", "leases", "nodes", "events", "rs", "ns", "sa", "cm"]
+    {
+        kubectl.good(&format!("explain {kind}"), &["KIND:", "VERSION:", "metadata"]).await;
+    }
+    kubectl.good("explain tokenreview.spec", &["token"]).await;
+    let list = "apiVersion: v1\nkind: ServiceList\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: typed}
+  spec: {ports: [{port: 80}]}\n";
+    kubectl.good_with("create -f -", list, &["service/typed created"]).await;
+    kubectl.good("patch service typed --type=json -p [{\"op\":\"add\",\"path\":\"/metadata/labels\",\"value\":{\"a\":\"b\"}}]", &["patched"]).await;
+    kubectl.good("annotate service typed edited=no", &["annotated"]).await;
+    kubectl.good("edit service typed", &["service/typed edited"]).await;
+    kubectl.good("get service typed -o jsonpath={.metadata.annotations.edited}", &["really"]).await;
+    kubectl.good("delete service -l a=b", &["\"typed\" deleted"]).await;
+}
+
 async fn refusals(kubectl: &Kubectl<'_>) {
     let service = |spec: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: bad}}\nspec: {spec}\n");
     for (spec, expected) in [
@@ -319,5 +406,4 @@ async fn refusals(kubectl: &Kubectl<'_>) {
         kubectl.bad_with("create -f -", &service(spec), expected).await;
     }
     kubectl.bad_with("get svc nothing", "", "services \"nothing\" not found").await;
-    kubectl.bad_with("apply --server-side -f -", DEPLOYMENT, "Server-side apply not available on the server").await;
 }

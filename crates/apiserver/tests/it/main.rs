@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod apply;
 mod bad_input;
 mod deletion;
 mod external_addresses;
@@ -16,7 +17,9 @@ mod logs;
 mod proxy;
 mod repairs;
 mod service_ranges;
+mod secrets;
 mod services;
 mod smoke;
 mod subresources;
+mod tokens;
 mod watches;

@@ -176,6 +176,7 @@ fn every_form_and_method_is_passed_on() {
                 let request = Request::builder().method(method).uri(&path).header("x-kept", "1");
                 let request = request.header("authorization", "Bearer secret").header("x-remote-user", "root");
                 let request = request.header("impersonate-user", "root").header("host", "api:6443");
+                let request = request.header("impersonate-group", "system:masters");
                 let request = request.header("te", "trailers").header("connection", "x-dropped");
                 let body = if method == "POST" { Body::from("text") } else { Body::empty() };
                 let answer = world.admin.call(request.header("x-dropped", "1").body(body).unwrap()).await;

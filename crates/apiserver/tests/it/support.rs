@@ -12,7 +12,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use stead_apiserver::{
-    Config, Identity, Server,
+    Config, Identity, SealingKeys, Server, TokenKey,
     pki::{CertKey, Pki, api_server_names},
     tls,
 };
@@ -36,6 +36,8 @@ pub(crate) fn config(pki: &Pki) -> Config {
         cluster_domain: "cluster.local".into(),
         read_only: None,
         agent_tls: tls::agent_client_config(pki).unwrap(),
+        token_key: Arc::new(TokenKey::create().unwrap()),
+        sealing_keys: Arc::new(SealingKeys::create().unwrap()),
     }
 }
 
@@ -76,7 +78,7 @@ impl Cluster {
     }
 
     pub(crate) fn client(&self, identity: Identity) -> Client {
-        Client { router: self.server.as_identity(identity) }
+        Client { router: self.server.as_identity(identity), headers: Vec::new() }
     }
 
     /// What a listener of this server needs.
@@ -91,6 +93,8 @@ impl Cluster {
 #[derive(Clone)]
 pub(crate) struct Client {
     router: Router,
+    /// Sent with each request.
+    headers: Vec<(&'static str, String)>,
 }
 
 /// An answer, read whole.
@@ -119,7 +123,15 @@ impl Answer {
 }
 
 impl Client {
-    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Response<Body> {
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
         tokio::time::timeout(DEADLINE, self.router.clone().oneshot(request)).await.unwrap().unwrap()
     }
 
@@ -163,6 +175,10 @@ impl Client {
 
     pub(crate) async fn patch(&self, path: &str, kind: &str, patch: &Value) -> Answer {
         self.with_body(Method::PATCH, path, &format!("application/{kind}+json"), patch.to_string()).await
+    }
+
+    pub(crate) async fn patch_raw(&self, path: &str, media_type: &str, patch: impl Into<Body>) -> Answer {
+        self.with_body(Method::PATCH, path, media_type, patch).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {

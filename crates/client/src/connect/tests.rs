@@ -10,7 +10,7 @@ use stead_api::{
     snapshot::{Change, Objects},
 };
 use stead_apiserver::{
-    Config, Server,
+    Config, SealingKeys, Server, TokenKey,
     pki::{Pki, kubeconfig},
     tls,
 };
@@ -33,6 +33,8 @@ async fn serve(pki: &Pki, store: &Arc<dyn Store>, at: SocketAddr) -> (SocketAddr
         cluster_domain: "cluster.local".into(),
         read_only: None,
         agent_tls: tls::agent_client_config(pki).unwrap(),
+        token_key: Arc::new(TokenKey::create().unwrap()),
+        sealing_keys: Arc::new(SealingKeys::create().unwrap()),
     };
     let server = Server::new(store.clone(), config).await.unwrap();
     let certificate = pki.issue_server(&[], &["127.0.0.1".parse().unwrap()]).unwrap();

@@ -30,7 +30,7 @@ use stead_api::{
     item::FromItem,
     snapshot::{Change, Kind},
 };
-use stead_apiserver::{Config, Identity, Server, pki::Pki, tls};
+use stead_apiserver::{Config, Identity, SealingKeys, Server, TokenKey, pki::Pki, tls};
 use stead_client::{
     Query, collection, in_process, object, watch,
     write::{self, DeleteOptions, Propagation},
@@ -68,6 +68,8 @@ impl Cluster {
             cluster_domain: "cluster.local".into(),
             read_only: None,
             agent_tls: tls::agent_client_config(&pki).unwrap(),
+            token_key: Arc::new(TokenKey::create().unwrap()),
+            sealing_keys: Arc::new(SealingKeys::create().unwrap()),
         };
         let server = Server::new(Arc::new(Model::new()), config).await.unwrap();
         let client = |user: &str| in_process(server.as_identity(Identity::control_plane(user)));
