@@ -114,6 +114,8 @@ impl Server {
         tls: Arc<rustls::ServerConfig>,
         shutdown: impl Future<Output = ()>,
     ) {
+        // Whoever was told to stop before may be served again.
+        self.0.stop.send_replace(false);
         let serving = serve::serve(self.router(), listeners, tls, self.0.stop.subscribe());
         tokio::pin!(serving);
         tokio::select! {

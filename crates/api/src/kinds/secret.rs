@@ -10,7 +10,7 @@ use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
     errors::Errors,
-    value::{at, is_true, map, text},
+    value::{at, child, fill, is_true, map, remove, set, text},
 };
 use crate::{
     field::{FieldError, Reason},
@@ -56,9 +56,7 @@ struct Rules;
 impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         take_string_data(object);
-        if text(object, "/type").is_empty() {
-            object["type"] = OPAQUE.into();
-        }
+        fill(object, "type", OPAQUE);
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -95,12 +93,10 @@ impl Strategy for Rules {
 
 /// `stringData` becomes `data`, over what is there under the same keys.
 fn take_string_data(object: &mut Value) {
-    let Some(Value::Object(texts)) = object.as_object_mut().and_then(|object| object.remove("stringData")) else {
-        return;
-    };
+    let Some(Value::Object(texts)) = remove(object, "stringData") else { return };
+    let data = child(object, "data");
     for (key, value) in texts {
-        let bytes = value.as_str().unwrap_or_default().as_bytes();
-        object["data"][key] = BASE64_STANDARD.encode(bytes).into();
+        set(data, &key, BASE64_STANDARD.encode(value.as_str().unwrap_or_default()));
     }
 }
 

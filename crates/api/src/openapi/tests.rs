@@ -134,7 +134,7 @@ fn version_2_is_written_in_its_own_way() {
     let v2 = parse(all.v2());
     assert_eq!(v2["swagger"], "2.0");
     let patch = &v2["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"];
-    assert_eq!(patch["consumes"].as_array().map(Vec::len), Some(3));
+    assert_eq!(patch["consumes"].as_array().map(Vec::len), Some(4));
     assert_eq!(patch["responses"]["200"]["schema"], json!({"$ref": "#/definitions/io.k8s.api.core.v1.Service"}));
     assert_eq!(
         v2["definitions"]["io.k8s.api.core.v1.Service"]["properties"]["spec"]["$ref"],

@@ -27,12 +27,7 @@ use super::{
     pool::Pool,
     range::{ADDRESS_PREFIX, AddressRange, PORT_PREFIX, PortRange, address, number, usable},
 };
-use crate::{
-    cache::Caches,
-    config::Config,
-    stamp::new_uid,
-    storage::Claims,
-};
+use crate::{cache::Caches, config::Config, stamp::new_uid, storage::Claims};
 
 /// How long a cache is waited for that has to show what the store has.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
