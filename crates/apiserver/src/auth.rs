@@ -52,7 +52,7 @@ impl Identity {
 
     /// Anybody who can reach the read-only port.
     pub fn read_only() -> Self {
-        Self { user: READ_ONLY.to_owned(), groups: vec![READ_ONLY.to_owned()] }
+        Self { user: READ_ONLY.to_owned(), groups: vec![READ_ONLY.to_owned()], ..Self::default() }
     }
 
     pub fn anonymous() -> Self {

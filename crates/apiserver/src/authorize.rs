@@ -131,16 +131,8 @@ const RIGHTS: &[Right] = &[
 ];
 
 /// What the API is made of, and what checks its tokens.
-const DISCOVERY: &[&str] = &[
-            "/",
-            "/.well-known/openid-configuration",
-            "/api",
-            "/api/*",
-            "/apis",
-            "/apis/*",
-            "/openapi/*",
-            "/openid/v1/jwks",
-        ];
+const DISCOVERY: &[&str] =
+    &["/", "/.well-known/openid-configuration", "/api", "/api/*", "/apis", "/apis/*", "/openapi/*", "/openid/v1/jwks"];
 
 /// Paths that are no resources, and who may GET them. A star stands for any end.
 const PATHS: &[(Option<Who>, &[&str])] = &[
