@@ -181,7 +181,7 @@ pub(crate) fn may_get(identity: &Identity, path: &str) -> bool {
         Some(start) => path.starts_with(start),
         None => path == *pattern,
     };
-    PATHS.iter().any(|(who, paths)| who.is_none_or(|who| who.is(identity)) && paths.iter().any(|path| matches(&path)))
+    PATHS.iter().any(|(who, paths)| who.is_none_or(|who| who.is(identity)) && paths.iter().any(matches))
 }
 
 /// May `identity` do `verb` there?
