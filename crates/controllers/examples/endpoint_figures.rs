@@ -19,7 +19,7 @@ use k8s_openapi::{
 use kube::Client;
 use serde_json::{Value, json};
 use stead_api::snapshot::Change;
-use stead_apiserver::{Config, Identity, Server, pki::Pki, tls};
+use stead_apiserver::{Config, Identity, SealingKeys, Server, TokenKey, pki::Pki, tls};
 use stead_client::{Query, collection, in_process, object, watch, write};
 use stead_model::ObjectKey;
 use stead_store::Embedded;
@@ -91,6 +91,8 @@ fn config() -> Config {
         cluster_domain: "cluster.local".into(),
         read_only: None,
         agent_tls: tls::agent_client_config(&pki).expect("a configuration"),
+        token_key: TokenKey::create().expect("a key").into(),
+        sealing_keys: SealingKeys::create().expect("a key").into(),
     }
 }
 
