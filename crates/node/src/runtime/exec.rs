@@ -109,6 +109,7 @@ pub(super) async fn start(shim: &ShimCommand, run: &Path, args: Vec<String>, wan
     tokio::spawn(async move {
         let waited = child.wait().await;
         let ended = waited.and_then(|_| dir.ended());
+        drop(dir);
         // Whoever asked may be gone.
         let _ = told.send(match ended {
             Ok(Ended::Code(code)) => Ok(code),

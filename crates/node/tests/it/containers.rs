@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use stead_node::{
     container::{Container, Limits, Process},
     image::Store,
-    runtime::{ContainerKey, ContainerRuntime, Found, OciRuntime, RuntimeError, ShimCommand, Stop},
+    runtime::{ContainerKey, ContainerRuntime, ExecIo, Found, OciRuntime, RuntimeError, ShimCommand, Stop, Wanted},
     shim::ExitCause,
 };
 use stead_sys::namespace::Namespace;
@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[super::Test] = &[
     ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
     ("without_cgroups_containers_run_all_the_same", without_cgroups_containers_run_all_the_same),
     ("what_cannot_run_says_why", what_cannot_run_says_why),
+    ("processes_run_beside_a_containers_own", processes_run_beside_a_containers_own),
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
     ("a_program_with_too_much_memory_is_named_so", a_program_with_too_much_memory_is_named_so),
 ];
@@ -339,4 +340,64 @@ fn without_cgroups_containers_run_all_the_same() {
     assert_eq!(code, 5);
     let said = fs::read_to_string(node.dir.path().join("containers/pod/free/0/shim.log")).unwrap();
     assert!(said.contains("runs without limits"), "{said}");
+}
+
+fn processes_run_beside_a_containers_own() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let node = Node::new();
+    let key = key("host");
+    let mut container = node.shell(&key, "while :; do sleep 1; done");
+    container.process.env.push("COLOUR=blue".to_owned());
+    let sh = |script: &str| ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
+        runtime.start(&key, &container).await.unwrap();
+        let pipes = Wanted::Pipes { stdin: true, stdout: true, stderr: true };
+        let script = "echo $COLOUR $(pwd) $$; cat; echo odd >&2; kill -9 $$";
+        let running = runtime.exec(&key, sh(script), pipes).await.unwrap();
+        let ExecIo::Pipes { stdin: Some(mut stdin), stdout: Some(mut stdout), stderr: Some(mut stderr) } = running.io
+        else {
+            panic!("no pipes")
+        };
+        stdin.write_all(b"typed").await.unwrap();
+        drop(stdin);
+        let (mut out, mut err) = (String::new(), String::new());
+        stdout.read_to_string(&mut out).await.unwrap();
+        stderr.read_to_string(&mut err).await.unwrap();
+        // In the container's own PID namespace.
+        let pid = out.strip_prefix("blue /made/for/it ").and_then(|out| out.strip_suffix("\ntyped"));
+        assert!(pid.is_some_and(|pid| pid.parse::<u32>().unwrap() < 1000), "{out}");
+        assert_eq!((err.as_str(), running.exit.await.unwrap()), ("odd\n", Ok(137)));
+
+        let script =
+            "tty; until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done; read word; echo got $word; exit 3";
+        let running = runtime.exec(&key, sh(script), Wanted::Terminal { stdin: true }).await.unwrap();
+        let ExecIo::Terminal(terminal) = running.io else { panic!("no terminal") };
+        terminal.resize(77, 33).unwrap();
+        terminal.write_all(b"word\n").await.unwrap();
+        let (mut shown, mut piece) = (Vec::new(), [0; 256]);
+        loop {
+            let length = terminal.read(&mut piece).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            shown.extend_from_slice(&piece[..length]);
+        }
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains("/dev/pts/0") && shown.contains("got word"), "{shown}");
+        assert_eq!(running.exit.await.unwrap(), Ok(3));
+
+        let nothing = Wanted::Pipes { stdin: false, stdout: true, stderr: false };
+        let running = runtime.exec(&key, vec!["nothing".to_owned()], nothing).await.unwrap();
+        let why = running.exit.await.unwrap().unwrap_err();
+        assert_eq!(why, "exec: \"nothing\": executable file not found in $PATH");
+
+        // Who has a terminal is hung up on when it is dropped.
+        let running = runtime.exec(&key, sh("sleep 1000"), Wanted::Terminal { stdin: false }).await.unwrap();
+        drop(running.io);
+        assert_eq!(running.exit.await.unwrap(), Ok(129));
+        runtime.stop(&key, Stop::Kill).await.unwrap();
+        runtime.wait(&key).await.unwrap();
+        runtime.remove(&key).await.unwrap();
+    });
 }
