@@ -25,5 +25,7 @@ pub mod status;
 pub mod table;
 mod wire;
 
+pub use quantity::bytes_of_quantity;
+
 #[cfg(test)]
 mod sample;

@@ -86,6 +86,12 @@ impl Quantity {
     }
 }
 
+/// A number of bytes, such as `64Mi`; rounded up, `None` for what is no quantity or below zero.
+pub fn bytes_of_quantity(text: &str) -> Option<u64> {
+    let nanos = text.parse::<Quantity>().ok()?.nanos();
+    u64::try_from(nanos.div_euclid(1_000_000_000) + i128::from(nanos.rem_euclid(1_000_000_000) > 0)).ok()
+}
+
 impl FromStr for Quantity {
     type Err = ParseQuantityError;
 

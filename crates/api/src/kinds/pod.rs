@@ -26,6 +26,7 @@ mod default;
 mod quality;
 mod status;
 mod validate;
+mod volumes;
 
 pub(crate) use default::default_template;
 pub(crate) use validate::validate_spec;

@@ -45,6 +45,8 @@ enum When {
     Is(&'static str),
     /// The field is another text than these.
     IsNot(&'static [&'static str]),
+    /// The field beside it that is named here is not this text.
+    Unless(&'static str, &'static str),
     /// The field has an entry that the map beside it, named here, does not have: defaults copy that map's entries.
     Beyond(&'static str),
 }
@@ -156,6 +158,7 @@ impl When {
             Self::Set => true,
             Self::Is(unserved) => text == *unserved,
             Self::IsNot(served) => !served.contains(&text),
+            Self::Unless(beside, served) => parent[*beside].as_str() != Some(served),
             Self::Beyond(beside) => {
                 let entries = map(value, "").into_iter().flatten();
                 entries.into_iter().any(|(key, entry)| parent[*beside].get(key) != Some(entry))

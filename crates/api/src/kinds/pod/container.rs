@@ -10,11 +10,26 @@ use super::super::{
 };
 use crate::{
     field::FieldError,
-    names::{config_map_key, dns1123_label, dns1123_subdomain, port_name},
+    names::{config_map_key, dns1123_label, dns1123_subdomain, port_name, qualified_name},
 };
 
-/// `container` stands at `root`, such as `spec.containers[0]`.
-pub(super) fn validate(container: &Value, root: &str) -> Vec<FieldError> {
+/// Fields of the pod that a variable of a container can be set from.
+const FIELD_REFERENCES: [&str; 9] = [
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+/// Fields that a file could be made from, and a variable not.
+const WHOLE_MAPS: [&str; 2] = ["metadata.annotations", "metadata.labels"];
+
+/// `container` stands at `root`, such as `spec.containers[0]`; `volumes` are the names of the pod's.
+pub(super) fn validate(container: &Value, volumes: &BTreeSet<&str>, root: &str) -> Vec<FieldError> {
     let mut errors = Errors::default();
     errors.named(&format!("{root}.name"), text(container, "/name"), dns1123_label);
     if text(container, "/image").is_empty() {
@@ -27,6 +42,10 @@ pub(super) fn validate(container: &Value, root: &str) -> Vec<FieldError> {
     for (index, variable) in list(container, "/env").iter().enumerate() {
         validate_variable(variable, &format!("{root}.env[{index}]"), &mut errors);
     }
+    for (index, source) in list(container, "/envFrom").iter().enumerate() {
+        validate_source(source, &format!("{root}.envFrom[{index}]"), &mut errors);
+    }
+    super::volumes::validate_mounts(container, volumes, root, &mut errors);
     let policies = &["Always", "IfNotPresent", "Never"];
     errors.one_of(format!("{root}.imagePullPolicy"), text(container, "/imagePullPolicy"), policies);
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -76,8 +95,8 @@ fn validate_variable(variable: &Value, root: &str, errors: &mut Errors) {
     } else if named > 1 {
         errors.invalid(&field, nothing, "may not have more than one field specified at a time");
     }
-    if is_set(source, "/fieldRef") && text(source, "/fieldRef/fieldPath").is_empty() {
-        errors.required(format!("{field}.fieldRef.fieldPath"));
+    if is_set(source, "/fieldRef") {
+        validate_field(at(source, "/fieldRef"), &format!("{field}.fieldRef"), errors);
     }
     for reference in ["configMapKeyRef", "secretKeyRef"] {
         if let Some(value) = source.get(reference).filter(|value| value.is_object()) {
@@ -85,6 +104,44 @@ fn validate_variable(variable: &Value, root: &str, errors: &mut Errors) {
             errors.invalid_text(&format!("{field}.{reference}.name"), name, dns1123_subdomain(name));
             errors.named(&format!("{field}.{reference}.key"), text(value, "/key"), config_map_key);
         }
+    }
+}
+
+/// A field of the pod that a variable is taken from.
+fn validate_field(reference: &Value, root: &str, errors: &mut Errors) {
+    let (path, field) = (text(reference, "/fieldPath"), format!("{root}.fieldPath"));
+    let version = text(reference, "/apiVersion");
+    if version.is_empty() {
+        errors.required(format!("{root}.apiVersion"));
+    } else if path.is_empty() {
+        errors.required(field);
+    } else if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
+        match map {
+            "metadata.labels" => errors.invalid_text(&field, key, qualified_name(key)),
+            "metadata.annotations" => errors.invalid_text(&field, key, qualified_name(&key.to_lowercase())),
+            _ => errors.invalid(field, &map.into(), "does not support subscript"),
+        }
+    } else if version != "v1" {
+        errors.invalid(field, &path.into(), format!("error converting fieldPath: unsupported pod version: {version}"));
+    } else if WHOLE_MAPS.contains(&path) {
+        errors.push(FieldError::not_supported(field, path, &FIELD_REFERENCES));
+    } else if !FIELD_REFERENCES.contains(&path) {
+        errors.invalid(field, &path.into(), format!("error converting fieldPath: field label not supported: {path}"));
+    }
+}
+
+fn validate_source(source: &Value, root: &str, errors: &mut Errors) {
+    errors.maybe_named(&format!("{root}.prefix"), text(source, "/prefix"), variable_name);
+    let named: Vec<&str> =
+        ["configMapRef", "secretRef"].into_iter().filter(|name| is_set(source, &format!("/{name}"))).collect();
+    match named.as_slice() {
+        [] => errors.invalid(root, &"".into(), "must specify one of: `configMapRef` or `secretRef`"),
+        [_] => {}
+        _ => errors.invalid(root, &"".into(), "may not have more than one field specified at a time"),
+    }
+    for reference in named {
+        let name = text(source, &format!("/{reference}/name"));
+        errors.named(&format!("{root}.{reference}.name"), name, dns1123_subdomain);
     }
 }
 

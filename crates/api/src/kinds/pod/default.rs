@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::value::{child, count, fill, fill_zero, is_set, is_true, items_mut, set, text};
+use super::{
+    super::value::{child, count, fill, fill_zero, is_set, is_true, items_mut, set, text},
+    volumes,
+};
 
 /// Defaults of the template in a Deployment or ReplicaSet.
 pub(crate) fn default_template(template: &mut Value) {
@@ -19,6 +22,7 @@ pub(super) fn default_spec(spec: &mut Value) {
     }
     child(spec, "securityContext");
     default_service_account(spec);
+    volumes::default_volumes(spec);
     if is_true(spec, "/hostNetwork") {
         default_host_ports(spec);
     }

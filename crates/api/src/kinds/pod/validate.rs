@@ -12,7 +12,7 @@ use super::{
         errors::Errors,
         value::{at, is_set, list, map, number, text},
     },
-    container,
+    container, volumes,
 };
 use crate::{
     field::FieldError,
@@ -37,6 +37,8 @@ pub(super) fn validate_pod(pod: &Value) -> Vec<FieldError> {
 /// What holds for a pod's spec that stands at `root`, such as `spec` or `spec.template.spec`.
 pub(crate) fn validate_spec(spec: &Value, root: &str) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    volumes::validate_volumes(spec, root, &mut errors);
+    let volumes = list(spec, "/volumes").iter().map(|volume| text(volume, "/name")).collect();
     let containers = list(spec, "/containers");
     if containers.is_empty() {
         errors.required(format!("{root}.containers"));
@@ -44,7 +46,7 @@ pub(crate) fn validate_spec(spec: &Value, root: &str) -> Vec<FieldError> {
     let mut names = BTreeSet::new();
     for (index, entry) in containers.iter().enumerate() {
         let field = format!("{root}.containers[{index}]");
-        errors.extend(container::validate(entry, &field));
+        errors.extend(container::validate(entry, &volumes, &field));
         if !names.insert(text(entry, "/name")) {
             errors.duplicate(format!("{field}.name"), at(entry, "/name"));
         }

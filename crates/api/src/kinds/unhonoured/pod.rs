@@ -2,20 +2,67 @@
 
 use super::{Unhonoured, When, refuse, warn};
 
-/// Fields of the pod that a variable of a container can be set from.
-const FIELD_REFERENCES: &[&str] =
-    &["metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.hostIP", "status.podIP"];
-
 const PRIVILEGES: &str = "containers run as their image says, with the runtime's default privileges";
 const SAME_NETWORK: &str = "a pod has a network namespace of its own";
 const SPREAD: &str = "pods are spread over the nodes that match nodeSelector";
-const NO_VOLUMES: &str = "a container has the files of its image and its own";
+const VOLUMES: &str = "volumes are emptyDir, hostPath and configMap";
 const NO_DNS: &str = "there is no DNS server yet";
 
 pub(crate) const POD_SPEC: &[Unhonoured] = &[
-    refuse(&["volumes"], When::Set, NO_VOLUMES),
-    refuse(&["containers", "*", "volumeMounts"], When::Set, NO_VOLUMES),
-    refuse(&["containers", "*", "volumeDevices"], When::Set, NO_VOLUMES),
+    refuse(&["volumes", "*", "awsElasticBlockStore"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "azureDisk"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "azureFile"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "cephfs"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "cinder"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "csi"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "downwardAPI"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "ephemeral"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "fc"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "flexVolume"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "flocker"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "gcePersistentDisk"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "gitRepo"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "glusterfs"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "image"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "iscsi"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "nfs"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "persistentVolumeClaim"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "photonPersistentDisk"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "portworxVolume"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "projected"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "quobyte"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "rbd"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "scaleIO"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "secret"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "storageos"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "vsphereVolume"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "emptyDir", "medium"], When::IsNot(&["Memory"]), "a volume lies on disk or in memory"),
+    refuse(
+        &["volumes", "*", "hostPath", "type"],
+        When::IsNot(&["DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket"]),
+        "containers get no devices of the machine",
+    ),
+    warn(
+        &["volumes", "*", "emptyDir", "sizeLimit"],
+        When::Unless("medium", "Memory"),
+        "a volume on disk may grow beyond it",
+    ),
+    refuse(
+        &["containers", "*", "volumeMounts", "*", "subPathExpr"],
+        When::Set,
+        "use subPath; variables are not put into it",
+    ),
+    refuse(
+        &["containers", "*", "volumeMounts", "*", "mountPropagation"],
+        When::IsNot(&["None"]),
+        "what is mounted later is not seen on the other side",
+    ),
+    refuse(
+        &["containers", "*", "volumeMounts", "*", "recursiveReadOnly"],
+        When::IsNot(&["Disabled"]),
+        "what is mounted below the volume could be written to",
+    ),
+    refuse(&["containers", "*", "volumeDevices"], When::Set, "containers get no devices of the machine"),
     refuse(&["initContainers"], When::Set, "the containers would start without what these prepare"),
     refuse(&["ephemeralContainers"], When::Set, "they would never start"),
     refuse(&["hostNetwork"], When::Is("true"), SAME_NETWORK),
@@ -24,12 +71,7 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
     refuse(&["hostUsers"], When::Is("false"), "pods share the users of the machine"),
     refuse(&["shareProcessNamespace"], When::Is("true"), "a container sees its own processes only"),
     refuse(&["containers", "*", "ports", "*", "hostPort"], When::Set, "a Service of type NodePort is the way in"),
-    refuse(&["containers", "*", "envFrom"], When::Set, "the variables would be missing"),
-    refuse(
-        &["containers", "*", "env", "*", "valueFrom", "configMapKeyRef"],
-        When::Set,
-        "the variable would be missing",
-    ),
+    refuse(&["containers", "*", "envFrom", "*", "secretRef"], When::Set, "the variables would be missing"),
     refuse(&["containers", "*", "env", "*", "valueFrom", "secretKeyRef"], When::Set, "the variable would be missing"),
     refuse(
         &["containers", "*", "env", "*", "valueFrom", "resourceFieldRef"],
@@ -37,11 +79,6 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
         "the variable would be missing",
     ),
     refuse(&["containers", "*", "env", "*", "valueFrom", "fileKeyRef"], When::Set, "the variable would be missing"),
-    refuse(
-        &["containers", "*", "env", "*", "valueFrom", "fieldRef", "fieldPath"],
-        When::IsNot(FIELD_REFERENCES),
-        "the variable would be missing",
-    ),
     refuse(&["containers", "*", "readinessProbe", "exec"], When::Set, "use httpGet or tcpSocket"),
     refuse(&["containers", "*", "readinessProbe", "grpc"], When::Set, "use httpGet or tcpSocket"),
     refuse(&["containers", "*", "readinessProbe", "httpGet", "scheme"], When::Is("HTTPS"), "use HTTP or tcpSocket"),

@@ -104,10 +104,9 @@ fn values_without_effect_are_served() {
 
 #[test]
 fn fields_inside_lists_are_named_with_their_place() {
-    let spec =
-        json!({"containers": [{}, {"env": [{}, {"valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}]}]});
+    let spec = json!({"containers": [{}, {"env": [{}, {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}]});
     let errors = refusals(POD_SPEC, &spec, "spec.template.spec");
-    assert_eq!(errors[0].field, "spec.template.spec.containers[1].env[1].valueFrom.fieldRef.fieldPath");
+    assert_eq!(errors[0].field, "spec.template.spec.containers[1].env[1].valueFrom.secretKeyRef");
 }
 
 /// What is honoured, or describes what needs no acting on. Together with the tables this is every field there is.
@@ -147,9 +146,14 @@ const HONOURED: &[(&str, &[&str])] = &[
         "Container",
         &["args", "command", "env", "image", "imagePullPolicy", "name", "ports", "readinessProbe", "workingDir"],
     ),
+    ("Volume", &["configMap", "emptyDir", "hostPath", "name"]),
+    ("VolumeMount", &["mountPath", "name", "readOnly", "subPath"]),
+    ("EmptyDirVolumeSource", &[]),
+    ("HostPathVolumeSource", &["path"]),
+    ("EnvFromSource", &["configMapRef", "prefix"]),
     ("PodSecurityContext", &["fsGroupChangePolicy", "seLinuxChangePolicy", "supplementalGroupsPolicy"]),
     ("SecurityContext", &[]),
-    ("EnvVarSource", &["fieldRef"]),
+    ("EnvVarSource", &["configMapKeyRef", "fieldRef"]),
 ];
 
 /// Fields that are not looked at because a field beside them is refused whenever they matter.
@@ -158,7 +162,8 @@ const MOOT: &[&str] = &["stdinOnce", "restartPolicy"];
 #[test]
 fn every_field_is_honoured_or_in_a_table() {
     use k8s_openapi::api::core::v1::{
-        Container, EnvVarSource, PodSecurityContext, PodSpec, SecurityContext, ServiceSpec,
+        Container, EmptyDirVolumeSource, EnvFromSource, EnvVarSource, HostPathVolumeSource, PodSecurityContext,
+        PodSpec, SecurityContext, ServiceSpec, Volume, VolumeMount,
     };
     use schemars::schema_for;
 
@@ -168,6 +173,11 @@ fn every_field_is_honoured_or_in_a_table() {
         (schema_for!(Container), POD_SPEC, &["containers", "*"]),
         (schema_for!(PodSecurityContext), POD_SPEC, &["securityContext"]),
         (schema_for!(SecurityContext), POD_SPEC, &["containers", "*", "securityContext"]),
+        (schema_for!(Volume), POD_SPEC, &["volumes", "*"]),
+        (schema_for!(VolumeMount), POD_SPEC, &["containers", "*", "volumeMounts", "*"]),
+        (schema_for!(EmptyDirVolumeSource), POD_SPEC, &["volumes", "*", "emptyDir"]),
+        (schema_for!(HostPathVolumeSource), POD_SPEC, &["volumes", "*", "hostPath"]),
+        (schema_for!(EnvFromSource), POD_SPEC, &["containers", "*", "envFrom", "*"]),
         (schema_for!(EnvVarSource), POD_SPEC, &["containers", "*", "env", "*", "valueFrom"]),
     ] {
         let schema = schema.to_value();

@@ -225,3 +225,96 @@ fn generation_follows_the_spec_and_the_class_the_resources() {
     assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
     assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}})), "Burstable");
 }
+
+#[test]
+fn volumes_have_one_kind_and_places_their_volume() {
+    let volumes = |volumes: Value, expect: &[&str]| check(|pod| pod["spec"]["volumes"] = volumes.clone(), expect);
+    volumes(
+        json!([{"name": "a"}, {"name": "b", "hostPath": {"path": "/data"}}, {"name": "c", "configMap": {"name": "m"}}]),
+        &[],
+    );
+    volumes(
+        json!([{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}, {"emptyDir": {}}]),
+        &["spec.volumes[1].name: Duplicate value: \"a\"", "spec.volumes[2].name: Required value"],
+    );
+    volumes(
+        json!([{"name": "a", "emptyDir": {}, "hostPath": {"path": "/"}}]),
+        &["spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"],
+    );
+    volumes(
+        json!([{"name": "a", "hostPath": {"path": ""}}, {"name": "b", "hostPath": {"path": "/a/../b", "type": "Dir"}}]),
+        &[
+            "spec.volumes[0].hostPath.path: Required value",
+            "spec.volumes[1].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'",
+            "spec.volumes[1].hostPath.type: Unsupported value: \"Dir\": supported values: \"\", \"BlockDevice\", \
+             \"CharDevice\", \"Directory\", \"DirectoryOrCreate\", \"File\", \"FileOrCreate\", \"Socket\"",
+            "spec.volumes[1].hostPath.type: Forbidden: type Dir is not served by this version of Stead: containers get no \
+             devices of the machine",
+        ],
+    );
+    let mounts = |mounts: Value, expect: &[&str]| {
+        let change = |pod: &mut Value| {
+            pod["spec"]["volumes"] = json!([{"name": "a", "emptyDir": {}}]);
+            pod["spec"]["containers"][0]["volumeMounts"] = mounts.clone();
+        };
+        check(change, expect);
+    };
+    mounts(json!([{"name": "a", "mountPath": "/a"}, {"name": "a", "mountPath": "/b", "subPath": "x/y"}]), &[]);
+    mounts(
+        json!([{"name": "b", "mountPath": "/a"}, {"name": "a", "mountPath": "/a"}, {"name": "a"}]),
+        &[
+            "spec.containers[0].volumeMounts[0].name: Not found: \"b\"",
+            "spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"/a\": must be unique",
+            "spec.containers[0].volumeMounts[2].mountPath: Required value",
+        ],
+    );
+    mounts(
+        json!([{"name": "a", "mountPath": "/a", "subPath": "/x"}, {"name": "a", "mountPath": "/b", "subPath": "../x"}]),
+        &[
+            "spec.containers[0].volumeMounts[0].subPath: Invalid value: \"/x\": must be a relative path",
+            "spec.containers[0].volumeMounts[1].subPath: Invalid value: \"../x\": must not contain '..'",
+        ],
+    );
+}
+
+#[test]
+fn variables_are_taken_from_fields_that_there_are() {
+    let field = |path: &str, expect: &[&str]| {
+        let variable = json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": path}}});
+        check_container(json!({"env": [variable]}), expect);
+    };
+    for path in [
+        "metadata.name",
+        "metadata.labels['app.kubernetes.io/name']",
+        "metadata.annotations['Example.com/A']",
+        "spec.serviceAccountName",
+        "status.podIPs",
+        "status.hostIPs",
+    ] {
+        field(path, &[]);
+    }
+    field(
+        "metadata.labels",
+        &["spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"metadata.labels\": supported \
+           values: \"metadata.name\", \"metadata.namespace\", \"metadata.uid\", \"spec.nodeName\", \
+           \"spec.serviceAccountName\", \"status.hostIP\", \"status.hostIPs\", \"status.podIP\", \"status.podIPs\""],
+    );
+    field(
+        "spec.hostname",
+        &[
+            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.hostname\": error converting \
+           fieldPath: field label not supported: spec.hostname",
+        ],
+    );
+    field(
+        "spec.nodeName['x']",
+        &[
+            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nodeName\": does not support \
+           subscript",
+        ],
+    );
+    check_container(
+        json!({"envFrom": [{"prefix": "A_", "configMapRef": {"name": "m"}}, {"prefix": "B_"}]}),
+        &["spec.containers[0].envFrom[1]: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"],
+    );
+}
