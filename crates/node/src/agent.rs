@@ -10,6 +10,7 @@ mod node;
 mod prober;
 mod report;
 mod upkeep;
+mod volumes;
 mod withdraw;
 
 use std::{

@@ -48,6 +48,9 @@ pub struct Process {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub source: PathBuf,
+    /// What of the source is seen; relative, made where it is missing, and never out of it.
+    #[serde(default)]
+    pub sub_path: Option<PathBuf>,
     pub destination: PathBuf,
     pub access: Access,
 }

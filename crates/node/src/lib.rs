@@ -11,11 +11,13 @@ mod config;
 pub mod container;
 pub mod image;
 mod log;
+mod mounts;
 pub mod net;
 mod pod;
 pub mod runtime;
 mod server;
 pub mod shim;
+mod volume;
 
 pub use agent::{AgentError, run};
 pub use config::{Config, DEFAULT_IMAGE_DIR, DEFAULT_PORT, ServerConfig};

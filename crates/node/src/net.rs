@@ -33,6 +33,8 @@ use stead_sys::{
     namespace::Namespace,
 };
 
+use crate::mounts;
+
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     #[error("{path}: {operation}", path = path.display())]
@@ -88,7 +90,7 @@ impl Network {
             move |source| NetworkError::File { path, operation, source }
         };
         fs::create_dir_all(&namespaces).map_err(failed("make directory"))?;
-        share_mounts(&namespaces).map_err(failed("make it a mount point"))?;
+        mounts::share(&namespaces).map_err(failed("make it a mount point"))?;
         if namespace == NodeNamespace::Own {
             turn_forwarding_on(pod_ranges)?;
         }
@@ -228,19 +230,6 @@ fn read_addresses(path: &Path) -> Result<addresses::Records, NetworkError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Default::default()),
         Err(source) => Err(NetworkError::File { path: path.to_owned(), operation: "read", source }),
     }
-}
-
-/// Makes `dir` a shared mount, so that a namespace unmounted here is unmounted in every shim's mount namespace too.
-fn share_mounts(dir: &Path) -> io::Result<()> {
-    let none: Option<&str> = None;
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    let place = fs::canonicalize(dir)?;
-    let mounted = mountinfo.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == place));
-    if !mounted {
-        mount(Some(dir), dir, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
-    }
-    mount(none, dir, none, MsFlags::MS_SHARED, none)?;
-    Ok(())
 }
 
 fn is_namespace(path: &Path) -> bool {

@@ -9,16 +9,19 @@ mod observed;
 mod probe;
 mod status;
 mod sync;
+mod volumes;
 
 pub(crate) use command::{ContainerPlace, InvalidContainer, container};
-pub(crate) use environment::{Addresses, InvalidEnvironment, environment};
+pub(crate) use environment::{Addresses, ConfigMaps, InvalidEnvironment, config_maps_of, environment};
 pub(crate) use files::{hostname, hosts_file};
 pub(crate) use observed::{
-    Container, Finished, Image, Input, MissingReason, Network, Note, Observed, Outcome, Run, Severity,
+    Container, Finished, Image, Input, MissingReason, Network, Note, Observed, Outcome, Run, Severity, Unattached,
+    Unstarted,
 };
 pub(crate) use probe::{Probe, ProbeAction};
 pub(crate) use status::{StatusContext, status};
 pub(crate) use sync::{Action, step};
+pub(crate) use volumes::{HostCheck, InvalidVolume, Source, Volume, volumes};
 
 #[cfg(test)]
 mod tests;

@@ -53,8 +53,9 @@ pub(crate) fn remove(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
-    for entry in entries.flatten() {
-        match umount2(&entry.path(), MntFlags::MNT_DETACH) {
+    // The volumes first, then the mount that shares them with others' mount namespaces.
+    for place in entries.flatten().map(|entry| entry.path()).chain([dir.to_owned()]) {
+        match umount2(&place, MntFlags::MNT_DETACH) {
             // Nothing was mounted.
             Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
             Err(error) => return Err(error.into()),
@@ -238,11 +239,13 @@ mod tests {
         let absent = json!({"name": "m", "items": [{"key": "d", "path": "d"}]});
         check(absent, Some(&config_map), Err("configmap references non-existent config key: d"));
         let escaping = json!({"name": "m", "items": [{"key": "a", "path": "../a"}]});
-        assert!(make(
-            &Volume { name: "v".to_owned(), source: Source::ConfigMap(serde_json::from_value(escaping).unwrap()) },
-            tempfile::tempdir().unwrap().path(),
-            Some(&config_map)
-        )
-        .is_err());
+        assert!(
+            make(
+                &Volume { name: "v".to_owned(), source: Source::ConfigMap(serde_json::from_value(escaping).unwrap()) },
+                tempfile::tempdir().unwrap().path(),
+                Some(&config_map)
+            )
+            .is_err()
+        );
     }
 }

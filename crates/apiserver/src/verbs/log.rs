@@ -1,6 +1,6 @@
 //! GET of `pods/NAME/log`: checked here, answered by the agent of the pod's node.
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use stead_api::{kinds, meta, status::ApiError};
@@ -27,7 +27,10 @@ pub(crate) async fn get(server: &Inner, path: &ResourcePath<'_>, query: &Query) 
     let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
     check_numbers(query)?;
     let container = container(&pod, query)?;
-    let node_name = node_name(&pod)?;
+    let Ok(node_name) = node_name(&pod) else {
+        // As upstream: where there is no node there is nothing to say.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
     check_started(&pod, container, query)?;
     let node_kind = &kinds::node::RESOURCE;
     let node = server.storage.get(&node_kind.registry_key("", node_name)).await?;

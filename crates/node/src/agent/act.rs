@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 use stead_api::item::object_key;
-use stead_client::{Class, error_text, object, write};
+use stead_client::{CallError, Class, error_text, object, write};
 
 use super::{Event, Observed, Run, Shared, adopt, withdraw::withdrawn};
 use crate::{
@@ -19,10 +19,11 @@ use crate::{
     image::StoreError,
     net::{NetworkError, Reservation},
     pod::{
-        self, Action, Addresses, ContainerPlace, Finished, Input, InvalidContainer, InvalidEnvironment, MissingReason,
-        Network,
+        self, Action, Addresses, ConfigMaps, ContainerPlace, Finished, Input, InvalidContainer, InvalidEnvironment,
+        InvalidVolume, MissingReason, Network, Unattached, Unstarted,
     },
     runtime::{ContainerKey, RuntimeError, Stop},
+    volume,
 };
 
 /// Why a container could not be started.
@@ -34,6 +35,10 @@ enum StartError {
     NoNetwork,
     #[error(transparent)]
     Image(#[from] StoreError),
+    #[error("configmaps of the pod cannot be read")]
+    ConfigMaps(#[source] CallError),
+    #[error(transparent)]
+    Volume(#[from] InvalidVolume),
     #[error(transparent)]
     Environment(#[from] InvalidEnvironment),
     #[error(transparent)]
@@ -58,10 +63,12 @@ impl Shared {
     ) {
         let (shared, uid, pod) = (Arc::clone(self), uid.to_owned(), Arc::clone(pod));
         match action {
-            Action::Attach => drop(tokio::task::spawn_blocking(move || {
-                let result = shared.attach(&uid, &pod);
-                shared.news(&uid, Input::Attached(result));
-            })),
+            Action::Attach => {
+                tokio::spawn(async move {
+                    let result = shared.attach(&uid, &pod).await;
+                    shared.news(&uid, Input::Attached(result));
+                });
+            }
             Action::Detach => drop(tokio::task::spawn_blocking(move || {
                 if let Err(error) = shared.detach(&uid) {
                     tracing::warn!(pod = uid, error = error_text(&error), "its network could not be taken away");
@@ -91,7 +98,12 @@ impl Shared {
                 tokio::spawn(async move {
                     let started = shared.start(&pod, &key, &addresses).await;
                     let is_running = started.is_ok();
-                    let result = started.map_err(|error| error_text(&error));
+                    let result = started.map_err(|error| match error {
+                        StartError::Environment(_) | StartError::ConfigMaps(_) => {
+                            Unstarted::Unconfigured(error_text(&error))
+                        }
+                        error => Unstarted::Failed(error_text(&error)),
+                    });
                     shared.news(&uid, Input::Started { container, attempt, result });
                     if is_running {
                         shared.await_end(key).await;
@@ -130,11 +142,18 @@ impl Shared {
         self.send(Event::News { uid: uid.to_owned(), input });
     }
 
-    fn pod_dir(&self, uid: &str) -> PathBuf {
+    pub(super) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.config.state_dir.join("pods").join(uid)
     }
 
-    fn attach(&self, uid: &str, pod: &Pod) -> Result<Vec<std::net::IpAddr>, String> {
+    async fn attach(self: &Arc<Self>, uid: &str, pod: &Arc<Pod>) -> Result<Vec<std::net::IpAddr>, Unattached> {
+        self.make_volumes(uid, pod).await.map_err(Unattached::Volumes)?;
+        let (shared, uid, pod) = (Arc::clone(self), uid.to_owned(), Arc::clone(pod));
+        let connected = tokio::task::spawn_blocking(move || shared.connect(&uid, &pod)).await;
+        connected.unwrap_or_else(|error| Err(error.to_string())).map_err(Unattached::Network)
+    }
+
+    fn connect(&self, uid: &str, pod: &Pod) -> Result<Vec<std::net::IpAddr>, String> {
         let reservation = self.network().reserve(uid);
         let network = reservation.and_then(Reservation::set_up).map_err(|error| error_text(&error))?;
         self.write_files(uid, pod, &network.addresses).map_err(|error| format!("files of the pod: {error}"))?;
@@ -184,13 +203,21 @@ impl Shared {
         addresses: &[std::net::IpAddr],
     ) -> Result<Timestamp, StartError> {
         self.await_services().await;
+        let names = find(pod, &key.container).into_iter().flat_map(pod::config_maps_of);
+        let config_maps = self.config_maps(pod, names).await.map_err(StartError::ConfigMaps)?;
         let (shared, pod, in_task, addresses) = (Arc::clone(self), Arc::clone(pod), key.clone(), addresses.to_vec());
-        let described = tokio::task::spawn_blocking(move || shared.describe(&pod, &in_task, &addresses));
+        let described = tokio::task::spawn_blocking(move || shared.describe(&pod, &in_task, &config_maps, &addresses));
         let container = described.await??;
         Ok(self.runtime.start(key, &container).await?.started_at)
     }
 
-    fn describe(&self, pod: &Pod, key: &ContainerKey, addresses: &[std::net::IpAddr]) -> Result<Container, StartError> {
+    fn describe(
+        &self,
+        pod: &Pod,
+        key: &ContainerKey,
+        config_maps: &ConfigMaps,
+        addresses: &[std::net::IpAddr],
+    ) -> Result<Container, StartError> {
         let wire = find(pod, &key.container).ok_or(StartError::NoContainer)?;
         let image = self.store.resolve(wire.image.as_deref().unwrap_or_default())?;
         let network = self.network().find(&key.pod_uid).ok_or(StartError::NoNetwork)?;
@@ -198,18 +225,19 @@ impl Shared {
         let addresses = Addresses { pod: addresses, host: &self.config.node_addresses };
         let environment = {
             let services = self.cache.read();
-            pod::environment(pod, wire, &image.config.env, services.services(), &hostname, addresses)?
+            pod::environment(pod, wire, &image.config.env, services.services(), config_maps, &hostname, addresses)?
         };
-        let files = self.pod_dir(&key.pod_uid);
+        let (files, volumes) = (self.pod_dir(&key.pod_uid), self.volumes_dir(&key.pod_uid));
         let place = ContainerPlace {
             files: &files,
             has_resolv_conf: self.config.resolv_conf.is_some(),
+            volumes: &volumes,
             network: &network.namespace,
             cgroup: &self.config.cgroup,
             hostname: &hostname,
             log: self.runtime.log(key),
         };
-        Ok(pod::container(pod, wire, key, &image, environment, &place)?)
+        Ok(pod::container(pod, wire, key, &image, environment, &pod::volumes(pod)?, &place)?)
     }
 
     /// A container's environment names the Services that exist, so they must be known first.
@@ -261,7 +289,11 @@ impl Shared {
             }
             Err(error) => tracing::warn!(pod = uid, error = error_text(&error), "its containers cannot be listed"),
         }
-        remove_files(&self.pod_dir(uid), &self.config.cgroup.join(uid));
+        match volume::remove(&self.volumes_dir(uid)) {
+            Ok(()) => remove_files(&self.pod_dir(uid), &self.config.cgroup.join(uid)),
+            // What is mounted below must not be emptied.
+            Err(error) => tracing::warn!(pod = uid, %error, "volumes of a pod could not be taken away"),
+        }
         if is_gone {
             return;
         }

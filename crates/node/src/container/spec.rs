@@ -21,6 +21,8 @@ use super::{Access, Container, Limits};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cgroups {
     Enforced,
+    /// Groups can be made, but without what limits are set in: containers run without any.
+    Uncontrolled,
     /// Read-only or missing: containers run without limits.
     Unavailable,
 }
@@ -83,7 +85,7 @@ pub fn oci_spec(container: &Container, user: &User, rootfs: &Path, cgroups: Cgro
         .build()?;
     linux.set_resources(match cgroups {
         Cgroups::Enforced => Some(resources(container.limits)?),
-        Cgroups::Unavailable => None,
+        Cgroups::Uncontrolled | Cgroups::Unavailable => None,
     });
     linux.set_devices(None);
     SpecBuilder::default()
@@ -158,8 +160,8 @@ fn mounts(container: &Container) -> Result<Vec<oci_spec::runtime::Mount>, OciSpe
     }
     for mount in &container.mounts {
         let options: &[&str] = match mount.access {
-            Access::ReadWrite => &["rbind", "rprivate", "rw"],
-            Access::ReadOnly => &["rbind", "rprivate", "ro"],
+            Access::ReadWrite => &["rbind", "rprivate", "nodev", "rw"],
+            Access::ReadOnly => &["rbind", "rprivate", "nodev", "ro"],
         };
         mounts.push(
             MountBuilder::default()

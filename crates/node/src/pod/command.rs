@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
 
-use super::environment::{Environment, expand};
+use super::{
+    environment::{Environment, expand},
+    volumes::{self, Volume},
+};
 use crate::{
     container::{Access, Container, Limits, Mount, Process, signal_number},
     image::{Digest, Image},
@@ -17,6 +20,8 @@ pub(crate) struct ContainerPlace<'a> {
     /// Holds `hosts`, `hostname` and, where there is one, `resolv.conf`.
     pub files: &'a Path,
     pub has_resolv_conf: bool,
+    /// Holds the volumes that are the pod's own.
+    pub volumes: &'a Path,
     pub network: &'a Path,
     /// The cgroup above all pods of this node.
     pub cgroup: &'a Path,
@@ -39,6 +44,7 @@ pub(crate) fn container(
     key: &ContainerKey,
     image: &Image,
     environment: Environment,
+    volumes: &[Volume],
     place: &ContainerPlace<'_>,
 ) -> Result<Container, InvalidContainer> {
     let expanded = |texts: &Option<Vec<String>>| -> Vec<String> {
@@ -67,7 +73,7 @@ pub(crate) fn container(
         process: Process { args, env: environment.lines, working_dir, user: image.config.user.clone() },
         hostname: place.hostname.to_owned(),
         lower_dirs: image.lower_dirs.clone(),
-        mounts: mounts(place),
+        mounts: mounts(wire, volumes, place),
         network: Some(place.network.to_owned()),
         cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
         limits: Limits::default(),
@@ -76,17 +82,20 @@ pub(crate) fn container(
     })
 }
 
-fn mounts(place: &ContainerPlace<'_>) -> Vec<Mount> {
+/// Files of the pod and its volumes, those nearer to the root first.
+fn mounts(wire: &Wire, volumes: &[Volume], place: &ContainerPlace<'_>) -> Vec<Mount> {
+    let mut mounts = volumes::mounts(wire, volumes, place.volumes);
     let mut files = vec!["hosts", "hostname"];
     if place.has_resolv_conf {
         files.push("resolv.conf");
     }
-    files
-        .into_iter()
-        .map(|file| Mount {
-            source: place.files.join(file),
-            destination: Path::new("/etc").join(file),
-            access: Access::ReadWrite,
-        })
-        .collect()
+    for file in files {
+        let destination = Path::new("/etc").join(file);
+        if !mounts.iter().any(|mount| mount.destination == destination) {
+            let (source, access) = (place.files.join(file), Access::ReadWrite);
+            mounts.push(Mount { source, sub_path: None, destination, access });
+        }
+    }
+    mounts.sort_by_key(|mount| mount.destination.components().count());
+    mounts
 }

@@ -91,12 +91,33 @@ pub(crate) enum Run {
     Starting {
         attempt: u32,
     },
+    /// It could not be described yet: something that it names is missing. Tried again at `retry_at`.
+    Unconfigured {
+        attempt: u32,
+        message: String,
+        retry_at: Timestamp,
+    },
     Running {
         attempt: u32,
         since: Timestamp,
         stop: Option<Stopping>,
     },
     Ended(Finished),
+}
+
+/// Why a pod has not got its place on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unattached {
+    Volumes(String),
+    Network(String),
+}
+
+/// Why a run did not begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unstarted {
+    /// What the container names is not there: nothing was tried.
+    Unconfigured(String),
+    Failed(String),
 }
 
 /// A run that was asked to end.
@@ -138,7 +159,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 /// News about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    Attached(Result<Vec<IpAddr>, String>),
+    Attached(Result<Vec<IpAddr>, Unattached>),
     Detached,
     /// No proxy sends the pod new connections any more.
     Withdrawn,
@@ -150,7 +171,7 @@ pub(crate) enum Input {
     Started {
         container: String,
         attempt: u32,
-        result: Result<Timestamp, String>,
+        result: Result<Timestamp, Unstarted>,
     },
     Ended {
         container: String,
@@ -250,20 +271,25 @@ impl Observed {
         self.containers.values().any(|state| matches!(state.run, Run::Starting { .. } | Run::Running { .. }))
     }
 
-    fn on_attached(&mut self, result: Result<Vec<IpAddr>, String>, now: Timestamp) -> Vec<Note> {
+    fn on_attached(&mut self, result: Result<Vec<IpAddr>, Unattached>, now: Timestamp) -> Vec<Note> {
         match result {
             Ok(addresses) => {
                 self.network = Network::Attached(addresses);
                 Vec::new()
             }
-            Err(message) => {
+            Err(why) => {
                 let delay = match self.network {
                     Network::Attaching { delay } if !delay.is_zero() => longer(delay),
                     _ => Duration::from_secs(1),
                 };
                 self.network = Network::Failed { retry_at: after(now, delay), delay };
-                let message = format!("Failed to create pod sandbox: {message}");
-                vec![Note::warning("FailedCreatePodSandBox", message, None)]
+                vec![match why {
+                    Unattached::Volumes(message) => Note::warning("FailedMount", message, None),
+                    Unattached::Network(message) => {
+                        let message = format!("Failed to create pod sandbox: {message}");
+                        Note::warning("FailedCreatePodSandBox", message, None)
+                    }
+                }]
             }
         }
     }
@@ -304,7 +330,7 @@ impl Observed {
         &mut self,
         container: &str,
         attempt: u32,
-        result: Result<Timestamp, String>,
+        result: Result<Timestamp, Unstarted>,
         now: Timestamp,
     ) -> Vec<Note> {
         let state = self.containers.entry(container.to_owned()).or_default();
@@ -318,7 +344,12 @@ impl Observed {
                     Note::normal("Started", "Container started".to_owned(), container),
                 ]
             }
-            Err(message) => {
+            Err(Unstarted::Unconfigured(message)) => {
+                let note = Note::warning("Failed", format!("Error: {message}"), Some(container.to_owned()));
+                state.run = Run::Unconfigured { attempt, message, retry_at: after(now, FIRST_DELAY) };
+                vec![note]
+            }
+            Err(Unstarted::Failed(message)) => {
                 let note = Note::warning("Failed", format!("Error: {message}"), Some(container.to_owned()));
                 state.end(Finished::never_started(attempt, message, now));
                 vec![note]
@@ -367,7 +398,7 @@ impl Container {
     pub(crate) fn attempt(&self) -> u32 {
         match &self.run {
             Run::None => 0,
-            Run::Starting { attempt } | Run::Running { attempt, .. } => *attempt,
+            Run::Starting { attempt } | Run::Running { attempt, .. } | Run::Unconfigured { attempt, .. } => *attempt,
             Run::Ended(finished) => finished.attempt,
         }
     }

@@ -95,6 +95,11 @@ fn container_status(
             Some(last) => (terminated(pod, name, last), None),
             None => (waiting(state, now), None),
         },
+        Run::Unconfigured { message, .. } => {
+            let reason = Some("CreateContainerConfigError".to_owned());
+            let waiting = ContainerStateWaiting { reason, message: Some(message.clone()) };
+            (ContainerState { waiting: Some(waiting), ..ContainerState::default() }, state.last.as_ref())
+        }
         Run::Running { since, .. } => {
             let running = ContainerStateRunning { started_at: Some(whole_seconds(*since)) };
             (ContainerState { running: Some(running), ..ContainerState::default() }, state.last.as_ref())
@@ -113,7 +118,7 @@ fn container_status(
     // Whose id and count are shown: those of the run that is or was last seen.
     let seen = match (&state.run, &state.last) {
         (Run::None, _) => None,
-        (Run::Starting { .. }, last) => last.as_ref().map(|last| last.attempt),
+        (Run::Starting { .. } | Run::Unconfigured { .. }, last) => last.as_ref().map(|last| last.attempt),
         _ => Some(attempt),
     };
     ContainerStatus {

@@ -146,6 +146,13 @@ fn run(pod: &Pod, name: &str, state: &mut Container, now: Timestamp, decision: &
             }
             finished.attempt + 1
         }
+        Run::Unconfigured { attempt, retry_at, .. } => {
+            if now < *retry_at {
+                decision.wake(*retry_at);
+                return;
+            }
+            *attempt
+        }
         Run::Starting { .. } | Run::Running { .. } | Run::Ended(_) => return,
     };
     if let Run::Ended(finished) = std::mem::replace(&mut state.run, Run::Starting { attempt }) {

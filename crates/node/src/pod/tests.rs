@@ -2,7 +2,7 @@
 //!
 //! Set `UPDATE_EXPECT=1` to write down what happens now as what is expected.
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path, time::Duration};
+use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -10,11 +10,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use serde_json::json;
-use stead_api::{item::FromItem, service_snapshot::ServiceView};
 
 use super::{
-    Action, Addresses, Finished, Input, MissingReason, Observed, Outcome, Probe, ProbeAction, Severity, StatusContext,
-    environment, environment::expand, hostname, hosts_file, status, step,
+    Action, Finished, Input, MissingReason, Observed, Outcome, Probe, ProbeAction, Severity, StatusContext, Unattached,
+    Unstarted, hostname, hosts_file, status, step,
 };
 
 /// A pod, what is known of it, and a clock.
@@ -68,7 +67,15 @@ impl World {
         let attempt = || self.observed.containers[&container].attempt();
         let input = match text(0) {
             "attached" => Some(Input::Attached(Ok(vec![text(1).parse().unwrap()]))),
-            "unattached" => Some(Input::Attached(Err("no address is left".to_owned()))),
+            "unattached" => Some(Input::Attached(Err(Unattached::Network("no address is left".to_owned())))),
+            "unmounted" => {
+                let message = "MountVolume.SetUp failed for volume \"v\" : nothing there".to_owned();
+                Some(Input::Attached(Err(Unattached::Volumes(message))))
+            }
+            "unconfigured" => {
+                let why = Unstarted::Unconfigured("configmap \"m\" not found".to_owned());
+                Some(Input::Started { attempt: attempt(), container, result: Err(why) })
+            }
             "detached" => Some(Input::Detached),
             "withdrawn" => Some(Input::Withdrawn),
             "image" => {
@@ -82,7 +89,8 @@ impl World {
             "images-changed" => Some(Input::ImagesChanged),
             "started" => Some(Input::Started { attempt: attempt(), container, result: Ok(self.now) }),
             "unstartable" => {
-                Some(Input::Started { attempt: attempt(), container, result: Err("no such program".to_owned()) })
+                let why = Unstarted::Failed("no such program".to_owned());
+                Some(Input::Started { attempt: attempt(), container, result: Err(why) })
             }
             "exited" => {
                 let code = i32::try_from(number(2)).unwrap();
@@ -232,85 +240,6 @@ fn lives_of_pods() {
         count += 1;
     }
     assert!(count > 0);
-}
-
-#[test]
-fn references_to_variables_are_expanded() {
-    let known = BTreeMap::from([("A".to_owned(), "one".to_owned()), ("B_C".to_owned(), "two".to_owned())]);
-    for (text, expect) in [
-        ("$(A)-$(B_C)", "one-two"),
-        ("$$(A) $(X) $A $", "$(A) $(X) $A $"),
-        ("$(A", "$(A"),
-        ("$$$(A)", "$one"),
-        ("", ""),
-        ("ü$(A)ü", "üoneü"),
-    ] {
-        assert_eq!(expand(text, &known), expect, "{text}");
-    }
-}
-
-fn service(namespace: &str, name: &str, ip: &str, ports: serde_json::Value) -> ServiceView {
-    let json = json!({
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"clusterIP": ip, "clusterIPs": [ip], "ports": ports},
-    });
-    ServiceView::from_item(json.to_string().as_bytes()).unwrap()
-}
-
-#[test]
-fn services_are_in_the_environment() {
-    let web =
-        json!([{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "dns-udp", "port": 53, "protocol": "UDP"}]);
-    let services = [
-        service("default", "kubernetes", "10.96.0.1", json!([{"name": "https", "port": 443}])),
-        service("ns", "my-web", "fd56:96::1", web),
-        service("ns", "headless", "None", json!([{"port": 80}])),
-        service("other", "far", "10.96.0.9", json!([{"port": 80}])),
-    ];
-    let mut pod = pod("Always", &["web"]);
-    let container: Wire = serde_json::from_value(json!({
-        "name": "web",
-        "env": [
-            {"name": "URL", "value": "http://$(KUBERNETES_SERVICE_HOST)/$(NOBODY)"},
-            {"name": "PATH", "value": "/mine"},
-            {"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "BOTH", "value": "$(WHO)@$(IP)"},
-        ],
-    }))
-    .unwrap();
-    let (pod_ip, host_ip) = ("10.244.1.2".parse().unwrap(), "192.168.56.101".parse().unwrap());
-    let addresses = Addresses { pod: &[pod_ip], host: &[host_ip] };
-    let image = ["PATH=/image".to_owned(), "LANG=C".to_owned()];
-    let lines = |pod: &Pod| environment(pod, &container, &image, services.iter(), "p", addresses).unwrap().lines;
-    let all = lines(&pod);
-    for expect in [
-        "LANG=C",
-        "PATH=/mine",
-        "HOSTNAME=p",
-        "URL=http://10.96.0.1/$(NOBODY)",
-        "BOTH=p@10.244.1.2",
-        "KUBERNETES_SERVICE_HOST=10.96.0.1",
-        "KUBERNETES_SERVICE_PORT=443",
-        "KUBERNETES_SERVICE_PORT_HTTPS=443",
-        "KUBERNETES_PORT=tcp://10.96.0.1:443",
-        "MY_WEB_SERVICE_HOST=fd56:96::1",
-        "MY_WEB_SERVICE_PORT=80",
-        "MY_WEB_SERVICE_PORT_DNS_UDP=53",
-        "MY_WEB_PORT=tcp://[fd56:96::1]:80",
-        "MY_WEB_PORT_53_UDP=udp://[fd56:96::1]:53",
-        "MY_WEB_PORT_53_UDP_PROTO=udp",
-        "MY_WEB_PORT_53_UDP_PORT=53",
-        "MY_WEB_PORT_53_UDP_ADDR=fd56:96::1",
-    ] {
-        assert!(all.iter().any(|line| line == expect), "{expect} is not in {all:#?}");
-    }
-    assert!(!all.iter().any(|line| line.starts_with("FAR_") || line.starts_with("HEADLESS_")));
-    assert_eq!(all.iter().filter(|line| line.starts_with("PATH=")).count(), 1);
-    pod.spec.as_mut().unwrap().enable_service_links = Some(false);
-    let few = lines(&pod);
-    assert!(few.iter().any(|line| line.starts_with("KUBERNETES_PORT=")));
-    assert!(!few.iter().any(|line| line.starts_with("MY_WEB_")));
 }
 
 #[test]

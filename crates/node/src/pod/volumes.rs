@@ -106,11 +106,10 @@ impl Volume {
     }
 }
 
-/// The mounts of one container, those nearer to the root first, so that none hides another. One whose volume is not in `volumes` is
+/// The places of the volumes in one container. One whose volume is not in `volumes` is
 /// left out: no API accepts such a pod.
 pub(crate) fn mounts(wire: &Wire, volumes: &[Volume], dir: &Path) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = wire
-        .volume_mounts
+    wire.volume_mounts
         .iter()
         .flatten()
         .filter_map(|mount| {
@@ -124,9 +123,7 @@ pub(crate) fn mounts(wire: &Wire, volumes: &[Volume], dir: &Path) -> Vec<Mount> 
                 access: if is_read_only { Access::ReadOnly } else { Access::ReadWrite },
             })
         })
-        .collect();
-    mounts.sort_by_key(|mount| mount.destination.components().count());
-    mounts
+        .collect()
 }
 
 #[cfg(test)]
@@ -164,12 +161,15 @@ mod tests {
         }
         let device = json!({"name": "v", "hostPath": {"path": "/dev/sda", "type": "BlockDevice"}});
         check(device, Err("volume \"v\": hostPath type \"BlockDevice\" is not served"));
-        check(json!({"name": "v", "nfs": {"path": "/", "server": "x"}}), Err("volume \"v\" is of a kind that this node does not serve"));
+        check(
+            json!({"name": "v", "nfs": {"path": "/", "server": "x"}}),
+            Err("volume \"v\" is of a kind that this node does not serve"),
+        );
         check(json!({"name": "../x", "emptyDir": {}}), Err("name \"../x\" of a volume cannot be one of a directory"));
     }
 
     #[test]
-    fn mounts_nearer_to_the_root_come_first() {
+    fn mounts_name_the_place_of_their_volume() {
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
             {"name": "own", "emptyDir": {}}, {"name": "host", "hostPath": {"path": "/data"}},
         ]}}))
@@ -187,7 +187,7 @@ mod tests {
         };
         assert_eq!(
             mounts(&wire, &volumes(&pod).unwrap(), Path::new("/v")),
-            [mount("/data", None, "/a", Access::ReadOnly), mount("/v/own", Some("x/y"), "/a/b/c", Access::ReadWrite)]
+            [mount("/v/own", Some("x/y"), "/a/b/c", Access::ReadWrite), mount("/data", None, "/a", Access::ReadOnly)]
         );
     }
 }

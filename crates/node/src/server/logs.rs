@@ -101,7 +101,9 @@ impl ContainerRuns {
         match &state.run {
             Run::None => Self::default(),
             // The new run has no log yet.
-            Run::Starting { attempt } => Self { current: before, previous: attempt.checked_sub(2), is_running: false },
+            Run::Starting { attempt } | Run::Unconfigured { attempt, .. } => {
+                Self { current: before, previous: attempt.checked_sub(2), is_running: false }
+            }
             Run::Running { attempt, .. } => Self { current: Some(*attempt), previous: before, is_running: true },
             Run::Ended(finished) => Self { current: Some(finished.attempt), previous: before, is_running: false },
         }

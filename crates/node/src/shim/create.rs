@@ -25,7 +25,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 use super::read_bounded;
 use crate::{
     cgroup::Hierarchies,
-    container::{Cgroups, Container, InvalidUser, User, oci_spec},
+    container::{Cgroups, Container, InvalidUser, Mount, User, oci_spec},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum CreateError {
     User(#[from] InvalidUser),
     #[error("cannot make the working directory {path}")]
     WorkingDir { path: String, source: io::Error },
+    #[error("cannot mount subPath {path:?} at {destination}", path = path.display(), destination = destination.display())]
+    SubPath { path: PathBuf, destination: PathBuf, source: io::Error },
     #[error("cannot write the container's specification")]
     Spec(#[from] oci_spec::OciSpecError),
     #[error("cannot prepare {0}")]
@@ -73,7 +75,8 @@ pub(super) fn start(dir: &Path, container: &Container) -> Result<Started, Create
         .map_err(|source| CreateError::WorkingDir { path: container.process.working_dir.clone(), source })?;
     drop(root);
     let cgroups = prepare_cgroups(&container.cgroup).map_err(|e| CreateError::Prepare("cgroups", e))?;
-    let spec = oci_spec(container, &user, &rootfs, cgroups)?;
+    let pinned = Container { mounts: pin_sub_paths(dir, &container.mounts)?, ..container.clone() };
+    let spec = oci_spec(&pinned, &user, &rootfs, cgroups)?;
     spec.save(dir.join("config.json"))?;
     let state = dir.join("runtime");
     fs::create_dir_all(&state).map_err(|e| CreateError::Prepare("the runtime's directory", e))?;
@@ -99,6 +102,9 @@ pub(super) fn start(dir: &Path, container: &Container) -> Result<Started, Create
 /// Takes away what the container leaves: its writable files and its cgroups. Its log and status stay.
 pub(super) fn clean_up(dir: &Path, container: &Container) {
     let _ = umount2(&dir.join("rootfs"), MntFlags::MNT_DETACH);
+    // Never emptied: parts of volumes may still be mounted there.
+    let _ = umount2(&dir.join(PINNED), MntFlags::MNT_DETACH);
+    let _ = fs::remove_dir(dir.join(PINNED));
     for part in ["rootfs", "upper", "work", "runtime"] {
         if let Err(error) = fs::remove_dir_all(dir.join(part))
             && error.kind() != io::ErrorKind::NotFound
@@ -170,10 +176,67 @@ fn make_directory_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Parts of volumes are mounted below this directory of the shim's, in its own mount namespace.
+const PINNED: &str = "pinned";
+
+/// Puts in the place of each `subPath` a mount of just that part. Whoever writes to the volume meanwhile cannot lead the mount out of it:
+/// the part is opened beneath the volume, and it is what was opened that is mounted.
+fn pin_sub_paths(dir: &Path, mounts: &[Mount]) -> Result<Vec<Mount>, CreateError> {
+    if mounts.iter().all(|mount| mount.sub_path.is_none()) {
+        return Ok(mounts.to_vec());
+    }
+    let place = dir.join(PINNED);
+    fs::create_dir_all(&place)
+        .and_then(|()| Ok(mount(Some("pinned"), &place, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=700"))?))
+        .map_err(|error| CreateError::Prepare("a place for subPaths", error))?;
+    let pin = |(number, original): (usize, &Mount)| {
+        let Some(sub_path) = &original.sub_path else { return Ok(original.clone()) };
+        let target = place.join(number.to_string());
+        match pin_sub_path(&original.source, sub_path, &target) {
+            Ok(()) => Ok(Mount { source: target, sub_path: None, ..original.clone() }),
+            Err(source) => {
+                let destination = original.destination.clone();
+                Err(CreateError::SubPath { path: sub_path.clone(), destination, source })
+            }
+        }
+    };
+    mounts.iter().enumerate().map(pin).collect()
+}
+
+fn pin_sub_path(volume: &Path, sub_path: &Path, target: &Path) -> io::Result<()> {
+    let root = open_directory(volume)?;
+    let beneath = || {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        openat2(&root, sub_path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    let part = match beneath() {
+        Err(rustix::io::Errno::NOENT) => {
+            make_directory_inside(root.as_fd(), &sub_path.to_string_lossy())?;
+            beneath()?
+        }
+        opened => opened?,
+    };
+    let part = File::from(part);
+    if part.metadata()?.is_dir() {
+        fs::create_dir(target)?
+    } else {
+        drop(File::create_new(target)?)
+    }
+    let source = PathBuf::from(format!("/proc/self/fd/{}", part.as_raw_fd()));
+    let none: Option<&str> = None;
+    mount(Some(&source), target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+    Ok(())
+}
+
 /// Where cgroups cannot be written, they are hidden from the runtime, which then goes on without.
 fn prepare_cgroups(cgroup: &Path) -> io::Result<Cgroups> {
-    let Err(error) = Hierarchies::read()?.create(cgroup) else {
-        return Ok(Cgroups::Enforced);
+    let error = match Hierarchies::read()?.create(cgroup) {
+        Ok(Cgroups::Uncontrolled) => {
+            eprintln!("cgroup {} has no controllers: the container runs without limits", cgroup.display());
+            return Ok(Cgroups::Uncontrolled);
+        }
+        Ok(cgroups) => return Ok(cgroups),
+        Err(error) => error,
     };
     eprintln!("cgroup {} cannot be made ({error}): the container runs without limits", cgroup.display());
     const MOUNTED: &str = "/sys/fs/cgroup";

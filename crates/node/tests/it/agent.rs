@@ -1,5 +1,7 @@
 //! The whole agent against a small API: pods from their object to an answer on the network, over the agent's death, to nothing.
 
+mod volumes;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -26,6 +28,9 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_missing_image_is_named_and_then_found", a_missing_image_is_named_and_then_found),
     ("pods_of_two_nodes_reach_each_other", pods_of_two_nodes_reach_each_other),
     ("logs_are_for_the_api_server_only", logs_are_for_the_api_server_only),
+    ("containers_share_volumes_and_localhost", volumes::containers_share_volumes_and_localhost),
+    ("pods_of_a_node_meet_in_a_host_path", volumes::pods_of_a_node_meet_in_a_host_path),
+    ("what_is_missing_is_named_and_waited_for", volumes::what_is_missing_is_named_and_waited_for),
 ];
 
 /// One node: a namespace and directories, and the agent that may be running in them.
@@ -105,14 +110,19 @@ impl Node {
     }
 
     fn create(&self, name: &str, container: Value) -> String {
-        let uid = format!("uid-{name}-{}", self.name);
         let mut container = container;
         container["name"] = "web".into();
-        let pod = json!({
+        self.create_pod(name, json!({"containers": [container]}))
+    }
+
+    fn create_pod(&self, name: &str, spec: Value) -> String {
+        let uid = format!("uid-{name}-{}", self.name);
+        let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": "default", "uid": uid},
-            "spec": {"nodeName": self.name, "containers": [container], "terminationGracePeriodSeconds": 5},
+            "spec": {"nodeName": self.name, "terminationGracePeriodSeconds": 5},
         });
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let path = format!("/api/v1/namespaces/default/pods/{name}");
         self.api.put(&path, pod);
         path

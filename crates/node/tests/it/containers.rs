@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
 use stead_node::{
     container::{Container, Limits, Process},
     image::Store,
@@ -25,6 +28,7 @@ pub(crate) const TESTS: &[super::Test] = &[
     ("containers_are_fenced", containers_are_fenced),
     ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
     ("without_cgroups_containers_run_all_the_same", without_cgroups_containers_run_all_the_same),
+    ("with_cgroup_v2_alone_containers_run_and_leave_nothing", with_cgroup_v2_alone_containers_run_and_leave_nothing),
     ("what_cannot_run_says_why", what_cannot_run_says_why),
     ("processes_run_beside_a_containers_own", processes_run_beside_a_containers_own),
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
@@ -267,6 +271,33 @@ fn exit_codes_and_logs_are_kept() {
         let exit = runtime.wait(&key).await.unwrap();
         assert_eq!((exit.code, exit.signal, exit.cause), (137, Some(9), ExitCause::Own));
     });
+}
+
+fn with_cgroup_v2_alone_containers_run_and_leave_nothing() {
+    let (code, left) = std::thread::spawn(|| {
+        // This thread's own mounts, in which the second version's tree is all there is.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let (none, cgroups): (Option<&str>, _) = (None, "/sys/fs/cgroup");
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        umount2(cgroups, MntFlags::MNT_DETACH).unwrap();
+        mount(Some("cgroup2"), cgroups, Some("cgroup2"), MsFlags::empty(), none).unwrap();
+        let node = Node::new();
+        let key = key("unified");
+        let container = node.shell(&key, "exit 5");
+        let group = Path::new(cgroups).join(container.cgroup.strip_prefix("/").unwrap());
+        let code = node.tokio.block_on(async {
+            let runtime = node.runtime();
+            runtime.start(&key, &container).await.unwrap();
+            runtime.wait(&key).await.unwrap().code
+        });
+        let left = group.exists();
+        let _ = fs::remove_dir(group.parent().unwrap());
+        let _ = fs::remove_dir(group.parent().unwrap().parent().unwrap());
+        (code, left)
+    })
+    .join()
+    .unwrap();
+    assert_eq!((code, left), (5, false));
 }
 
 fn what_cannot_run_says_why() {

@@ -158,9 +158,9 @@ fn the_spec_is_checked() {
         ],
     );
     check(
-        |pod| pod["spec"]["volumes"] = json!([{"name": "a"}]),
+        |pod| pod["spec"]["volumes"] = json!([{"name": "a", "nfs": {"server": "s", "path": "/"}}]),
         &[
-            "spec.volumes: Forbidden: volumes are not served by this version of Stead: a container has the files of its image and its own",
+            "spec.volumes[0].nfs: Forbidden: nfs is not served by this version of Stead: volumes are emptyDir, hostPath and configMap",
         ],
     );
     check(
