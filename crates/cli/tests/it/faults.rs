@@ -183,8 +183,10 @@ fn a_killed_supervisor_takes_everything_along() {
 }
 
 fn cgroups_of(lab: &str) -> Vec<std::path::PathBuf> {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
-    hierarchies.map(|entry| entry.path().join("stead").join(lab)).filter(|path| path.exists()).collect()
+    // Each of version 1 has a directory there; version 2 is mounted there itself.
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path()).chain([root.to_owned()]);
+    hierarchies.map(|hierarchy| hierarchy.join("stead").join(lab)).filter(|path| path.exists()).collect()
 }
 
 /// Processes whose arguments name the lab's directory.

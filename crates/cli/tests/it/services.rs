@@ -125,6 +125,18 @@ fn pods_reach_services_and_are_refused_when_there_is_none() {
     };
     lab.kubectl_ok("wait --for=condition=Ready pod/client --timeout=60s");
     eventually("the pod to be answered", || log("Hello, world!"));
+    lab.kubectl_ok("create configmap settings --from-literal=COLOUR=green");
+    let printer = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"printer"},"spec":{"restartPolicy":"Never",
+        "volumes":[{"name":"map","configMap":{"name":"settings"}}],
+        "containers":[{"name":"c","image":"stead.local/busybox","envFrom":[{"configMapRef":{"name":"settings"}}],
+            "command":["sh","-c","echo $COLOUR $(cat /map/COLOUR) $WEB_SERVICE_HOST:$WEB_SERVICE_PORT"],
+            "volumeMounts":[{"name":"map","mountPath":"/map"}]}]}}"#;
+    ok("printer", lab.kubectl_words(&["apply", "-f", "-"], printer));
+    let said = eventually("its variables", || {
+        let logs = lab.kubectl("logs printer");
+        Some(String::from_utf8(logs.stdout).unwrap()).filter(|text| logs.status.success() && !text.is_empty())
+    });
+    assert_eq!(said, format!("green green {vip}:80\n"));
     lab.kubectl_ok("delete svc web");
     eventually("the pod to be refused", || log("Connection refused"));
 }
