@@ -210,16 +210,19 @@ mod tests {
         assert!(host(&at("no/such/file"), HostCheck::FileOrCreate).is_err(), "only its last part is made");
     }
 
+    /// Path, content, mode.
+    type Expected = (&'static str, &'static [u8], u32);
+
     #[test]
     fn config_maps_become_files() {
         let config_map: ConfigMap =
             serde_json::from_value(json!({"data": {"a": "one", "b": "two"}, "binaryData": {"c": "AAE="}})).unwrap();
-        let check = |source: Value, config_map: Option<&ConfigMap>, expect: Result<&[(&str, &[u8], u32)], &str>| {
+        let check = |source: Value, config_map: Option<&ConfigMap>, expect: Result<&[Expected], &str>| {
             let dir = tempfile::tempdir().unwrap();
             let source = Source::ConfigMap(serde_json::from_value(source).unwrap());
             let made = make(&Volume { name: "v".to_owned(), source }, dir.path(), config_map);
             let made = made.map_err(|error| error.to_string());
-            let files = |expect: &[(&str, &[u8], u32)]| {
+            let files = |expect: &[Expected]| {
                 for (path, bytes, mode) in expect {
                     let path = dir.path().join("v").join(path);
                     assert_eq!(fs::read(&path).unwrap(), *bytes);
@@ -228,7 +231,7 @@ mod tests {
             };
             assert_eq!(made, expect.map(files).map_err(str::to_owned));
         };
-        let all: &[(&str, &[u8], u32)] = &[("a", b"one", 0o644), ("b", b"two", 0o644), ("c", &[0, 1], 0o644)];
+        let all: &[Expected] = &[("a", b"one", 0o644), ("b", b"two", 0o644), ("c", &[0, 1], 0o644)];
         check(json!({"name": "m"}), Some(&config_map), Ok(all));
         let some = json!({"name": "m", "defaultMode": 0o600, "items": [
             {"key": "a", "path": "x/y"}, {"key": "b", "path": "z", "mode": 0o400},
