@@ -143,7 +143,11 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
     warn(&["containers", "*", "resizePolicy"], When::Set, "resources are not limited"),
     warn(&["containers", "*", "livenessProbe"], When::Set, "a container that hangs is not restarted"),
     warn(&["containers", "*", "startupProbe"], When::Set, "readiness is probed from the start"),
-    warn(&["containers", "*", "lifecycle", "preStop"], When::Set, "the container gets its stop signal at once"),
+    warn(
+        &["containers", "*", "lifecycle", "preStop"],
+        When::Set,
+        "the stop signal comes without it, once proxies have taken the pod out",
+    ),
     warn(&["containers", "*", "lifecycle", "stopSignal"], When::Set, "the image's stop signal is sent"),
     warn(&["containers", "*", "stdin"], When::Is("true"), "there is nothing to read"),
     warn(&["containers", "*", "tty"], When::Is("true"), "output is a pipe"),
