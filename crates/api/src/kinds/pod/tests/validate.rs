@@ -158,9 +158,9 @@ fn the_spec_is_checked() {
         ],
     );
     check(
-        |pod| pod["spec"]["volumes"] = json!([{"name": "a", "nfs": {"server": "s", "path": "/"}}]),
+        |pod| pod["spec"]["volumes"] = json!([{"name": "a", "flocker": {"datasetName": "s"}}]),
         &[
-            "spec.volumes[0].nfs: Forbidden: nfs is not served by this version of Stead: volumes are emptyDir, hostPath and configMap",
+            "spec.volumes[0].flocker: Forbidden: flocker is not served by this version of Stead: volumes are emptyDir, hostPath and configMap",
         ],
     );
     check(
