@@ -149,9 +149,13 @@ pub(crate) fn object_path(resource: &Resource, namespace: &str, name: &str) -> S
 
 /// What is stored of an object: all but its revision, which the store keeps.
 fn encode(object: &Value) -> Bytes {
+    let write = |object: &Value| serde_json::to_vec(object).expect("a JSON value can be written").into();
+    if meta::resource_version(object).is_empty() {
+        return write(object);
+    }
     let mut object = object.clone();
     meta::unset(&mut object, "resourceVersion");
-    serde_json::to_vec(&object).expect("a JSON value can be written").into()
+    write(&object)
 }
 
 fn bytes(text: &str) -> Bytes {

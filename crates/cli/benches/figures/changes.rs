@@ -38,6 +38,8 @@ enum Sign {
     /// The last answer of a backend: it counts when 40 answers in a row are of others.
     LastOf(String),
     Refused,
+    /// The first attempt that fails in whatever way counts from its beginning.
+    Gone,
 }
 
 /// Where changes are looked at.
@@ -47,11 +49,13 @@ struct Site<'a> {
     pace: Pace,
     /// Of the objects that are made here.
     name: &'static str,
+    /// What follows a deletion.
+    end: Sign,
 }
 
 pub(crate) fn run(world: &World) {
     println!("\n== one change at {} Services: API write sent to first packet (figure: p99 ≤ 20 ms)", world.size);
-    let ours = Site { world, host: &world.node, pace: OURS, name: "change" }.measure_all();
+    let ours = Site { world, host: &world.node, pace: OURS, name: "change", end: Sign::Refused }.measure_all();
     println!("   {} on node1", Proxy::Stead.name());
     for (what, series) in &ours {
         println!("   {what:<18} {}", stats::spread(series.clone()));
@@ -61,7 +65,7 @@ pub(crate) fn run(world: &World) {
         return;
     };
     let (running, _) = peer.start(world);
-    let theirs = Site { world, host: &running.host, pace: PEERS, name: "peer-change" }.measure_all();
+    let theirs = Site { world, host: &running.host, pace: PEERS, name: "peer-change", end: Sign::Gone }.measure_all();
     println!("   {}", peer.name());
     for ((what, theirs), (_, ours)) in theirs.iter().zip(&ours) {
         println!(
@@ -97,7 +101,7 @@ impl Site<'_> {
             let answered = self.host.run(|| when(target, &Sign::AnswerOf(of_a.clone()))).expect("the host's network");
             created.push(answered - sent);
             let path = format!("/api/v1/namespaces/default/services/{name}");
-            deleted.push(self.measure(target, Sign::Refused, || {
+            deleted.push(self.measure(target, self.end.clone(), || {
                 let options = DeleteOptions::default();
                 world.runtime.block_on(write::delete(&world.client, &path, &options)).expect("a deleted Service");
             }));
@@ -143,11 +147,13 @@ fn when(target: SocketAddr, sign: &Sign) -> Instant {
     let deadline = Instant::now() + PATIENCE;
     let (mut last, mut others) = (Instant::now(), 0);
     while Instant::now() < deadline {
+        let asked = Instant::now();
         let answer = ask(target, TIMEOUT);
         let now = Instant::now();
         match (sign, answer) {
             (Sign::AnswerOf(backend), Ok(answer)) if answer == *backend => return now,
             (Sign::Refused, Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => return now,
+            (Sign::Gone, Err(_)) => return asked,
             (Sign::LastOf(backend), Ok(answer)) => {
                 (last, others) = if answer == *backend { (now, 0) } else { (last, others + 1) };
                 if others == 40 {

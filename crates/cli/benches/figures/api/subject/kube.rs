@@ -39,7 +39,7 @@ pub(super) fn spawn(directory: &Path, apiserver: &PathBuf, etcd: &PathBuf, addre
         file("client-ca-file", "pki/ca.crt"),
         file("tls-cert-file", "server.crt"),
         file("tls-private-key-file", "server.key"),
-        file("service-account-key-file", "server.key"),
+        file("service-account-key-file", "server.crt"),
         file("service-account-signing-key-file", "server.key"),
     ]);
     server.args([
