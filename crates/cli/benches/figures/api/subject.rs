@@ -9,6 +9,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,8 @@ use super::client::{self, Target};
 use crate::stats;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process may take to end by itself.
+const GRACE: Duration = Duration::from_secs(5);
 /// No server may tell nodes that it is on loopback.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 57, 1);
 
@@ -140,6 +143,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        // kube-apiserver may wait for minutes for what is under way in it.
+        let deadline = Instant::now() + GRACE;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
