@@ -27,7 +27,7 @@ test: deps build
 	timeout 120 $(STEAD) up --demo --check --name stead-ci
 	$(CARGO) test --locked --workspace --no-fail-fast
 
-# The figures of docs/performance.md. KUBE_PROXY=PATH runs kube-proxy beside ours.
+# The figures of docs/performance.md. KUBE_PROXY, KUBE_APISERVER and ETCD name programs that run beside ours.
 bench: deps
 	$(CARGO) bench --locked -p stead-cli --bench figures
 

@@ -33,7 +33,7 @@ fn bench(name: &str) {
         "watchers" => beside("write sent to watch event, 200 writes (figure: p99 ≤ 1.5 ms at 100)", watchers::measure),
         "slices" => {
             println!("\n== 5,000 pods in 500 Services");
-            figure::print(&slices::measure(&mut Subject::start(Kind::Stead)), None);
+            figure::print(&slices::measure(&mut Subject::start(Kind::Stead)));
         }
         other => unreachable!("{other} is no bench of the API server"),
     }
@@ -43,10 +43,9 @@ fn bench(name: &str) {
 fn beside(title: &str, measure: fn(&mut Subject) -> Vec<Figure>) {
     println!("\n== {title}");
     let ours = measure(&mut Subject::start(Kind::Stead));
-    let peer = Kind::peer();
-    if peer.is_none() {
-        println!("   kube-apiserver not run: KUBE_APISERVER and ETCD do not name both programs");
+    figure::print(&ours);
+    match Kind::peer() {
+        Some(peer) => figure::print_beside(&measure(&mut Subject::start(peer)), &ours),
+        None => println!("   kube-apiserver not run: KUBE_APISERVER and ETCD do not name both programs"),
     }
-    let theirs = peer.map(|peer| measure(&mut Subject::start(peer)));
-    figure::print(&ours, theirs.as_deref());
 }

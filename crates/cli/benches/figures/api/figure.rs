@@ -34,17 +34,22 @@ impl Figure {
     }
 }
 
-/// Each of ours, with the same of the peer below it and the ratio: above 1 where ours is better.
-pub(crate) fn print(ours: &[Figure], theirs: Option<&[Figure]>) {
-    for (place, figure) in ours.iter().enumerate() {
-        println!("   {:<44} {:>10.2} {:<5} {}", figure.what, figure.value, figure.unit, figure.note);
-        let Some(theirs) = theirs.map(|theirs| &theirs[place]) else { continue };
-        assert_eq!(figure.what, theirs.what, "both are asked for the same");
-        let ratio = match figure.better {
-            Better::Higher => figure.value / theirs.value,
-            Better::Lower => theirs.value / figure.value,
+pub(crate) fn print(figures: &[Figure]) {
+    for figure in figures {
+        println!("   {:<48} {:>10.2} {:<4} {}", figure.what, figure.value, figure.unit, figure.note);
+    }
+}
+
+/// The peer's, each with its ratio to ours: above 1 where ours is better.
+pub(crate) fn print_beside(theirs: &[Figure], ours: &[Figure]) {
+    println!("   kube-apiserver + etcd");
+    print(theirs);
+    for (theirs, ours) in theirs.iter().zip(ours) {
+        assert_eq!(theirs.what, ours.what, "both are asked for the same");
+        let ratio = match ours.better {
+            Better::Higher => ours.value / theirs.value,
+            Better::Lower => theirs.value / ours.value,
         };
-        println!("   {:<44} {:>10.2} {:<5} {}", "  kube-apiserver + etcd", theirs.value, theirs.unit, theirs.note);
-        println!("   {:<44} {ratio:>10.1} ×", "  ratio");
+        println!("   ratio: {:<41} {ratio:>10.1} ×", ours.what);
     }
 }
