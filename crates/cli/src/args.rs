@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Node(NodeArgs),
     /// Run the Service proxy alone, against any Kubernetes API
     Proxy(ProxyArgs),
+    #[command(flatten)]
+    Client(stead_verbs::Verb),
     /// First process of a lab's PID namespace
     #[command(hide = true)]
     Anchor { lab: String },

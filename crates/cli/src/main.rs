@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         return stead_node::shim::main(Path::new(&directory));
     }
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("stead: {error:#}");
             ExitCode::FAILURE
@@ -35,8 +35,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Client(verb) => return Ok(stead_verbs::run(&verb)),
         Command::Up(args) => up::run(&args),
         Command::Down(args) => down::run(&args),
         Command::ExecNode(args) => exec_node::run(args),
@@ -49,5 +50,6 @@ fn run(command: Command) -> anyhow::Result<()> {
             let _ = stead_node::shim::main(&directory);
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -18,6 +18,8 @@ use tower::{BoxError, Service};
 pub enum ConnectError {
     #[error("kubeconfig {path} cannot be used")]
     Kubeconfig { path: PathBuf, source: KubeconfigError },
+    #[error("kubeconfig cannot be used")]
+    Context(#[source] KubeconfigError),
     #[error("no service account of a cluster here; give a kubeconfig")]
     InCluster(#[source] InClusterError),
     #[error("client for {url} cannot be made")]
@@ -31,6 +33,11 @@ pub async fn connect(kubeconfig: &Path) -> Result<Client, ConnectError> {
     let read = Kubeconfig::read_from(kubeconfig).map_err(failed)?;
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(failed)?;
     client(config)
+}
+
+/// As [`connect`], with a kubeconfig that is read (and merged) already, and the context that `options` choose.
+pub async fn connect_with(kubeconfig: Kubeconfig, options: &KubeConfigOptions) -> Result<Client, ConnectError> {
+    client(Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(ConnectError::Context)?)
 }
 
 /// A client with the service account that Kubernetes mounts into pods.

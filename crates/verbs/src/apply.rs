@@ -1,0 +1,68 @@
+//! `stead apply -f`: server-side apply, told in the words of kubectl's own apply.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    api::{APPLY_PATCH, Api},
+    connection::Connection,
+    error::VerbError,
+    get,
+    kinds::Kinds,
+    manifest,
+    write::{DryRun, WriteOptions, namespace_of},
+};
+
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
+    #[arg(long, short, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    options: WriteOptions,
+    /// Take fields over that others have set to something else
+    #[arg(long)]
+    force_conflicts: bool,
+}
+
+pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
+    let objects = manifest::read(&args.filename)?;
+    let api = args.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let mut problems = Vec::new();
+    for object in objects {
+        problems.extend(apply(args, &api, &kinds, object).await.err());
+    }
+    get::told(problems)
+}
+
+async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Result<(), VerbError> {
+    let kind = kinds.of_object(&object)?;
+    let name = stead_api::meta::name(&object).to_owned();
+    if name.is_empty() {
+        return Err(VerbError::argument("--filename", format!("a {} has no metadata.name", kind.kind)));
+    }
+    let path = kind.object(&namespace_of(api, &object, args.connection.namespace.as_deref())?, &name);
+    let before = match api.get(&path).await {
+        Ok(before) => Some(before),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error),
+    };
+    if args.options.dry_run == DryRun::Client {
+        return args.options.report(kind, object, if before.is_some() { "configured" } else { "created" });
+    }
+    let force = if args.force_conflicts { "&force=true" } else { "" };
+    let after = api.patch(&format!("{path}?{}{force}", args.options.query()), APPLY_PATCH, &object).await?;
+    let done = match before {
+        None => "created",
+        Some(before) if stead_api::meta::resource_version(&before) == stead_api::meta::resource_version(&after) => {
+            "unchanged"
+        }
+        Some(_) => "configured",
+    };
+    args.options.report(kind, after, done)
+}

@@ -1,0 +1,46 @@
+//! Which API server a verb talks to, as whom, and in which namespace.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::{api::Api, error::VerbError};
+
+/// Where `stead up` leaves the kubeconfig of the lab that has no name of its own.
+const LAB_KUBECONFIG: &str = "/run/stead/stead/kubeconfig";
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Connection {
+    /// Credentials for the API server (default: what KUBECONFIG names, ~/.kube/config, the running lab `stead`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig (default: its current one)
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+    /// The namespace (default: the context's)
+    #[arg(long, short)]
+    pub(crate) namespace: Option<String>,
+}
+
+impl Connection {
+    /// Nothing is sent yet: a server that is not up shows in the first request.
+    pub(crate) async fn open(&self) -> Result<Api, VerbError> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let client = stead_client::connect_with(self.read()?, &options).await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Api { client, namespace })
+    }
+
+    fn read(&self) -> Result<Kubeconfig, VerbError> {
+        if let Some(path) = &self.kubeconfig {
+            return Kubeconfig::read_from(path).map_err(VerbError::Kubeconfig);
+        }
+        if let Some(merged) = Kubeconfig::from_env().map_err(VerbError::Kubeconfig)? {
+            return Ok(merged);
+        }
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
+        let first = home.into_iter().chain([PathBuf::from(LAB_KUBECONFIG)]).find(|path| path.exists());
+        Kubeconfig::read_from(first.ok_or(VerbError::NoKubeconfig)?).map_err(VerbError::Kubeconfig)
+    }
+}

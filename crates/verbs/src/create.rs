@@ -1,0 +1,67 @@
+//! `stead create -f FILE`, and the generators that need no file.
+
+mod generate;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::{connection::Connection, error::VerbError, get, kinds::Kinds, manifest, write, write::WriteOptions};
+
+#[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub struct CreateArgs {
+    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
+    #[arg(long, short, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    generator: Option<Generator>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) options: WriteOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Generator {
+    /// A Service of one type
+    #[command(subcommand, visible_alias = "svc")]
+    Service(generate::ServiceGenerator),
+    /// A Deployment of one or more images
+    #[command(visible_alias = "deploy")]
+    Deployment(generate::DeploymentGenerator),
+    /// A Namespace
+    #[command(visible_alias = "ns")]
+    Namespace(generate::Named),
+    /// A ServiceAccount
+    #[command(visible_alias = "sa")]
+    Serviceaccount(generate::Named),
+    /// A ConfigMap of files and literal values
+    #[command(visible_alias = "cm")]
+    Configmap(generate::DataGenerator),
+}
+
+pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
+    let (common, objects) = match &args.generator {
+        None => (&args.common, manifest::read(&args.filename)?),
+        Some(Generator::Service(generator)) => (generator.common(), vec![generator.object()?]),
+        Some(Generator::Deployment(generator)) => (&generator.common, vec![generator.object()]),
+        Some(Generator::Namespace(named)) => (&named.common, vec![named.object("Namespace")]),
+        Some(Generator::Serviceaccount(named)) => (&named.common, vec![named.object("ServiceAccount")]),
+        Some(Generator::Configmap(generator)) => (&generator.common, vec![generator.config_map()?]),
+    };
+    let api = common.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let mut problems = Vec::new();
+    for object in objects {
+        let said = common.connection.namespace.as_deref();
+        problems.extend(write::create(&api, &kinds, object, said, &common.options).await.err());
+    }
+    get::told(problems)
+}

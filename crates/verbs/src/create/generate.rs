@@ -1,0 +1,213 @@
+//! Objects from flags, as kubectl's generators make them.
+
+use std::{fs, path::Path};
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::Common;
+use crate::error::VerbError;
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    name: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Named {
+    pub(super) fn object(&self, kind: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": self.name}})
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ServiceGenerator {
+    /// A virtual IP inside the cluster
+    Clusterip(ClusterIp),
+    /// The same, and a port of every node
+    Nodeport(NodePort),
+    /// The same, and an address outside the cluster
+    Loadbalancer(Balanced),
+    /// A name that stands for another name
+    Externalname(External),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterIp {
+    #[command(flatten)]
+    balanced: Balanced,
+    /// The virtual IP, or None for a headless Service
+    #[arg(long, value_name = "IP")]
+    clusterip: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NodePort {
+    #[command(flatten)]
+    balanced: Balanced,
+    /// The port of every node
+    #[arg(long, value_name = "PORT")]
+    node_port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Balanced {
+    name: String,
+    /// PORT or PORT:TARGETPORT
+    #[arg(long, value_delimiter = ',', value_name = "PORT:TARGET")]
+    tcp: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct External {
+    name: String,
+    /// The name it stands for
+    #[arg(long, value_name = "NAME")]
+    external_name: String,
+    /// PORT or PORT:TARGETPORT
+    #[arg(long, value_delimiter = ',', value_name = "PORT:TARGET")]
+    tcp: Vec<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl ServiceGenerator {
+    pub(super) fn common(&self) -> &Common {
+        match self {
+            Self::Clusterip(ClusterIp { balanced, .. })
+            | Self::Nodeport(NodePort { balanced, .. })
+            | Self::Loadbalancer(balanced) => &balanced.common,
+            Self::Externalname(external) => &external.common,
+        }
+    }
+
+    pub(super) fn object(&self) -> Result<Value, VerbError> {
+        let (name, tcp, kind) = match self {
+            Self::Clusterip(ClusterIp { balanced, .. }) => (&balanced.name, &balanced.tcp, "ClusterIP"),
+            Self::Nodeport(NodePort { balanced, .. }) => (&balanced.name, &balanced.tcp, "NodePort"),
+            Self::Loadbalancer(balanced) => (&balanced.name, &balanced.tcp, "LoadBalancer"),
+            Self::Externalname(external) => (&external.name, &external.tcp, "ExternalName"),
+        };
+        let headless = matches!(self, Self::Clusterip(ClusterIp { clusterip: Some(ip), .. }) if ip == "None");
+        if tcp.is_empty() && !headless && kind != "ExternalName" {
+            return Err(VerbError::argument("--tcp", "at least one tcp port specifier must be provided"));
+        }
+        let ports = tcp.iter().map(|text| port(text)).collect::<Result<Vec<_>, _>>()?;
+        let mut spec = json!({"type": kind, "selector": {"app": name}, "ports": ports});
+        match self {
+            Self::Clusterip(ClusterIp { clusterip: Some(ip), .. }) => spec["clusterIP"] = ip.as_str().into(),
+            Self::Nodeport(NodePort { node_port: Some(node_port), .. }) => {
+                for port in spec["ports"].as_array_mut().into_iter().flatten() {
+                    port["nodePort"] = (*node_port).into();
+                }
+            }
+            Self::Externalname(external) => spec["externalName"] = external.external_name.as_str().into(),
+            _ => {}
+        }
+        let metadata = json!({"name": name, "labels": {"app": name}});
+        Ok(json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}))
+    }
+}
+
+/// `80`, `80:8080` or `80:http`.
+fn port(text: &str) -> Result<Value, VerbError> {
+    let (port, target) = text.split_once(':').unwrap_or((text, text));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|&port| port > 0);
+    let refuse = || VerbError::argument("--tcp", format!("{text:?}: expected PORT or PORT:TARGETPORT, 1 to 65535"));
+    let port = number(port).ok_or_else(refuse)?;
+    let target = number(target).map_or_else(|| Value::from(target), Value::from);
+    let name = text.replace(':', "-");
+    Ok(json!({"name": name, "port": port, "targetPort": target, "protocol": "TCP"}))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeploymentGenerator {
+    name: String,
+    /// Images; a container for each
+    #[arg(long, required = true, value_delimiter = ',')]
+    image: Vec<String>,
+    #[arg(long, short, default_value_t = 1)]
+    replicas: u32,
+    /// The port that its only container listens on
+    #[arg(long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// The command of its only container
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl DeploymentGenerator {
+    pub(super) fn object(&self) -> Value {
+        let container = |image: &String| {
+            let name = image.rsplit('/').next().unwrap_or(image);
+            let name: String = name.split([':', '@']).next().unwrap_or(name).to_ascii_lowercase();
+            let mut container = json!({"name": name.replace(['_', '.'], "-"), "image": image});
+            if let Some(port) = self.port {
+                container["ports"] = json!([{"containerPort": port}]);
+            }
+            if !self.command.is_empty() {
+                container["command"] = json!(self.command);
+            }
+            container
+        };
+        let containers: Vec<Value> = self.image.iter().map(container).collect();
+        let labels = json!({"app": self.name});
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": self.name, "labels": labels},
+            "spec": {
+                "replicas": self.replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+            },
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DataGenerator {
+    name: String,
+    /// KEY=VALUE
+    #[arg(long, value_name = "KEY=VALUE")]
+    from_literal: Vec<String>,
+    /// FILE or KEY=FILE
+    #[arg(long, value_name = "KEY=FILE")]
+    from_file: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl DataGenerator {
+    pub(super) fn config_map(&self) -> Result<Value, VerbError> {
+        let data = self.data()?;
+        Ok(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}, "data": data}))
+    }
+
+    fn data(&self) -> Result<Map<String, Value>, VerbError> {
+        let mut data = Map::new();
+        for literal in &self.from_literal {
+            let (key, value) = literal
+                .split_once('=')
+                .ok_or_else(|| VerbError::argument("--from-literal", format!("{literal:?}: expected KEY=VALUE")))?;
+            data.insert(key.to_owned(), value.into());
+        }
+        for file in &self.from_file {
+            let (key, path) = match file.split_once('=') {
+                Some((key, path)) => (key.to_owned(), Path::new(path)),
+                None => {
+                    let name = Path::new(file).file_name().map(|name| name.to_string_lossy().into_owned());
+                    (name.unwrap_or_default(), Path::new(file))
+                }
+            };
+            let text = fs::read_to_string(path).map_err(|source| VerbError::Read { path: path.to_owned(), source })?;
+            data.insert(key, text.into());
+        }
+        Ok(data)
+    }
+}

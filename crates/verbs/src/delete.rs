@@ -1,0 +1,179 @@
+//! `stead delete`: by name, by selector, or what a manifest names; it waits until they are gone.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    api::{Api, Ended, JSON, Next, escape},
+    connection::Connection,
+    error::VerbError,
+    get,
+    kinds::{Kind, Kinds},
+    manifest, selection,
+    write::namespace_of,
+};
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// TYPE NAME…, TYPE/NAME…, or TYPE with --selector or --all
+    #[arg(value_name = "TYPE")]
+    words: Vec<String>,
+    /// The objects of these manifests
+    #[arg(long, short, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Those with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// All of the type in the namespace
+    #[arg(long, conflicts_with = "selector")]
+    all: bool,
+    /// Seconds that a pod has for its end (default: the pod's own)
+    #[arg(long, value_name = "SECONDS", conflicts_with = "force")]
+    grace_period: Option<u32>,
+    /// At once, without waiting for what runs
+    #[arg(long)]
+    force: bool,
+    /// background, foreground, or orphan: what happens to what they own
+    #[arg(long, value_enum, default_value_t)]
+    cascade: Cascade,
+    /// Whether to wait until they are gone
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    wait: bool,
+    /// Seconds to wait for each (0: for ever)
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    timeout: u64,
+    /// Say nothing about what is not there
+    #[arg(long)]
+    ignore_not_found: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Cascade {
+    #[default]
+    Background,
+    Foreground,
+    Orphan,
+}
+
+pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
+    let api = args.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let victims = victims(args, &api, &kinds).await?;
+    if victims.is_empty() && !args.ignore_not_found {
+        println!("No resources found");
+    }
+    let mut problems = Vec::new();
+    let mut going = Vec::new();
+    for (kind, namespace, name) in victims {
+        let path = kind.object(&namespace, &name);
+        match api.send(Method::DELETE, &path, &args.body()).await {
+            Ok(_) => {
+                let force = if args.force { " force" } else { "" };
+                println!("{} {name:?}{force} deleted", kind.full_name());
+                going.push((kind, namespace, name));
+            }
+            Err(error) if error.is_not_found() && args.ignore_not_found => {}
+            Err(error) => problems.push(error),
+        }
+    }
+    if args.wait && !args.force {
+        for (kind, namespace, name) in &going {
+            problems.extend(wait_until_gone(args, &api, kind, namespace, name).await.err());
+        }
+    }
+    get::told(problems)
+}
+
+impl DeleteArgs {
+    fn body(&self) -> Value {
+        let policy = format!("{:?}", self.cascade);
+        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
+        if let Some(seconds) = self.grace_period.or(self.force.then_some(0)) {
+            body["gracePeriodSeconds"] = seconds.into();
+        }
+        body
+    }
+}
+
+/// Kind, namespace and name of everything that is to go.
+async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kind, String, String)>, VerbError> {
+    if !args.filename.is_empty() {
+        let said = args.connection.namespace.as_deref();
+        let named = |object: &Value| {
+            let name = stead_api::meta::name(object).to_owned();
+            Ok((kinds.of_object(object)?.clone(), namespace_of(api, object, said)?, name))
+        };
+        return manifest::read(&args.filename)?.iter().map(named).collect();
+    }
+    let mut victims = Vec::new();
+    for target in selection::parse(&args.words, kinds)? {
+        let mut names = target.names;
+        if names.is_empty() {
+            if args.selector.is_none() && !args.all {
+                return Err(VerbError::argument(
+                    "NAME",
+                    "resource(s) were provided, but no name was specified: give names, --selector or --all",
+                ));
+            }
+            let selector = args.selector.as_ref().map(|text| format!("?labelSelector={}", escape(text)));
+            let path = format!("{}{}", target.kind.collection(Some(&api.namespace)), selector.unwrap_or_default());
+            let list = api.get(&path).await?;
+            names = list["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|item| stead_api::meta::name(item).to_owned())
+                .collect();
+        }
+        victims.extend(names.into_iter().map(|name| (target.kind.clone(), api.namespace.clone(), name)));
+    }
+    Ok(victims)
+}
+
+async fn wait_until_gone(
+    args: &DeleteArgs,
+    api: &Api,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<(), VerbError> {
+    let gone = gone(api, kind, namespace, name);
+    match args.timeout {
+        0 => gone.await,
+        seconds => match timeout(Duration::from_secs(seconds), gone).await {
+            Ok(result) => result,
+            Err(_) => Err(VerbError::TimedOut(format!("{}/{name}", kind.full_name()))),
+        },
+    }
+}
+
+async fn gone(api: &Api, kind: &Kind, namespace: &str, name: &str) -> Result<(), VerbError> {
+    let path = kind.object(namespace, name);
+    let uid = match api.get(&path).await {
+        Ok(object) => stead_api::meta::uid(&object).to_owned(),
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        let object = match api.get(&path).await {
+            Ok(object) if stead_api::meta::uid(&object) == uid => object,
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let revision = stead_api::meta::resource_version(&object);
+        let collection = kind.collection(Some(namespace));
+        let watch = format!("{collection}?watch=true&fieldSelector=metadata.name%3D{name}&resourceVersion={revision}");
+        let ended =
+            api.watch(&watch, JSON, |kind, _| Ok(if kind == "DELETED" { Next::Stop } else { Next::More })).await?;
+        if ended == Ended::Enough {
+            return Ok(());
+        }
+    }
+}

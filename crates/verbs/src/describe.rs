@@ -1,0 +1,167 @@
+//! `stead describe`: one page for each object, with what belongs to it and what happened to it.
+//!
+//! This module asks for the objects that a page needs; the pages themselves are pure, one module for each family of kinds.
+
+mod endpoints;
+mod events;
+mod generic;
+mod node;
+mod page;
+mod pod;
+mod service;
+mod simple;
+mod workload;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use self::page::Page;
+use crate::{
+    api::{Api, escape},
+    connection::Connection,
+    error::VerbError,
+    get,
+    kinds::{Kind, Kinds},
+    selection,
+};
+
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// TYPE, TYPE NAME…, or TYPE/NAME…
+    #[arg(value_name = "TYPE", required = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Over all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Only objects with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Whether to show what happened to them
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    show_events: bool,
+}
+
+pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
+    let api = args.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let mut problems = Vec::new();
+    let mut described = 0;
+    for target in selection::parse(&args.words, &kinds)? {
+        for object in objects(args, &api, &target.kind, &target.names, &mut problems).await? {
+            match describe(args, &api, &target.kind, &object).await {
+                Ok(page) => {
+                    if described > 0 {
+                        println!("\n");
+                    }
+                    described += 1;
+                    print!("{}", page.render());
+                }
+                Err(error) => problems.push(error),
+            }
+        }
+    }
+    if described == 0 && problems.is_empty() {
+        eprintln!("No resources found in {} namespace.", api.namespace);
+    }
+    get::told(problems)
+}
+
+/// Those named, or all that the selector chooses. What is not there is a problem, not an end.
+async fn objects(
+    args: &DescribeArgs,
+    api: &Api,
+    kind: &Kind,
+    names: &[String],
+    problems: &mut Vec<VerbError>,
+) -> Result<Vec<Value>, VerbError> {
+    let mut found = Vec::new();
+    for name in names {
+        match api.get(&kind.object(&api.namespace, name)).await {
+            Ok(object) => found.push(object),
+            Err(error) => problems.push(error),
+        }
+    }
+    if names.is_empty() {
+        let namespace = (!args.all_namespaces).then_some(api.namespace.as_str());
+        let selector = args.selector.as_ref().map(|text| format!("?labelSelector={}", escape(text)));
+        let path = format!("{}{}", kind.collection(namespace), selector.unwrap_or_default());
+        found = items(api.get(&path).await?);
+    }
+    Ok(found)
+}
+
+async fn describe(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -> Result<Page, VerbError> {
+    let now = Timestamp::now();
+    let namespace = stead_api::meta::namespace(object);
+    let name = stead_api::meta::name(object);
+    let mut page = Page::default();
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Service") => {
+            let label = escape(&format!("kubernetes.io/service-name={name}"));
+            let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector={label}");
+            service::describe(&mut page, object, &items(api.get(&path).await?));
+        }
+        ("", "Endpoints") => endpoints::describe(&mut page, object),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::describe_slice(&mut page, object),
+        ("", "Pod") => pod::describe(&mut page, object, now),
+        ("", "Node") => {
+            let lease =
+                api.get(&format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}")).await;
+            let selector = escape(&format!("spec.nodeName={name},status.phase!=Failed,status.phase!=Succeeded"));
+            let pods = items(api.get(&format!("/api/v1/pods?fieldSelector={selector}")).await?);
+            node::describe(&mut page, object, lease.ok().as_ref(), &pods, now);
+        }
+        ("apps", "Deployment") => {
+            let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets");
+            workload::describe_deployment(&mut page, object, &items(api.get(&path).await?));
+        }
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => {
+            let pods = items(api.get(&format!("/api/v1/namespaces/{namespace}/pods")).await?);
+            workload::describe_set(&mut page, object, &pods);
+        }
+        ("", "Namespace") => simple::describe_namespace(&mut page, object),
+        ("", "ConfigMap") => simple::describe_config_map(&mut page, object),
+        ("", "Secret") => simple::describe_secret(&mut page, object),
+        ("", "ServiceAccount") => simple::describe_service_account(&mut page, object),
+        _ => generic::describe(&mut page, object),
+    }
+    let has_events = !matches!(kind.kind.as_str(), "Namespace" | "Secret" | "Event");
+    if args.show_events && has_events {
+        events::describe(&mut page, &events_of(api, object).await?, now);
+    }
+    Ok(page)
+}
+
+/// The Events about an object; those of cluster-scoped ones are in `default`.
+async fn events_of(api: &Api, object: &Value) -> Result<Vec<Value>, VerbError> {
+    let own = stead_api::meta::namespace(object);
+    let namespace = if own.is_empty() { "default" } else { own };
+    let mut fields = vec![
+        format!("involvedObject.name={}", stead_api::meta::name(object)),
+        format!("involvedObject.kind={}", object["kind"].as_str().unwrap_or_default()),
+    ];
+    // Events about a Node carry its name for its uid.
+    if !own.is_empty() {
+        fields.push(format!("involvedObject.namespace={own}"));
+        fields.push(format!("involvedObject.uid={}", stead_api::meta::uid(object)));
+    }
+    let selector = escape(&fields.join(","));
+    Ok(items(api.get(&format!("/api/v1/namespaces/{namespace}/events?fieldSelector={selector}")).await?))
+}
+
+/// A list's items, each with the kind that the list says for all.
+fn items(mut list: Value) -> Vec<Value> {
+    let kind = list["kind"].as_str().and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
+    let version = list["apiVersion"].clone();
+    let Value::Array(mut items) = list["items"].take() else { return Vec::new() };
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        if let Some(kind) = &kind {
+            item.entry("kind").or_insert_with(|| kind.as_str().into());
+            item.entry("apiVersion").or_insert_with(|| version.clone());
+        }
+    }
+    items
+}

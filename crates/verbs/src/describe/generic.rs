@@ -1,0 +1,62 @@
+//! The page of a kind that has none of its own: its fields, as they are, under readable names.
+
+use serde_json::Value;
+
+use super::page::{Page, head, plain};
+
+pub(super) fn describe(page: &mut Page, object: &Value) {
+    head(page, object);
+    page.field("API Version", plain(&object["apiVersion"]));
+    page.field("Kind", plain(&object["kind"]));
+    let skipped = ["metadata", "apiVersion", "kind"];
+    let mut metadata = object["metadata"].clone();
+    if let Some(metadata) = metadata.as_object_mut() {
+        for key in ["name", "namespace", "labels", "annotations", "managedFields"] {
+            metadata.remove(key);
+        }
+    }
+    fields(page, 0, "Metadata", &metadata);
+    for (key, value) in object.as_object().into_iter().flatten() {
+        if !skipped.contains(&key.as_str()) {
+            fields(page, 0, &words(key), value);
+        }
+    }
+}
+
+fn fields(page: &mut Page, level: usize, title: &str, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            page.line(level, format_args!("{title}:"));
+            for (key, value) in map {
+                fields(page, level + 1, &words(key), value);
+            }
+        }
+        Value::Array(list) => {
+            page.line(level, format_args!("{title}:"));
+            for item in list {
+                match item.as_object() {
+                    Some(map) => map.iter().for_each(|(key, value)| fields(page, level + 1, &words(key), value)),
+                    None => page.line(level + 1, plain(item)),
+                }
+            }
+        }
+        other => page.field_at(level, title, plain(other)),
+    }
+}
+
+/// `creationTimestamp` as `Creation Timestamp`, `clusterIPs` as `Cluster I Ps` never: capitals stay together.
+fn words(key: &str) -> String {
+    let letters: Vec<char> = key.chars().collect();
+    let mut words = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let begins = letter.is_uppercase()
+            && at > 0
+            && (letters[at - 1].is_lowercase()
+                || letters.get(at + 1).is_some_and(|next| next.is_lowercase() && *next != 's'));
+        if begins {
+            words.push(' ');
+        }
+        if at == 0 { words.extend(letter.to_uppercase()) } else { words.push(*letter) }
+    }
+    words
+}

@@ -1,0 +1,98 @@
+//! What a verb ends with when it does not succeed, in kubectl's words.
+
+use std::{io, path::PathBuf};
+
+use http::StatusCode;
+use serde_json::Value;
+use stead_client::ConnectError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// The server's refusal. Displayed as kubectl does; `reason` is empty where the answer was no Status.
+    #[error("{}", server_text(.code, .reason, .message))]
+    Server { code: StatusCode, reason: String, message: String },
+    #[error("error: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("error: no kubeconfig: give --kubeconfig, set KUBECONFIG, or start a lab with `stead up`")]
+    NoKubeconfig,
+    #[error("error: kubeconfig cannot be read")]
+    Kubeconfig(#[source] kube::config::KubeconfigError),
+    #[error("The connection to the server failed: {request}")]
+    Transport { request: String, source: kube::Error },
+    #[error("error: {request}: the answer ended early")]
+    Body { request: String, source: kube::Error },
+    #[error("error: {request}: the answer is not the JSON expected")]
+    Decode { request: String, source: serde_json::Error },
+    #[error("error: {request} is not a valid request")]
+    Request { request: String, source: http::Error },
+    #[error("error: the server doesn't have a resource type {0:?}")]
+    UnknownKind(String),
+    #[error("error: no matches for kind {kind:?} in version {version:?}")]
+    UnknownManifestKind { kind: String, version: String },
+    #[error("error: {field}: {problem}")]
+    Argument { field: &'static str, problem: String },
+    #[error("error: {}: cannot be read", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("error: {}: error converting YAML to JSON: {problem}", path.display())]
+    Manifest { path: PathBuf, problem: String },
+    #[error("error: {}: document {number}: {problem}", path.display())]
+    Document { path: PathBuf, number: usize, problem: &'static str },
+    #[error("error: error parsing jsonpath {template}: {problem}")]
+    JsonPath { template: String, problem: String },
+    #[error("error: output cannot be written")]
+    Output(#[from] io::Error),
+    #[error("error: it cannot be written as YAML")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+    #[error("error: timed out waiting for {0}")]
+    TimedOut(String),
+    /// Several things went wrong, each told on its own; nothing is left to say.
+    #[error("")]
+    Told,
+}
+
+impl VerbError {
+    /// Reads the server's Status, or makes up for one that is not there.
+    pub(crate) fn refused(code: StatusCode, body: &[u8]) -> Self {
+        let status: Value = serde_json::from_slice(body).unwrap_or_default();
+        let text = |key: &str| status.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let message = match status.get("message") {
+            Some(_) => text("message"),
+            None => String::from_utf8_lossy(&body[..body.len().min(1000)]).trim().to_owned(),
+        };
+        Self::Server { code, reason: text("reason"), message }
+    }
+
+    pub(crate) fn argument(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Argument { field, problem: problem.into() }
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Server { code: StatusCode::NOT_FOUND, .. })
+    }
+}
+
+/// Invalid objects speak for themselves; everything else says first where it comes from.
+fn server_text(code: &StatusCode, reason: &str, message: &str) -> String {
+    match (code.as_u16(), reason) {
+        (_, "Invalid") => message.to_owned(),
+        (_, "") => format!("Error from server: {message}"),
+        _ => format!("Error from server ({reason}): {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_as_kubectl_prints_them() {
+        let check = |code, body: &str, expect: &str| {
+            assert_eq!(VerbError::refused(code, body.as_bytes()).to_string(), expect);
+        };
+        let missing = r#"{"kind":"Status","reason":"NotFound","message":"services \"web\" not found","code":404}"#;
+        check(StatusCode::NOT_FOUND, missing, "Error from server (NotFound): services \"web\" not found");
+        let invalid = r#"{"reason":"Invalid","message":"Service \"web\" is invalid: spec.ports: Required value"}"#;
+        check(StatusCode::UNPROCESSABLE_ENTITY, invalid, "Service \"web\" is invalid: spec.ports: Required value");
+        check(StatusCode::BAD_GATEWAY, "no upstream\n", "Error from server: no upstream");
+    }
+}

@@ -1,0 +1,150 @@
+//! `stead get`: objects as Tables of the server's making, or whole.
+
+mod tables;
+mod whole;
+
+use clap::Args;
+
+use crate::{
+    api::{Api, escape},
+    connection::Connection,
+    error::VerbError,
+    kinds::{Kind, Kinds},
+    manifest,
+    print::Output,
+    selection::{self, Target},
+};
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// TYPE, TYPE1,TYPE2, TYPE NAME…, or TYPE/NAME…
+    #[arg(value_name = "TYPE")]
+    words: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Over all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// wide, json, yaml, name, jsonpath=TEMPLATE, or custom-columns=HEADER:PATH,…
+    #[arg(long, short, value_name = "FORMAT")]
+    output: Option<Output>,
+    /// Only objects with these labels, as `app=web,tier!=db`
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Only objects with these fields, as `spec.type=NodePort`
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
+    /// Order by this path, as `.metadata.creationTimestamp`
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<String>,
+    /// Go on with changes as they come
+    #[arg(long, short)]
+    watch: bool,
+    /// Only changes, not what is there already
+    #[arg(long)]
+    watch_only: bool,
+    /// A column with all labels
+    #[arg(long)]
+    show_labels: bool,
+    /// A column for each of these labels
+    #[arg(long, short = 'L', value_delimiter = ',', value_name = "LABEL,…")]
+    label_columns: Vec<String>,
+    /// Before each name its type
+    #[arg(long)]
+    show_kind: bool,
+    /// No line of headings
+    #[arg(long)]
+    no_headers: bool,
+    /// With -o json or yaml: who set which field
+    #[arg(long)]
+    show_managed_fields: bool,
+    /// Say nothing about what is not there
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// The objects of these manifests
+    #[arg(long, short, value_name = "FILE")]
+    filename: Vec<std::path::PathBuf>,
+}
+
+pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
+    let api = args.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let wanted = Wanted::of(args, &api, &kinds)?;
+    if args.all_namespaces && wanted.iter().any(|one| !one.names.is_empty()) {
+        return Err(VerbError::argument(
+            "--all-namespaces",
+            "a resource cannot be retrieved by name across all namespaces",
+        ));
+    }
+    if (args.watch || args.watch_only) && wanted.len() != 1 {
+        return Err(VerbError::argument("--watch", "you may only specify a single resource type"));
+    }
+    match &args.output {
+        None | Some(Output::Wide) => tables::run(args, &api, &wanted).await,
+        Some(output) => whole::run(args, &api, &wanted, output).await,
+    }
+}
+
+/// One kind in one namespace (or over all, or in none), and the names in it.
+struct Wanted {
+    kind: Kind,
+    namespace: Option<String>,
+    names: Vec<String>,
+}
+
+impl Wanted {
+    fn of(args: &GetArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Self>, VerbError> {
+        let namespace = (!args.all_namespaces).then(|| api.namespace.clone());
+        if args.filename.is_empty() {
+            let targets = selection::parse(&args.words, kinds)?.into_iter();
+            return Ok(targets
+                .map(|Target { kind, names }| Self { kind, namespace: namespace.clone(), names })
+                .collect());
+        }
+        let objects = manifest::read(&args.filename)?;
+        let wanted = objects.iter().map(|object| {
+            let own = stead_api::meta::namespace(object);
+            let namespace = if own.is_empty() { namespace.clone() } else { Some(own.to_owned()) };
+            let names = vec![stead_api::meta::name(object).to_owned()];
+            Ok(Self { kind: kinds.of_object(object)?.clone(), namespace, names })
+        });
+        wanted.collect()
+    }
+
+    /// Paths of what is wanted: an object each, or one collection.
+    fn paths(&self, args: &GetArgs) -> Vec<String> {
+        let collection = self.kind.collection(self.namespace.as_deref());
+        if self.names.is_empty() {
+            return vec![format!("{collection}?{}", self.query(args))];
+        }
+        self.names.iter().map(|name| format!("{collection}/{name}?")).collect()
+    }
+
+    /// The path of a watch from `revision` on.
+    fn watch_path(&self, args: &GetArgs, revision: &str) -> String {
+        let collection = self.kind.collection(self.namespace.as_deref());
+        let name = self.names.first().map(|name| format!("&fieldSelector=metadata.name%3D{name}")).unwrap_or_default();
+        format!("{collection}?watch=true&resourceVersion={revision}&{}{name}", self.query(args))
+    }
+
+    fn query(&self, args: &GetArgs) -> String {
+        let selector =
+            |key: &str, value: &Option<String>| value.as_ref().map(|value| format!("{key}={}", escape(value)));
+        let parts = [selector("labelSelector", &args.selector), selector("fieldSelector", &args.field_selector)];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("&")
+    }
+}
+
+pub(crate) use self::tables::told;
+
+/// Says that nothing was found, as kubectl does.
+fn say_nothing(args: &GetArgs, wanted: &[Wanted]) {
+    let namespace = wanted.iter().find(|one| one.kind.is_namespaced).and_then(|one| one.namespace.as_deref());
+    if args.ignore_not_found {
+        return;
+    }
+    match namespace {
+        Some(namespace) => eprintln!("No resources found in {namespace} namespace."),
+        None => eprintln!("No resources found"),
+    }
+}

@@ -1,0 +1,151 @@
+//! `get` without `-o`, or with `-o wide`: one Table for each kind.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::{GetArgs, Wanted, say_nothing};
+use crate::{
+    api::{Api, Next, TABLE},
+    error::VerbError,
+    print::{
+        Output, json_path,
+        table::{Breadth, Columns, Extras, Shown, print_rows},
+    },
+};
+
+pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<(), VerbError> {
+    if args.watch || args.watch_only {
+        return watch(args, api, &wanted[0]).await;
+    }
+    let mut problems = Vec::new();
+    let mut printed = 0;
+    for one in wanted {
+        let extras = extras(args, one, wanted);
+        let mut rows = Vec::new();
+        let mut columns = None;
+        for path in one.paths(args) {
+            match pages(args, api, &path).await {
+                Ok(tables) => {
+                    for table in tables {
+                        columns = columns.or_else(|| Columns::of(&table, &extras));
+                        rows.extend(table["rows"].as_array().into_iter().flatten().cloned());
+                    }
+                }
+                Err(error) if error.is_not_found() && args.ignore_not_found => {}
+                Err(error) => problems.push(error),
+            }
+        }
+        if let Some(columns) = columns.filter(|_| !rows.is_empty()) {
+            if printed > 0 {
+                println!();
+            }
+            printed += 1;
+            sort(args, &mut rows)?;
+            print(&columns, &rows, &extras, &mut Vec::new())?;
+        }
+    }
+    if printed == 0 && problems.is_empty() {
+        say_nothing(args, wanted);
+    }
+    told(problems)
+}
+
+/// All pages of a list, or the one Table of an object.
+async fn pages(args: &GetArgs, api: &Api, path: &str) -> Result<Vec<Value>, VerbError> {
+    const PAGE: usize = 500;
+    let include = if args.sort_by.is_some() { "&includeObject=Object" } else { "" };
+    let mut tables = Vec::new();
+    let mut token = String::new();
+    loop {
+        let more = if token.is_empty() { String::new() } else { format!("&continue={token}") };
+        let table = api.get_as(&format!("{path}&limit={PAGE}{include}{more}"), TABLE).await?;
+        token = table["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        tables.push(table);
+        if token.is_empty() {
+            return Ok(tables);
+        }
+    }
+}
+
+async fn watch(args: &GetArgs, api: &Api, one: &Wanted) -> Result<(), VerbError> {
+    let extras = extras(args, one, std::slice::from_ref(one));
+    let mut widths = Vec::new();
+    let mut columns = None;
+    let mut revision = String::new();
+    for path in one.paths(args) {
+        for table in pages(args, api, &path).await? {
+            revision = table["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            columns = columns.or_else(|| Columns::of(&table, &extras));
+            let mut rows = table["rows"].as_array().cloned().unwrap_or_default();
+            if let (Some(columns), false, false) = (&columns, rows.is_empty(), args.watch_only) {
+                sort(args, &mut rows)?;
+                print(columns, &rows, &extras, &mut widths)?;
+            }
+        }
+    }
+    let is_first = widths.is_empty();
+    let mut extras = Extras { headers: if is_first { extras.headers } else { Shown::No }, ..extras };
+    let path = one.watch_path(args, &revision);
+    api.watch(&path, TABLE, |kind, table| {
+        if kind == "BOOKMARK" {
+            return Ok(Next::More);
+        }
+        columns = Columns::of(&table, &extras).or(columns.take());
+        if let Some(columns) = &columns {
+            print(columns, table["rows"].as_array().map_or(&[][..], Vec::as_slice), &extras, &mut widths)?;
+            extras.headers = Shown::No;
+        }
+        Ok(Next::More)
+    })
+    .await?;
+    Ok(())
+}
+
+fn extras(args: &GetArgs, one: &Wanted, wanted: &[Wanted]) -> Extras {
+    let is_mixed = wanted.iter().any(|other| other.kind != one.kind);
+    let is_everywhere = args.all_namespaces && one.kind.is_namespaced;
+    Extras {
+        wide: if matches!(args.output, Some(Output::Wide)) { Breadth::Wide } else { Breadth::Narrow },
+        namespace: Shown::when(is_everywhere),
+        kind: (is_mixed || args.show_kind).then(|| one.kind.full_name()),
+        labels: args.label_columns.clone(),
+        all_labels: Shown::when(args.show_labels),
+        headers: Shown::when(!args.no_headers),
+    }
+}
+
+fn print(columns: &Columns, rows: &[Value], extras: &Extras, widths: &mut Vec<usize>) -> Result<(), VerbError> {
+    let headers = (extras.headers == Shown::Yes).then(|| columns.headers());
+    let lines: Vec<Vec<String>> =
+        headers.into_iter().chain(rows.iter().map(|row| columns.cells(row, extras))).collect();
+    let mut out = io::stdout().lock();
+    print_rows(&mut out, &lines, widths)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// By numbers where both are, else by text; what lacks the field comes first.
+fn sort(args: &GetArgs, rows: &mut [Value]) -> Result<(), VerbError> {
+    let Some(path) = &args.sort_by else { return Ok(()) };
+    json_path::first(path, &Value::Null)?;
+    rows.sort_by(|a, b| {
+        let field = |row: &Value| json_path::first(path, &row["object"]).ok().flatten().cloned();
+        match (field(a), field(b)) {
+            (Some(Value::Number(a)), Some(Value::Number(b))) => {
+                a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(std::cmp::Ordering::Equal)
+            }
+            (a, b) => a.as_ref().map(json_path::plain).cmp(&b.as_ref().map(json_path::plain)),
+        }
+    });
+    Ok(())
+}
+
+/// Tells each problem but the last, which is the verb's own.
+pub(crate) fn told(mut problems: Vec<VerbError>) -> Result<(), VerbError> {
+    let last = problems.pop();
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    last.map_or(Ok(()), Err)
+}

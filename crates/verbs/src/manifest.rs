@@ -1,0 +1,116 @@
+//! Objects from files: YAML with several documents, JSON, Lists, whole directories, standard input as `-`.
+
+use std::{
+    fs, io,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::error::VerbError;
+
+/// All objects of `paths`, in order; the items of a List one by one.
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>, VerbError> {
+    let mut objects = Vec::new();
+    for path in paths {
+        for file in files(path)? {
+            let text = text(&file).map_err(|source| VerbError::Read { path: file.clone(), source })?;
+            objects.extend(parse(&file, &text)?);
+        }
+    }
+    if objects.is_empty() {
+        return Err(VerbError::argument("--filename", "no objects found there"));
+    }
+    Ok(objects)
+}
+
+/// A file itself, or what a directory has of manifests, by name.
+fn files(path: &Path) -> Result<Vec<PathBuf>, VerbError> {
+    if path == Path::new("-") || !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |source| VerbError::Read { path: path.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let is_manifest = file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+        if is_manifest && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    if path != Path::new("-") {
+        return fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Value>, VerbError> {
+    let documents: Vec<Value> = if text.trim_start().starts_with('{') {
+        let read: Result<_, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        read.map_err(|error| VerbError::Manifest { path: path.to_owned(), problem: error.to_string() })?
+    } else {
+        let options = serde_saphyr::options! { with_snippet: false };
+        let read = serde_saphyr::from_multiple_with_options(text, options);
+        read.map_err(|error| VerbError::Manifest { path: path.to_owned(), problem: error.to_string() })?
+    };
+    let mut objects = Vec::new();
+    for (number, document) in documents.into_iter().enumerate() {
+        let refuse = |problem| VerbError::Document { path: path.to_owned(), number: number + 1, problem };
+        match document {
+            Value::Null => {}
+            Value::Object(ref map) if !map.contains_key("kind") => return Err(refuse("Object 'Kind' is missing")),
+            Value::Object(ref map) if !map.contains_key("apiVersion") => {
+                return Err(refuse("Object 'apiVersion' is missing"));
+            }
+            Value::Object(mut map) => {
+                let is_list = map["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+                match map.remove("items") {
+                    Some(Value::Array(items)) if is_list => objects.extend(items),
+                    Some(items) => {
+                        map.insert("items".to_owned(), items);
+                        objects.push(Value::Object(map));
+                    }
+                    None => objects.push(Value::Object(map)),
+                }
+            }
+            _ => return Err(refuse("it is no object")),
+        }
+    }
+    Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_and_lists_become_objects() {
+        let check = |text: &str, expect: Result<&[&str], &str>| {
+            let read = parse(Path::new("x.yaml"), text);
+            let names = read.map(|objects| {
+                objects.iter().map(|object| stead_api::meta::name(object).to_owned()).collect::<Vec<_>>()
+            });
+            match (names, expect) {
+                (Ok(names), Ok(expect)) => assert_eq!(names, expect),
+                (Err(error), Err(expect)) => assert!(error.to_string().contains(expect), "{error}"),
+                (read, expect) => panic!("{text}: {read:?}, not {expect:?}"),
+            }
+        };
+        let service = |name: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n");
+        check(&format!("{}---\n{}---\n", service("a"), service("b")), Ok(&["a", "b"]));
+        check("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"c\"}}", Ok(&["c"]));
+        let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Service, metadata: {name: d}}\n";
+        check(list, Ok(&["d"]));
+        check("apiVersion: v1\n", Err("Object 'Kind' is missing"));
+        check("a: [", Err("error converting YAML to JSON"));
+        check("- 1\n", Err("it is no object"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Which objects a command line means: `TYPE`, `TYPE1,TYPE2`, `TYPE NAME…`, `TYPE/NAME…`.
+
+use crate::{
+    error::VerbError,
+    kinds::{Kind, Kinds},
+};
+
+/// One kind and the names that were asked for; none means all of the kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) names: Vec<String>,
+}
+
+/// Reads the words after a verb.
+pub(crate) fn parse(words: &[String], kinds: &Kinds) -> Result<Vec<Target>, VerbError> {
+    let [first, rest @ ..] = words else {
+        return Err(VerbError::argument(
+            "TYPE",
+            "you must specify the type of resource, such as `services` or `pod/NAME`",
+        ));
+    };
+    if words.iter().any(|word| word.contains('/')) {
+        let mut targets: Vec<Target> = Vec::new();
+        for word in words {
+            let Some((kind, name)) = word.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
+            else {
+                return Err(VerbError::argument(
+                    "TYPE/NAME",
+                    format!("{word:?}: there is no need to mix TYPE/NAME with other forms"),
+                ));
+            };
+            let kind = kinds.find(kind)?;
+            match targets.last_mut().filter(|target| target.kind == *kind) {
+                Some(target) => target.names.push(name.to_owned()),
+                None => targets.push(Target { kind: kind.clone(), names: vec![name.to_owned()] }),
+            }
+        }
+        return Ok(targets);
+    }
+    let mut targets = Vec::new();
+    for word in first.split(',').filter(|word| !word.is_empty()) {
+        match kinds.of_category(word).as_slice() {
+            [] => targets.push(Target { kind: kinds.find(word)?.clone(), names: rest.to_vec() }),
+            many => targets.extend(preferred(many).map(|kind| Target { kind: kind.clone(), names: rest.to_vec() })),
+        }
+    }
+    Ok(targets)
+}
+
+/// One version of each kind: the first.
+fn preferred<'a>(many: &'a [&'a Kind]) -> impl Iterator<Item = &'a Kind> {
+    let is_first = |(at, kind): &(usize, &&Kind)| {
+        !many[..*at].iter().any(|other| (&other.group, &other.plural) == (&kind.group, &kind.plural))
+    };
+    many.iter().enumerate().filter(is_first).map(|(_, kind)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::tests::kinds;
+
+    #[test]
+    fn words_name_kinds_and_objects() {
+        let check = |words: &str, expect: Option<&[(&str, &[&str])]>| {
+            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            let targets = parse(&words, &kinds()).ok();
+            let read: Option<Vec<(String, Vec<String>)>> =
+                targets.map(|targets| targets.into_iter().map(|one| (one.kind.full_name(), one.names)).collect());
+            let expect = expect.map(|expect| {
+                let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+                expect.iter().map(|(kind, list)| ((*kind).to_owned(), names(list))).collect()
+            });
+            assert_eq!(read, expect, "{words:?}");
+        };
+        check("svc", Some(&[("service", &[])]));
+        check("svc a b", Some(&[("service", &["a", "b"])]));
+        check("svc,deploy", Some(&[("service", &[]), ("deployment.apps", &[])]));
+        check("all", Some(&[("service", &[]), ("deployment.apps", &[])]));
+        check("svc/a svc/b deploy/c", Some(&[("service", &["a", "b"]), ("deployment.apps", &["c"])]));
+        check("svc/a b", None);
+        check("svc/", None);
+        check("routes", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,101 @@
+//! What verbs that write share: dry runs, how the result is shown, and where an object goes.
+
+use std::io;
+
+use clap::Args;
+use http::Method;
+use serde_json::Value;
+
+use crate::{
+    api::{Api, FIELD_MANAGER},
+    error::VerbError,
+    kinds::{Kind, Kinds},
+    print::{self, Form, Found, Output},
+};
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WriteOptions {
+    /// none, client (nothing is sent) or server (everything but storing it is done)
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    pub(crate) dry_run: DryRun,
+    /// How to show the result: json, yaml, name, jsonpath=TEMPLATE, custom-columns=…
+    #[arg(long, short, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DryRun {
+    #[default]
+    None,
+    Client,
+    Server,
+}
+
+impl WriteOptions {
+    /// Parameters of a write's query.
+    pub(crate) fn query(&self) -> String {
+        let dry_run = if self.dry_run == DryRun::Server { "&dryRun=All" } else { "" };
+        format!("fieldManager={FIELD_MANAGER}&fieldValidation=Strict{dry_run}")
+    }
+
+    /// Says what was done to `object`, or shows it.
+    pub(crate) fn report(&self, kind: &Kind, object: Value, done: &str) -> Result<(), VerbError> {
+        let note = match self.dry_run {
+            DryRun::None => "",
+            DryRun::Client => " (dry run)",
+            DryRun::Server => " (server dry run)",
+        };
+        let Some(output) = &self.output else {
+            println!("{}/{} {done}{note}", kind.full_name(), stead_api::meta::name(&object));
+            return Ok(());
+        };
+        let objects = [(kind.clone(), print::without_managed_fields(object))];
+        print::objects(&mut io::stdout().lock(), output, &Found { objects: &objects, form: Form::One })
+    }
+}
+
+/// The namespace that an object goes to. One that names another than the command line is refused.
+pub(crate) fn namespace_of(api: &Api, object: &Value, said: Option<&str>) -> Result<String, VerbError> {
+    let own = match stead_api::meta::namespace(object) {
+        "" => object["namespace"].as_str().unwrap_or_default(),
+        own => own,
+    };
+    match said {
+        _ if own.is_empty() => Ok(api.namespace.clone()),
+        Some(said) if said != own => Err(VerbError::argument(
+            "--namespace",
+            format!("the namespace from the provided object {own:?} does not match the namespace {said:?}"),
+        )),
+        _ => Ok(own.to_owned()),
+    }
+}
+
+/// Creates one object and says so.
+pub(crate) async fn create(
+    api: &Api,
+    kinds: &Kinds,
+    object: Value,
+    said: Option<&str>,
+    options: &WriteOptions,
+) -> Result<(), VerbError> {
+    create_as(api, kinds, object, said, options, "created").await
+}
+
+/// As [`create`], with another word for what was done.
+pub(crate) async fn create_as(
+    api: &Api,
+    kinds: &Kinds,
+    object: Value,
+    said: Option<&str>,
+    options: &WriteOptions,
+    done: &str,
+) -> Result<(), VerbError> {
+    let kind = kinds.of_object(&object)?;
+    if options.dry_run == DryRun::Client {
+        return options.report(kind, object, done);
+    }
+    let namespace = namespace_of(api, &object, said)?;
+    let path = format!("{}?{}", kind.collection(Some(&namespace)), options.query());
+    let created = api.send(Method::POST, &path, &object).await?;
+    options.report(kind, created, done)
+}
