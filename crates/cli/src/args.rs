@@ -34,6 +34,13 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     #[command(flatten)]
     Client(stead_verbs::Verb),
+    /// Write shell completion to standard output
+    Completion {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command into a directory
+    Man { directory: PathBuf },
     /// First process of a lab's PID namespace
     #[command(hide = true)]
     Anchor { lab: String },

@@ -7,6 +7,7 @@ mod down;
 mod exec_node;
 mod image;
 mod log;
+mod manual;
 mod node;
 mod proxy;
 mod server;
@@ -45,6 +46,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Completion { shell } => manual::complete(shell),
+        Command::Man { directory } => manual::write_pages(&directory),
         Command::Anchor { lab } => Ok(stead_lab::anchor::run(&lab)?),
         Command::Shim { directory } => {
             let _ = stead_node::shim::main(&directory);

@@ -23,6 +23,7 @@ use crate::{
     error::VerbError,
     get,
     kinds::{Kind, Kinds},
+    older::{self, OutputVersion},
     selection,
 };
 
@@ -39,6 +40,9 @@ pub struct DescribeArgs {
     /// Only objects with these labels
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     selector: Option<String>,
+    /// v1, v1beta1 or v1beta3: Services as they were described then
+    #[arg(long, value_name = "VERSION")]
+    output_version: Option<OutputVersion>,
     /// Whether to show what happened to them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     show_events: bool,
@@ -51,13 +55,13 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     let mut described = 0;
     for target in selection::parse(&args.words, &kinds)? {
         for object in objects(args, &api, &target.kind, &target.names, &mut problems).await? {
-            match describe(args, &api, &target.kind, &object).await {
-                Ok(page) => {
+            match page(args, &api, &target.kind, &object).await {
+                Ok(text) => {
                     if described > 0 {
                         println!("\n");
                     }
                     described += 1;
-                    print!("{}", page.render());
+                    print!("{text}");
                 }
                 Err(error) => problems.push(error),
             }
@@ -91,6 +95,17 @@ async fn objects(
         found = items(api.get(&path).await?);
     }
     Ok(found)
+}
+
+async fn page(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -> Result<String, VerbError> {
+    if OutputVersion::older(args.output_version).is_none() {
+        return Ok(describe(args, api, kind, object).await?.render());
+    }
+    if kind.kind != "Service" {
+        return Err(VerbError::argument("--output-version", "only Services are described as they were then"));
+    }
+    let events = if args.show_events { events_of(api, object).await? } else { Vec::new() };
+    Ok(older::describe_service(object, &events))
 }
 
 async fn describe(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -> Result<Page, VerbError> {

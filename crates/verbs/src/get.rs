@@ -11,6 +11,7 @@ use crate::{
     error::VerbError,
     kinds::{Kind, Kinds},
     manifest,
+    older::OutputVersion,
     print::Output,
     selection::{self, Target},
 };
@@ -28,6 +29,9 @@ pub struct GetArgs {
     /// wide, json, yaml, name, jsonpath=TEMPLATE, or custom-columns=HEADER:PATH,…
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
+    /// v1, v1beta1 or v1beta3: the version that objects and tables are shown in
+    #[arg(long, value_name = "VERSION")]
+    output_version: Option<OutputVersion>,
     /// Only objects with these labels, as `app=web,tier!=db`
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     selector: Option<String>,
@@ -79,7 +83,13 @@ pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
     if (args.watch || args.watch_only) && wanted.len() != 1 {
         return Err(VerbError::argument("--watch", "you may only specify a single resource type"));
     }
+    if OutputVersion::older(args.output_version).is_some() && (args.watch || args.watch_only) {
+        return Err(VerbError::argument("--output-version", "changes are shown in v1 only"));
+    }
     match &args.output {
+        None | Some(Output::Wide) if OutputVersion::older(args.output_version).is_some() => {
+            whole::run_older_tables(args, &api, &wanted).await
+        }
         None | Some(Output::Wide) => tables::run(args, &api, &wanted).await,
         Some(output) => whole::run(args, &api, &wanted, output).await,
     }

@@ -17,7 +17,6 @@ pub(crate) struct Kind {
     pub(crate) kind: String,
     pub(crate) short_names: Vec<String>,
     pub(crate) categories: Vec<String>,
-    pub(crate) verbs: Vec<String>,
     pub(crate) is_namespaced: bool,
 }
 
@@ -55,10 +54,6 @@ impl Kinds {
     /// Those of a category such as `all`; empty where there is no such category.
     pub(crate) fn of_category(&self, category: &str) -> Vec<&Kind> {
         self.0.iter().filter(|kind| kind.categories.iter().any(|one| one == category)).collect()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Kind> {
-        self.0.iter()
     }
 }
 
@@ -113,7 +108,6 @@ fn parse(list: &Value) -> Vec<Kind> {
                     kind: text(&resource["responseKind"], "kind"),
                     short_names: texts(resource, "shortNames"),
                     categories: texts(resource, "categories"),
-                    verbs: texts(resource, "verbs"),
                     is_namespaced: resource["scope"] == "Namespaced",
                 });
             }

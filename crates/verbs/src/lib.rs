@@ -16,6 +16,7 @@ mod get;
 mod kinds;
 mod logs;
 mod manifest;
+mod older;
 mod pods;
 mod print;
 mod run;

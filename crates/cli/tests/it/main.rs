@@ -12,4 +12,5 @@ mod services;
 mod sockets;
 mod streams;
 mod transcript;
+mod verbs;
 mod workspace;

@@ -23,6 +23,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("proxy", &["api", "client", "dataplane", "model", "plan", "sys"]),
     ("node", &["api", "client", "dataplane", "model", "streams", "sys"]),
     ("lab", &["model", "sys"]),
+    ("verbs", &["api", "client", "model"]),
     (
         "cli",
         &[
@@ -38,6 +39,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "proxy",
             "store",
             "sys",
+            "verbs",
         ],
     ),
     ("testbed", &["model", "sys"]),

@@ -9,36 +9,25 @@ use crate::{
     api::{Api, JSON, Next},
     error::VerbError,
     kinds::Kind,
+    older::{self, OutputVersion},
     print::{self, Form, Found, Output, json_path},
 };
 
 pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted], output: &Output) -> Result<(), VerbError> {
-    let mut found = Vec::new();
-    let mut problems = Vec::new();
-    let mut revision = String::new();
-    for one in wanted {
-        for path in one.paths(args) {
-            match api.get(&path).await {
-                Ok(answer) if one.names.is_empty() => {
-                    revision = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-                    found.extend(items(answer, &one.kind, args));
-                }
-                Ok(object) => {
-                    revision = stead_api::meta::resource_version(&object).to_owned();
-                    found.push((one.kind.clone(), shown(object, args)));
-                }
-                Err(error) if error.is_not_found() && args.ignore_not_found => {}
-                Err(error) => problems.push(error),
-            }
-        }
-    }
+    let Read { mut found, problems, revision } = read(args, api, wanted).await;
     if let Some(path) = &args.sort_by {
         json_path::first(path, &Value::Null)?;
         let field = |object: &Value| json_path::first(path, object).ok().flatten().map(json_path::plain);
         found.sort_by_cached_key(|(_, object)| field(object));
     }
+    if let Some(version) = OutputVersion::older(args.output_version) {
+        for (kind, object) in &mut found {
+            *object = older::object(version, kind, object)?;
+        }
+    }
     let is_one = wanted.len() == 1 && wanted[0].names.len() == 1;
-    if !args.watch_only && (!found.is_empty() || !is_one) && (problems.is_empty() || !found.is_empty()) {
+    let is_told = if is_one { !found.is_empty() } else { problems.is_empty() || !found.is_empty() };
+    if !args.watch_only && is_told {
         let form = if is_one { Form::One } else { Form::List };
         print::objects(&mut io::stdout().lock(), output, &Found { objects: &found, form })?;
     }
@@ -46,17 +35,64 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted], output: &O
         say_nothing(args, wanted);
     }
     if (args.watch || args.watch_only) && problems.is_empty() {
-        let one = &wanted[0];
-        api.watch(&one.watch_path(args, &revision), JSON, |kind, object| {
-            if kind != "BOOKMARK" {
-                let objects = [(one.kind.clone(), shown(object, args))];
-                print::objects(&mut io::stdout().lock(), output, &Found { objects: &objects, form: Form::One })?;
-            }
-            Ok(Next::More)
-        })
-        .await?;
+        watch(args, api, &wanted[0], &revision, output).await?;
     }
     told(problems)
+}
+
+/// Tables of 2015, one for each kind.
+pub(super) async fn run_older_tables(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<(), VerbError> {
+    let mut problems = Vec::new();
+    for (at, one) in wanted.iter().enumerate() {
+        let read = read(args, api, std::slice::from_ref(one)).await;
+        problems.extend(read.problems);
+        let objects: Vec<Value> = read.found.into_iter().map(|(_, object)| object).collect();
+        if at > 0 {
+            println!();
+        }
+        print!("{}", older::table(&one.kind, &objects)?);
+    }
+    told(problems)
+}
+
+struct Read {
+    found: Vec<(Kind, Value)>,
+    problems: Vec<VerbError>,
+    /// Where a watch goes on.
+    revision: String,
+}
+
+async fn read(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Read {
+    let mut read = Read { found: Vec::new(), problems: Vec::new(), revision: String::new() };
+    for one in wanted {
+        for path in one.paths(args) {
+            match api.get(&path).await {
+                Ok(answer) => {
+                    answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut read.revision);
+                    if one.names.is_empty() {
+                        read.found.extend(items(answer, &one.kind, args));
+                    } else {
+                        read.found.push((one.kind.clone(), shown(answer, args)));
+                    }
+                }
+                Err(error) if error.is_not_found() && args.ignore_not_found => {}
+                Err(error) => read.problems.push(error),
+            }
+        }
+    }
+    read
+}
+
+async fn watch(args: &GetArgs, api: &Api, one: &Wanted, revision: &str, output: &Output) -> Result<(), VerbError> {
+    let on_event = |event: &str, object: Value| {
+        if event != "BOOKMARK" {
+            let objects = [(one.kind.clone(), shown(object, args))];
+            print::objects(&mut io::stdout().lock(), output, &Found { objects: &objects, form: Form::One })?;
+        }
+        Ok(Next::More)
+    };
+    api.watch(&one.watch_path(args, revision), JSON, on_event).await?;
+    Ok(())
 }
 
 /// The objects of a list, each with the version and kind that the list says for all.

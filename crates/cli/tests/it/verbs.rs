@@ -1,0 +1,179 @@
+//! The client verbs against a lab: what they print is what kubectl prints, and a whole session goes without kubectl.
+
+use std::process::Output;
+
+use crate::lab::{Lab, eventually, ok, run, stead};
+
+const MANIFEST: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello-world, labels: {tier: front}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: hello-world}}
+  template:
+    metadata: {labels: {app: hello-world}}
+    spec:
+      containers:
+      - name: hello
+        image: stead.local/hello-app:1.0
+        ports: [{containerPort: 8080}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: words}
+data: {greeting: \"hello\\nworld\\n\", number: '1'}
+";
+
+fn verb(lab: &Lab, words: &str, stdin: &str) -> Output {
+    let mut command = stead();
+    command.args(words.split_whitespace()).env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path());
+    run(command, stdin)
+}
+
+fn told(lab: &Lab, words: &str) -> String {
+    ok(&format!("stead {words}"), verb(lab, words, ""))
+}
+
+fn refused(lab: &Lab, words: &str) -> String {
+    let output = verb(lab, words, "");
+    assert_eq!(output.status.code(), Some(1), "stead {words}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_session_without_kubectl() {
+    let lab = Lab::up("verbs", 2);
+    let apply = || ok("apply", verb(&lab, "apply -f -", MANIFEST));
+    assert_eq!(apply(), "deployment.apps/hello-world created\nconfigmap/words created\n");
+    assert_eq!(
+        told(&lab, "expose deployment hello-world --port=80 --target-port=8080"),
+        "service/hello-world exposed\n"
+    );
+    assert_eq!(told(&lab, "create service nodeport other --tcp=80:8080"), "service/other created\n");
+    assert_eq!(told(&lab, "scale deploy/hello-world --replicas=3"), "deployment.apps/hello-world scaled\n");
+    let address = told(&lab, "get svc hello-world -o jsonpath={.spec.clusterIP}");
+    let url = format!("http://{address}");
+    eventually("three pods to answer", || {
+        lab.curl("node1", &url)?;
+        (lab.answering("node1", &url, 40).len() == 3).then_some(())
+    });
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+
+    prints_what_kubectl_prints(&lab);
+    prints_the_tables_of_2015(&lab, &address);
+
+    let pod = told(&lab, "get pods -l app=hello-world -o jsonpath={.items[0].metadata.name}");
+    assert!(told(&lab, &format!("logs {pod}")).contains("8080"));
+    assert!(told(&lab, "logs deploy/hello-world --tail=1").lines().count() <= 1);
+    assert_eq!(
+        told(&lab, "run one --image=stead.local/hello-app:2.0 --port=8080 --expose"),
+        "service/one created\npod/one created\n"
+    );
+    eventually("the pod that was run to answer", || {
+        let answer =
+            lab.curl("node2", &format!("http://{}:8080", told(&lab, "get svc one -o jsonpath={.spec.clusterIP}")))?;
+        answer.contains("Version: 2.0.0").then_some(())
+    });
+    assert_eq!(told(&lab, "delete pod,svc one"), "pod \"one\" deleted\nservice \"one\" deleted\n");
+    assert_eq!(told(&lab, "get pods,svc one --ignore-not-found"), "");
+
+    assert_eq!(refused(&lab, "get svc nothing"), "Error from server (NotFound): services \"nothing\" not found\n");
+    assert!(refused(&lab, "get routes").contains("doesn't have a resource type \"routes\""));
+    let file = "apiVersion: v1\nkind: Service\nmetadata: {name: broken}\nspec: {ports: [{port: 70000}]}\n";
+    let output = verb(&lab, "create -f -", file);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("spec.ports[0].port"), "{output:?}");
+    let output = verb(&lab, "apply -f -", "kind: [");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error converting YAML to JSON"), "{output:?}");
+}
+
+/// Every form that does not change with kubectl's version.
+fn prints_what_kubectl_prints(lab: &Lab) {
+    // The second apart in an age is no difference.
+    let ageless = |text: String| {
+        let columns = |line: &str| line.split_whitespace().filter(|word| !is_age(word)).collect::<Vec<_>>().join(" ");
+        text.lines().map(columns).collect::<Vec<_>>()
+    };
+    for words in [
+        "get svc",
+        "get svc,deploy",
+        "get all -A",
+        "get pods -o wide --show-labels",
+        "get nodes -L kubernetes.io/hostname",
+        "get endpointslices -l kubernetes.io/service-name=hello-world",
+        "get svc --sort-by=.metadata.name --no-headers",
+        "get svc/hello-world deploy/hello-world",
+        "get svc --field-selector spec.type=NodePort",
+        "get cm words -o yaml",
+        "get svc hello-world -o json",
+        "get svc -o name",
+        "get svc -o custom-columns=NAME:.metadata.name,PORT:.spec.ports[*].port",
+    ] {
+        assert_eq!(ageless(told(lab, words)), ageless(lab.kubectl_ok(words)), "{words}");
+    }
+    let template = "{range .items[*]}{.metadata.name}{\"\\t\"}{.spec.ports[0].port}{\"\\n\"}{end}";
+    let words = ["get", "svc", "-o", &format!("jsonpath={template}")];
+    let mut command = stead();
+    command.args(words).env("KUBECONFIG", lab.kubeconfig());
+    assert_eq!(ok("jsonpath", run(command, "")), ok("kubectl", lab.kubectl_words(&words, "")));
+
+    let page = told(lab, "describe svc hello-world");
+    for line in [
+        "Name:                     hello-world",
+        "Selector:                 app=hello-world",
+        "TargetPort:               8080/TCP",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line:?} is not in {page}");
+    }
+    for words in [
+        "describe pods",
+        "describe deploy hello-world",
+        "describe nodes",
+        "describe rs",
+        "describe cm words",
+        "describe ns default",
+    ] {
+        assert!(told(lab, words).starts_with("Name:  "), "{words}");
+    }
+}
+
+fn is_age(word: &str) -> bool {
+    word.ends_with(['s', 'm']) && word.starts_with(|letter: char| letter.is_ascii_digit())
+}
+
+fn prints_the_tables_of_2015(lab: &Lab, address: &str) {
+    let table = told(lab, "get services hello-world --output-version v1beta1");
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        lines,
+        [
+            vec!["NAME", "LABELS", "SELECTOR", "IP", "PORT"],
+            vec!["hello-world", "tier=front", "app=hello-world", address, "80"]
+        ]
+    );
+    let page = told(lab, "describe service hello-world --output-version v1beta1");
+    let names: Vec<&str> = page.lines().map(|line| line.split('\t').next().unwrap_or_default()).collect();
+    assert_eq!(names, ["Name:", "Labels:", "Selector:", "Port:", "No events."]);
+    let old: serde_json::Value =
+        serde_json::from_str(&told(lab, "get svc hello-world --output-version v1beta1 -o json")).unwrap();
+    assert_eq!((&old["id"], &old["portalIP"]), (&"hello-world".into(), &address.into()));
+    assert!(refused(lab, "get deployments --output-version v1beta1").contains("there were no deployments"));
+}
+
+#[test]
+fn completion_and_man_pages_know_every_verb() {
+    let script = |shell: &str| {
+        let mut command = stead();
+        command.args(["completion", shell]);
+        ok("completion", run(command, ""))
+    };
+    assert!(script("bash").contains("expose") && script("zsh").contains("#compdef stead"));
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut command = stead();
+    command.arg("man").arg(directory.path());
+    ok("man", run(command, ""));
+    for page in ["stead.1", "stead-get.1", "stead-up.1", "stead-create-service-nodeport.1"] {
+        let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
+        assert!(text.contains(".SH"), "{page}");
+    }
+}
