@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Run the Service proxy alone, against any Kubernetes API
     Proxy(ProxyArgs),
     #[command(flatten)]
-    Client(stead_verbs::Verb),
+    Client(Box<stead_verbs::Verb>),
     /// Write shell completion to standard output
     Completion {
         #[arg(value_enum)]
