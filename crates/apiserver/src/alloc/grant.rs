@@ -199,7 +199,9 @@ impl Allocator {
             granted.claims.claim.push((address_key(address), claim_of(address, service)));
         }
         let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
-        for claim in &plan.node_ports {
+        // What the user names goes first: the rest is chosen around it.
+        let (named, free) = plan.node_ports.iter().partition::<Vec<_>, _>(|claim| claim.wanted.is_some());
+        for claim in named.into_iter().chain(free) {
             let port = self.port(claim, &mut granted, purpose).await?;
             claim.grant(service, port);
             granted.claims.claim.push((port_key(port), owner.clone()));
@@ -292,17 +294,27 @@ impl Allocator {
             }
             return Ok(wanted);
         }
-        let span = self.ports.span();
-        let picked = match self.port_pool.pick(span, rand::random()) {
-            Some(number) => number,
+        match self.pick_port(granted) {
+            Some(port) => Ok(port),
             None => {
                 self.refill().await?;
-                self.port_pool.pick(span, rand::random()).ok_or(AllocError::PortsFull)?
+                self.pick_port(granted).ok_or(AllocError::PortsFull)
             }
-        };
-        let port = u16::try_from(picked).expect("the span is one of ports");
-        granted.marked.push(Number::Port(port));
-        Ok(port)
+        }
+    }
+
+    /// A free port that the same write does not claim already: a dry run marks nothing that the user names, and a refill
+    /// forgets what is not stored yet.
+    fn pick_port(&self, granted: &mut Granted<'_>) -> Option<u16> {
+        loop {
+            let picked = self.port_pool.pick(self.ports.span(), rand::random())?;
+            let port = u16::try_from(picked).expect("the span is one of ports");
+            granted.marked.push(Number::Port(port));
+            let key = port_key(port);
+            if granted.claims.claim.iter().all(|(claimed, _)| *claimed != key) {
+                return Some(port);
+            }
+        }
     }
 
     fn unmark(&self, marked: Number) {

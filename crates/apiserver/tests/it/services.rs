@@ -322,6 +322,30 @@ async fn health_check_node_ports_come_from_the_node_ports() {
     admin.post(SERVICES, &second).await.expect(201);
 }
 
+/// Two ports for two claims, one of them named: the other can only be chosen right by looking at the one that is named.
+#[tokio::test]
+async fn a_node_port_is_never_chosen_to_be_the_one_that_the_same_service_names() {
+    for dry_run in ["", "?dryRun=All"] {
+        for named in [30000, 30001] {
+            let other = 30001 - (named - 30000);
+            let cluster = Cluster::with(Arc::new(Model::new()), |config| config.node_ports = 30000..=30001).await;
+            let admin = cluster.admin();
+            let mut local = service("local", "LoadBalancer");
+            local["spec"]["externalTrafficPolicy"] = "Local".into();
+            local["spec"]["healthCheckNodePort"] = named.into();
+            let made = admin.post(&format!("{SERVICES}{dry_run}"), &local).await.expect(201);
+            assert_eq!((&made["spec"]["healthCheckNodePort"], node_port(&made)), (&json!(named), other), "{made}");
+
+            let cluster = Cluster::with(Arc::new(Model::new()), |config| config.node_ports = 30000..=30001).await;
+            let admin = cluster.admin();
+            let mut two = service("two", "NodePort");
+            two["spec"]["ports"] = json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": named}]);
+            let made = admin.post(&format!("{SERVICES}{dry_run}"), &two).await.expect(201);
+            assert_eq!((node_port(&made), &made["spec"]["ports"][1]["nodePort"]), (other, &json!(named)), "{made}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_update_creates_and_needs_no_revision() {
     let cluster = Cluster::new().await;
