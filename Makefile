@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps build bench soak
+.PHONY: up demo test deps build bench soak fuzz
 
 up: deps build
 	$(STEAD) up --demo
@@ -35,3 +35,9 @@ bench: deps
 soak: deps
 	STEAD_KILLS=200 $(CARGO) test --locked --release -p stead-cli --test it faults
 	STEAD_CRASH_CUTS=5000 $(CARGO) test --locked --release -p stead-store --test it crash
+
+# What `test` does for less than half a second for each decoder. FUZZ_SECONDS is the time for each.
+FUZZ_SECONDS = 60
+fuzz: deps
+	STEAD_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --release -p stead-fuzz --test it -- --nocapture
+	STEAD_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --release -p stead-apiserver --lib any_ -- --nocapture

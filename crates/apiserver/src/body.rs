@@ -235,3 +235,26 @@ fn yaml<T>(
     };
     serde_saphyr::with_deserializer_from_slice_with_options(bytes, options, read)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::FieldValidation;
+
+    #[test]
+    fn any_body_in_yaml_is_read_or_refused() {
+        let service = stead_api::kinds::ALL.iter().find(|kind| kind.kind == "Service").unwrap();
+        stead_fuzz::run("yaml", |input| match Encoding::Yaml.object(input, service, FieldValidation::Strict) {
+            Err(refusal) => {
+                assert_eq!(refusal.0.status.code, 400, "{}", refusal.0.status.message);
+                refusal.0.status.message
+            }
+            Ok(sent) => {
+                let text = sent.object.to_string();
+                let again = Encoding::Json.object(text.as_bytes(), service, FieldValidation::Strict).unwrap();
+                assert_eq!(again.object, sent.object, "what YAML gives is canonical too");
+                text
+            }
+        });
+    }
+}

@@ -334,4 +334,29 @@ mod tests {
         assert!(query("fieldValidation=Lax").field_validation().is_err());
         assert!(query("watch").watches() && query("watch=1").watches() && !query("watch=false").watches());
     }
+
+    #[test]
+    fn any_query_is_read_or_refused() {
+        stead_fuzz::run("query", |input| {
+            let text = String::from_utf8_lossy(input);
+            let Ok(query) = Query::parse(Some(&text)) else { return "encoding".into() };
+            let _ = (query.number("limit"), query.is_true("force"), query.all("dryRun").count());
+            format!("{:?} {:?}", query.list(), query.watch())
+        });
+    }
+
+    #[test]
+    fn any_continue_token_is_read_or_refused() {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+        stead_fuzz::run("continue_token", |input| {
+            let _ = Continue::parse(&String::from_utf8_lossy(input));
+            match Continue::parse(&BASE64_URL_SAFE_NO_PAD.encode(input)) {
+                None => String::from_utf8_lossy(input).into_owned(),
+                Some(token) => {
+                    assert_eq!(Continue::parse(&token.token()).as_ref(), Some(&token), "it goes round");
+                    format!("{token:?}")
+                }
+            }
+        });
+    }
 }

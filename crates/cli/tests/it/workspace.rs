@@ -9,7 +9,7 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate may use of the others, dev-dependencies apart.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("api", &["model"]),
     ("store", &["model"]),
@@ -43,6 +43,7 @@ const EDGES: [(&str, &[&str]); 16] = [
         ],
     ),
     ("testbed", &["model", "sys"]),
+    ("fuzz", &[]),
 ];
 
 /// Licences that may come along in the binary; an expression passes when one of its alternatives does.
