@@ -31,10 +31,10 @@ test: deps build
 bench: deps
 	$(CARGO) bench --locked -p stead-cli --bench figures
 
-# What CI runs a few per cent of: hundreds of kills, thousands of power cuts.
+# What CI runs a few per cent of: hundreds of kills, thousands of power cuts and of judged histories.
 soak: deps
 	STEAD_KILLS=200 $(CARGO) test --locked --release -p stead-cli --test it faults
-	STEAD_CRASH_CUTS=5000 $(CARGO) test --locked --release -p stead-store --test it crash
+	STEAD_CRASH_CUTS=5000 STEAD_HISTORIES=2000 $(CARGO) test --locked --release -p stead-store --test it -- crash histories
 
 # What `test` does for less than half a second for each decoder. FUZZ_SECONDS is the time for each.
 FUZZ_SECONDS = 60

@@ -10,12 +10,25 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use redb::StorageBackend;
 
+/// `EROFS` and `ENOSPC` (errno(3)).
+const READ_ONLY: i32 = 30;
+const NO_SPACE: i32 = 28;
+
 /// What a sync does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sync {
     Honest,
     /// Says that it is done and does nothing: the control of the test.
     Lying,
+}
+
+/// What a disk that has power still refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// To grow.
+    Full,
+    /// To be changed.
+    ReadOnly,
 }
 
 /// A disk in a machine that has power for so many operations. Clones are the same disk.
@@ -31,6 +44,7 @@ struct State {
     pending: Vec<Pending>,
     operations_left: u64,
     sync: Sync,
+    fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -40,6 +54,14 @@ enum Pending {
 }
 
 impl Pending {
+    /// Where the disk ends at least, once this is done.
+    fn end(&self) -> usize {
+        match self {
+            Self::SetLength(length) => *length,
+            Self::Write(offset, data) => offset + data.len(),
+        }
+    }
+
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::SetLength(length) => bytes.resize(*length, 0),
@@ -56,13 +78,19 @@ impl Pending {
 
 impl Disk {
     pub(crate) fn new(sync: Sync) -> Self {
-        let state = State { safe: Vec::new(), seen: Vec::new(), pending: Vec::new(), operations_left: 0, sync };
+        let state =
+            State { safe: Vec::new(), seen: Vec::new(), pending: Vec::new(), operations_left: 0, sync, fault: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// Gives power for so many operations.
     pub(crate) fn power_on(&self, operations: u64) {
         self.state().operations_left = operations;
+    }
+
+    /// What the disk refuses from now on.
+    pub(crate) fn fail(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
     }
 
     /// Whether the power has gone.
@@ -90,8 +118,9 @@ impl Disk {
                     .for_each(|write| write.apply(&mut safe));
             }
         }
-        let seen = safe.clone();
-        Self(Arc::new(Mutex::new(State { safe, seen, pending: Vec::new(), operations_left: 0, sync: state.sync })))
+        let (seen, sync) = (safe.clone(), state.sync);
+        let state = State { safe, seen, pending: Vec::new(), operations_left: 0, sync, fault: None };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,6 +186,11 @@ impl Disk {
         let state = &mut *locked;
         if state.operations_left == 0 {
             return Err(io::Error::other("the power is off"));
+        }
+        match state.fault {
+            Some(Fault::ReadOnly) => return Err(io::Error::from_raw_os_error(READ_ONLY)),
+            Some(Fault::Full) if change.end() > state.seen.len() => return Err(io::Error::from_raw_os_error(NO_SPACE)),
+            _ => {}
         }
         // The write during which the power goes may still reach the disk.
         state.operations_left -= 1;

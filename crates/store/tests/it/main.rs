@@ -3,7 +3,9 @@
 
 mod crash;
 mod disk;
+mod faults;
 mod files;
+mod histories;
 mod laws;
 mod properties;
 mod slow;
