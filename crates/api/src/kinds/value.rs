@@ -2,16 +2,41 @@
 //!
 //! Decoding has made sure that fields have the right types, so a field of another type reads as absent; nothing here fails.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
+
+/// What [`Value::pointer`] finds. That one makes two copies of every part of the pointer, and a write reads hundreds.
+fn find<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let mut parts = pointer.split('/');
+    parts.next().filter(|before| before.is_empty())?;
+    parts.try_fold(object, |value, part| {
+        let part = match part.contains('~') {
+            true => Cow::Owned(part.replace("~1", "/").replace("~0", "~")),
+            false => Cow::Borrowed(part),
+        };
+        match value {
+            Value::Object(map) => map.get(&*part),
+            Value::Array(list) => list.get(index(&part)?),
+            _ => None,
+        }
+    })
+}
+
+/// A place in a list has one way of being written.
+fn index(part: &str) -> Option<usize> {
+    let is_padded = part.starts_with('+') || part.len() > 1 && part.starts_with('0');
+    part.parse().ok().filter(|_| !is_padded)
+}
 
 /// The text at `pointer`, empty when it is absent.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    find(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The number at `pointer`.
 pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    find(object, pointer).and_then(Value::as_i64)
 }
 
 /// The number at `pointer`, 0 when it is absent.
@@ -21,12 +46,12 @@ pub(crate) fn count(object: &Value, pointer: &str) -> i64 {
 
 /// Whether `pointer` is set to true.
 pub(crate) fn is_true(object: &Value, pointer: &str) -> bool {
-    object.pointer(pointer).and_then(Value::as_bool).unwrap_or_default()
+    find(object, pointer).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// The items of the list at `pointer`, none when it is absent.
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    find(object, pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The texts of the list at `pointer`.
@@ -36,7 +61,7 @@ pub(crate) fn texts<'a>(object: &'a Value, pointer: &str) -> Vec<&'a str> {
 
 /// The map at `pointer`.
 pub(crate) fn map<'a>(object: &'a Value, pointer: &str) -> Option<&'a Map<String, Value>> {
-    object.pointer(pointer).and_then(Value::as_object)
+    find(object, pointer).and_then(Value::as_object)
 }
 
 /// The keys and texts of the map at `pointer`, in the order of the keys.
@@ -50,12 +75,12 @@ pub(crate) fn pairs<'a>(object: &'a Value, pointer: &str) -> Vec<(&'a str, &'a s
 
 /// Whether `pointer` holds anything but null.
 pub(crate) fn is_set(object: &Value, pointer: &str) -> bool {
-    object.pointer(pointer).is_some_and(|value| !value.is_null())
+    find(object, pointer).is_some_and(|value| !value.is_null())
 }
 
 /// The value at `pointer`; null when absent, so that two objects can be compared by field.
 pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> &'a Value {
-    object.pointer(pointer).unwrap_or(&Value::Null)
+    find(object, pointer).unwrap_or(&Value::Null)
 }
 
 /// The map under `key`, made empty when it is absent.
@@ -106,5 +131,35 @@ pub(crate) fn keep(new: &mut Value, old: &Value, key: &str) {
     match old.get(key) {
         Some(value) => set(new, key, value.clone()),
         None => drop(remove(new, key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_what_the_standard_says() {
+        let object = json!({"a": {"b/c": [1, {"~": 2}], "": 3, "0": 4}, "": 5});
+        let pointers = [
+            "",
+            "/",
+            "a",
+            "/a",
+            "/a/b~1c/0",
+            "/a/b~1c/1/~0",
+            "/a/b~1c/01",
+            "/a/b~1c/+1",
+            "/a/b~1c/2",
+            "/a/",
+            "/a/0",
+            "/a/0/x",
+            "/x",
+        ];
+        for pointer in pointers {
+            assert_eq!(find(&object, pointer), object.pointer(pointer), "{pointer:?}");
+        }
     }
 }
