@@ -56,11 +56,21 @@ macro_rules! behaviour_tests {
 fn assert_refused(host: &Host, protocol: Protocol, to: SocketAddr) {
     /// EPERM: a datagram that the own host's rules reject does not leave `send`.
     const REJECTED: Failure = Failure::Other(1);
-    let tally = host.call(protocol, to, Calls::of(REFUSED_TRIES));
-    let refused = tally.all_failed(Failure::Refused) || (protocol == Protocol::Udp && tally.all_failed(REJECTED));
-    assert!(refused, "{} to {to}/{protocol}: {tally}", host.name());
-    // At once: not after the client's retransmission.
-    assert!(tally.slowest < Duration::from_millis(900), "{} to {to}/{protocol}: {tally}", host.name());
+    /// Before the client's retransmission.
+    const AT_ONCE: Duration = Duration::from_millis(900);
+    /// A loaded machine may be late now and then; refusals that never come are late each time.
+    const ROUNDS: usize = 5;
+    let mut slowest = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let tally = host.call(protocol, to, Calls::of(REFUSED_TRIES));
+        let refused = tally.all_failed(Failure::Refused) || (protocol == Protocol::Udp && tally.all_failed(REJECTED));
+        assert!(refused, "{} to {to}/{protocol}: {tally}", host.name());
+        slowest = slowest.min(tally.slowest);
+        if slowest < AT_ONCE {
+            return;
+        }
+    }
+    panic!("{} to {to}/{protocol}: refused, but after {slowest:?} at best", host.name());
 }
 
 fn assert_served(host: &Host, protocol: Protocol, to: SocketAddr, servers: &[&str]) {
