@@ -7,7 +7,12 @@ need() { # command package
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || missing="$missing $2"
 }
 
+need_file() { # file package
+    [ -e "$1" ] || missing="$missing $2"
+}
+
 need cc gcc
+need_file /usr/include/stdlib.h libc6-dev
 need busybox busybox-static
 need curl curl
 need ip iproute2
