@@ -12,8 +12,9 @@ use stead_model::ObjectKey;
 use tokio::time::sleep;
 
 /// What proxies of all nodes get, from the moment this node knows that the pod has left its Services, to make it so in their kernels:
-/// about ten times what they need in 99 of 100 cases at 10,000 Services (docs/performance.md).
-const SETTLE: Duration = Duration::from_millis(200);
+/// fifty times what they need in 99 of 100 cases at 10,000 Services. On a machine whose processors are shared by many, 265 ms were seen
+/// (docs/performance.md).
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Waits until no Service offers any of `addresses` to new connections. There is no end to it while the cache hears nothing.
 pub(super) async fn withdrawn(cache: &ServiceCache, addresses: &[IpAddr]) {
