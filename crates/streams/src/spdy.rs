@@ -1,4 +1,4 @@
-//! SPDY/3.1, the server's side, as far as streaming requests use it (SPDY protocol draft 3.1).
+//! SPDY/3.1, both sides, as far as streaming requests use it (SPDY protocol draft 3.1).
 //!
 //! [`Decoder`] turns bytes into [`Frame`]s, [`Encoder`] frames into bytes, and [`Session`] says what follows from a frame. Flow control
 //! windows are neither kept nor announced, as the clients of this protocol keep none: what bounds the bytes under way is that

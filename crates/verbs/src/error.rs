@@ -45,6 +45,18 @@ pub enum VerbError {
     Yaml(#[from] serde_saphyr::ser::Error),
     #[error("error: timed out waiting for {0}")]
     TimedOut(String),
+    #[error("error: the connection of {request} cannot be taken over")]
+    Upgrade { request: String, source: hyper::Error },
+    /// What the far end said about its failure.
+    #[error("error: {0}")]
+    Remote(String),
+    #[error("error: lost connection to pod")]
+    Lost,
+    /// A command ran and ended otherwise than with 0.
+    #[error("command terminated with exit code {0}")]
+    Exited(u8),
+    #[error("error: unable to listen on any of the requested ports: {0}")]
+    Listen(String),
     /// Several things went wrong, each told on its own; nothing is left to say.
     #[error("")]
     Told,

@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod describe;
 mod error;
+mod exec;
 mod expose;
 mod get;
 mod kinds;
@@ -18,10 +19,13 @@ mod logs;
 mod manifest;
 mod older;
 mod pods;
+mod port_forward;
 mod print;
 mod run;
 mod scale;
 mod selection;
+mod streaming;
+mod terminal;
 mod write;
 
 use std::process::ExitCode;
@@ -50,6 +54,10 @@ pub enum Verb {
     Scale(scale::ScaleArgs),
     /// Show what a pod's containers wrote
     Logs(logs::LogsArgs),
+    /// Run a command in a container
+    Exec(exec::ExecArgs),
+    /// Bring ports of a pod to this machine
+    PortForward(port_forward::PortForwardArgs),
 }
 
 /// Does it, and tells what went wrong on standard error.
@@ -63,6 +71,10 @@ pub fn run(verb: &Verb) -> ExitCode {
     };
     match runtime.block_on(carry_out(verb)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ VerbError::Exited(code)) => {
+            eprintln!("{error}");
+            ExitCode::from(code)
+        }
         Err(VerbError::Told) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{}", stead_client::error_text(&error));
@@ -82,5 +94,7 @@ async fn carry_out(verb: &Verb) -> Result<(), VerbError> {
         Verb::Run(args) => run::run(args).await,
         Verb::Scale(args) => scale::run(args).await,
         Verb::Logs(args) => logs::run(args).await,
+        Verb::Exec(args) => exec::run(args).await,
+        Verb::PortForward(args) => port_forward::run(args).await,
     }
 }

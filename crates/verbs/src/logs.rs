@@ -6,7 +6,6 @@ use clap::Args;
 use futures::TryStreamExt as _;
 use http::Method;
 use http_body_util::BodyExt as _;
-use serde_json::Value;
 
 use crate::{
     api::{Api, Ask, JSON},
@@ -58,24 +57,12 @@ pub(crate) async fn run(args: &LogsArgs) -> Result<(), VerbError> {
         let all = pod["spec"]["containers"].as_array().into_iter().flatten();
         all.map(|one| one["name"].as_str().map(str::to_owned)).collect()
     } else {
-        vec![args.container.clone().or_else(|| default_container(&pod))]
+        vec![args.container.clone().or_else(|| pods::default_container(&pod))]
     };
     for container in containers {
         copy(args, &api, &name, container.as_deref()).await?;
     }
     Ok(())
-}
-
-/// The container that `kubectl.kubernetes.io/default-container` names, or the first of several, which is said.
-fn default_container(pod: &Value) -> Option<String> {
-    let named = stead_api::meta::annotation(pod, "kubectl.kubernetes.io/default-container");
-    let containers = pod["spec"]["containers"].as_array()?;
-    let first = named.or_else(|| containers.first()?["name"].as_str())?;
-    if named.is_none() && containers.len() > 1 {
-        let names: Vec<&str> = containers.iter().filter_map(|one| one["name"].as_str()).collect();
-        eprintln!("Defaulted container {first:?} out of: {}", names.join(", "));
-    }
-    Some(first.to_owned())
 }
 
 async fn copy(args: &LogsArgs, api: &Api, pod: &str, container: Option<&str>) -> Result<(), VerbError> {

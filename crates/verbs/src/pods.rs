@@ -35,6 +35,18 @@ pub(crate) async fn find(api: &Api, kinds: &Kinds, word: &str) -> Result<Value, 
     items.into_iter().next().ok_or_else(|| VerbError::argument("TYPE/NAME", format!("{word}: it has no pods")))
 }
 
+/// The container that `kubectl.kubernetes.io/default-container` names, or the first of several, which is said.
+pub(crate) fn default_container(pod: &Value) -> Option<String> {
+    let named = stead_api::meta::annotation(pod, "kubectl.kubernetes.io/default-container");
+    let containers = pod["spec"]["containers"].as_array()?;
+    let first = named.or_else(|| containers.first()?["name"].as_str())?;
+    if named.is_none() && containers.len() > 1 {
+        let names: Vec<&str> = containers.iter().filter_map(|one| one["name"].as_str()).collect();
+        eprintln!("Defaulted container {first:?} out of: {}", names.join(", "));
+    }
+    Some(first.to_owned())
+}
+
 pub(crate) fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")

@@ -1,4 +1,4 @@
-//! What follows from frames: streams that a client opens, their data, and their ends.
+//! What follows from frames: streams that a client opens, their data, and their ends; for either side of a connection.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,24 @@ use super::{Frame, Headers, Reset};
 /// Which streams there are, and which of their halves are open.
 #[derive(Debug)]
 pub struct Session {
+    side: Side,
     streams: BTreeMap<u32, Halves>,
-    /// Every stream of the client is odd and larger than this.
+    /// Every later stream of the client is odd and larger than this.
     newest: u32,
     most: usize,
+}
+
+/// Only a client opens streams here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Server,
+    Client,
 }
 
 /// Never both false: such a stream is forgotten.
 #[derive(Clone, Copy, Debug)]
 struct Halves {
-    /// The client may still send.
+    /// The peer may still send.
     receives: bool,
     /// It may still be sent to.
     sends: bool,
@@ -37,25 +45,42 @@ pub enum Output {
         stream: u32,
         bytes: Bytes,
     },
-    /// The client will send no more on it.
+    /// The peer will send no more on it.
     Ended {
         stream: u32,
     },
-    /// The client wants nothing more of it.
+    /// The peer wants nothing more of it.
     Reset {
         stream: u32,
     },
-    /// The client will open no more streams.
+    /// The peer takes or opens no more streams.
     GoneAway,
 }
 
 impl Session {
-    /// With at most `most` streams at a time.
+    /// The server's side, with at most `most` streams at a time.
     pub fn new(most: usize) -> Self {
-        Self { streams: BTreeMap::new(), newest: 0, most }
+        Self { side: Side::Server, streams: BTreeMap::new(), newest: 0, most }
     }
 
-    /// What follows from a frame of the client.
+    /// The client's side, with at most `most` streams at a time.
+    pub fn client(most: usize) -> Self {
+        Self { side: Side::Client, ..Self::new(most) }
+    }
+
+    /// A new stream of this client and the frame that opens it; `None` where there are too many, and on the server's side.
+    /// What is sent on it need not wait for the reply.
+    pub fn open_stream(&mut self, headers: Headers) -> Option<(u32, Frame)> {
+        let stream = if self.newest == 0 { 1 } else { self.newest.checked_add(2).filter(|next| next >> 31 == 0)? };
+        if self.side == Side::Server || self.streams.len() >= self.most {
+            return None;
+        }
+        self.newest = stream;
+        self.streams.insert(stream, Halves { receives: true, sends: true });
+        Some((stream, Frame::SynStream { stream, is_last: false, headers }))
+    }
+
+    /// What follows from a frame of the peer.
     pub fn on_frame(&mut self, frame: Frame) -> Vec<Output> {
         match frame {
             Frame::SynStream { stream, is_last, headers } => self.on_open(stream, is_last, headers),
@@ -63,15 +88,21 @@ impl Session {
             Frame::Reset { stream, .. } => {
                 self.streams.remove(&stream).map(|_| Output::Reset { stream }).into_iter().collect()
             }
-            // Those with even numbers would answer ours, and there are none.
-            Frame::Ping(id) if id % 2 == 1 => vec![Output::Send(Frame::Ping(id))],
+            // The others would answer ours, and there are none.
+            Frame::Ping(id) if (id % 2 == 1) == (self.side == Side::Server) => vec![Output::Send(Frame::Ping(id))],
             Frame::GoAway { .. } => vec![Output::GoneAway],
+            Frame::SynReply { stream, is_last, .. } if self.side == Side::Client => {
+                self.on_data(stream, is_last, Bytes::new())
+            }
             Frame::SynReply { stream, .. } => vec![Output::Send(Frame::reset(stream, Reset::InvalidStream))],
             Frame::Ping(_) | Frame::Other => Vec::new(),
         }
     }
 
     fn on_open(&mut self, stream: u32, is_last: bool, headers: Headers) -> Vec<Output> {
+        if self.side == Side::Client {
+            return vec![Output::Send(Frame::reset(stream, Reset::RefusedStream))];
+        }
         if stream.is_multiple_of(2) || stream <= self.newest {
             self.streams.remove(&stream);
             return vec![Output::Send(Frame::reset(stream, Reset::ProtocolError))];
@@ -89,7 +120,7 @@ impl Session {
 
     fn on_data(&mut self, stream: u32, is_last: bool, bytes: Bytes) -> Vec<Output> {
         let Some(halves) = self.streams.get_mut(&stream).filter(|halves| halves.receives) else {
-            // What was under way when the stream ended here is no fault of the client's.
+            // What was under way when the stream ended here is no fault of the peer's.
             let was_ours = stream % 2 == 1 && stream <= self.newest;
             let reset = Output::Send(Frame::reset(stream, Reset::InvalidStream));
             return if was_ours { Vec::new() } else { vec![reset] };
@@ -104,7 +135,7 @@ impl Session {
         outputs
     }
 
-    /// Data for the client; `None` where the stream takes none any more.
+    /// Data for the peer; `None` where the stream takes none any more.
     pub fn send(&mut self, stream: u32, bytes: Bytes) -> Option<Frame> {
         self.streams.get(&stream).filter(|halves| halves.sends)?;
         Some(Frame::Data { stream, is_last: false, bytes })

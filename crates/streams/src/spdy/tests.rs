@@ -65,6 +65,28 @@ fn both_halves_end_before_a_stream_is_forgotten() {
 }
 
 #[test]
+fn a_client_opens_streams_and_a_server_takes_them() {
+    let (mut client, mut server) = (Session::client(2), Session::new(2));
+    let headers = || Headers::new([("streamtype", "data")]);
+    let (first, frame) = client.open_stream(headers()).unwrap();
+    assert_eq!(frame, opened(1));
+    for output in server.on_frame(frame) {
+        let Output::Send(reply) = output else { continue };
+        assert_eq!(client.on_frame(reply), [], "a reply says nothing new");
+    }
+    assert_eq!(client.open_stream(headers()).map(|(stream, _)| stream), Some(3));
+    assert!(client.open_stream(headers()).is_none() && server.open_stream(headers()).is_none());
+    let sent = server.send(first, Bytes::from_static(b"x")).unwrap();
+    assert_eq!(client.on_frame(sent), [Output::Data { stream: 1, bytes: Bytes::from_static(b"x") }]);
+    assert_eq!(client.on_frame(server.finish(first).unwrap()), [Output::Ended { stream: 1 }]);
+    assert_eq!(server.on_frame(client.finish(first).unwrap()), [Output::Ended { stream: 1 }]);
+    assert_eq!((client.open(), server.open()), (1, 0));
+    assert_eq!(client.on_frame(Frame::Ping(2)), [Output::Send(Frame::Ping(2))]);
+    assert_eq!(client.on_frame(Frame::Ping(1)), []);
+    assert_eq!(client.on_frame(opened(2)), [Output::Send(Frame::reset(2, Reset::RefusedStream))]);
+}
+
+#[test]
 fn frames_that_are_none_are_refused() {
     let check = |bytes: &[u8], expected: &str| {
         let mut decoder = Decoder::default();
