@@ -50,6 +50,8 @@ pub enum VerbError {
     /// What the far end said about its failure.
     #[error("error: {0}")]
     Remote(String),
+    #[error("error: the server's OpenAPI says nothing about {0}")]
+    NoSchema(String),
     #[error("error: lost connection to pod")]
     Lost,
     /// A command ran and ended otherwise than with 0.

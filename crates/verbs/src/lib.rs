@@ -12,6 +12,7 @@ mod delete;
 mod describe;
 mod error;
 mod exec;
+mod explain;
 mod expose;
 mod get;
 mod kinds;
@@ -58,6 +59,8 @@ pub enum Verb {
     Exec(exec::ExecArgs),
     /// Bring ports of a pod to this machine
     PortForward(port_forward::PortForwardArgs),
+    /// Tell what the fields of a type mean
+    Explain(explain::ExplainArgs),
 }
 
 /// Does it, and tells what went wrong on standard error.
@@ -96,5 +99,6 @@ async fn carry_out(verb: &Verb) -> Result<(), VerbError> {
         Verb::Logs(args) => logs::run(args).await,
         Verb::Exec(args) => exec::run(args).await,
         Verb::PortForward(args) => port_forward::run(args).await,
+        Verb::Explain(args) => explain::run(args).await,
     }
 }

@@ -26,13 +26,13 @@ fn command(lab: &Lab, kubectl: &OsString, arguments: &[&str]) -> Command {
 }
 
 /// A kubectl that runs until it is dropped, and the lines it says on standard output and error.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, lines) = mpsc::channel();
         let streams: [Box<dyn Read + Send>; 2] =
@@ -49,7 +49,7 @@ impl Running {
     }
 
     /// The first line from now on that has `wanted` in it.
-    fn line(&self, wanted: &str) -> String {
+    pub(crate) fn line(&self, wanted: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(crate::lab::PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("nothing with {wanted:?} was said"));
@@ -70,7 +70,7 @@ impl Drop for Running {
     }
 }
 
-fn http_get(port: u16) -> std::io::Result<String> {
+pub(crate) fn http_get(port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
@@ -80,7 +80,7 @@ fn http_get(port: u16) -> std::io::Result<String> {
 }
 
 /// The number behind the last colon before a blank or the end: `127.0.0.1:4711 -> 8080`.
-fn port_in(line: &str) -> u16 {
+pub(crate) fn port_in(line: &str) -> u16 {
     let word = line.split(' ').find(|word| word.contains("127.0.0.1:")).unwrap();
     word.rsplit(':').next().unwrap().parse().unwrap()
 }

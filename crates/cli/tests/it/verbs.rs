@@ -1,8 +1,11 @@
 //! The client verbs against a lab: what they print is what kubectl prints, and a whole session goes without kubectl.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
-use crate::lab::{Lab, eventually, ok, run, stead};
+use crate::{
+    lab::{Lab, eventually, ok, run, stead},
+    streams::{Running, http_get, port_in},
+};
 
 const MANIFEST: &str = "
 apiVersion: apps/v1
@@ -25,10 +28,14 @@ metadata: {name: words}
 data: {greeting: \"hello\\nworld\\n\", number: '1'}
 ";
 
-fn verb(lab: &Lab, words: &str, stdin: &str) -> Output {
+fn command(lab: &Lab, words: &[&str]) -> Command {
     let mut command = stead();
-    command.args(words.split_whitespace()).env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path());
-    run(command, stdin)
+    command.args(words).env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path());
+    command
+}
+
+fn verb(lab: &Lab, words: &str, stdin: &str) -> Output {
+    run(command(lab, &words.split_whitespace().collect::<Vec<_>>()), stdin)
 }
 
 fn told(lab: &Lab, words: &str) -> String {
@@ -62,6 +69,9 @@ fn a_session_without_kubectl() {
 
     prints_what_kubectl_prints(&lab);
     prints_the_tables_of_2015(&lab, &address);
+
+    runs_commands_in_containers(&lab);
+    brings_ports_to_this_machine(&lab);
 
     let pod = told(&lab, "get pods -l app=hello-world -o jsonpath={.items[0].metadata.name}");
     assert!(told(&lab, &format!("logs {pod}")).contains("8080"));
@@ -117,6 +127,17 @@ fn prints_what_kubectl_prints(lab: &Lab) {
     command.args(words).env("KUBECONFIG", lab.kubeconfig());
     assert_eq!(ok("jsonpath", run(command, "")), ok("kubectl", lab.kubectl_words(&words, "")));
 
+    for words in [
+        "explain svc",
+        "explain svc.spec.ports",
+        "explain deploy.spec",
+        "explain svc.spec --recursive",
+        "explain pod.spec.volumes",
+    ] {
+        assert_eq!(told(lab, words), lab.kubectl_ok(words), "{words}");
+    }
+    assert!(refused(lab, "explain svc.spec.nope").contains("field \"nope\" does not exist"));
+
     let page = told(lab, "describe svc hello-world");
     for line in [
         "Name:                     hello-world",
@@ -139,6 +160,53 @@ fn prints_what_kubectl_prints(lab: &Lab) {
 
 fn is_age(word: &str) -> bool {
     word.ends_with(['s', 'm']) && word.starts_with(|letter: char| letter.is_ascii_digit())
+}
+
+fn runs_commands_in_containers(lab: &Lab) {
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"box"},"spec":{"terminationGracePeriodSeconds":0,
+        "containers":[{"name":"main","image":"stead.local/busybox","command":["sleep","1000"]}]}}"#;
+    ok("apply", verb(lab, "apply -f -", pod));
+    lab.kubectl_ok("wait --for=condition=Ready pod/box --timeout=60s");
+    let exec = |words: &[&str], stdin: &str| {
+        let output = run(command(lab, &[&["exec", "box"], words].concat()), stdin);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr), output.status.code())
+    };
+    assert_eq!(
+        exec(&["--", "sh", "-c", "echo out; echo err >&2; exit 7"], ""),
+        ("out\n".to_owned(), "err\ncommand terminated with exit code 7\n".to_owned(), Some(7))
+    );
+    let long = "0123456789abcde\n".repeat(50_000);
+    let (came_back, errors, code) = exec(&["-i", "-c", "main", "--", "sh", "-c", "cat; echo read >&2"], &long);
+    assert!(came_back == long, "{} of {} bytes came back", came_back.len(), long.len());
+    assert_eq!((errors.as_str(), code), ("read\n", Some(0)));
+    let (_, errors, code) = exec(&["-it", "--", "true"], "");
+    assert!(errors.contains("Unable to use a TTY") && code == Some(0), "{errors}");
+    let (_, errors, code) = exec(&["-c", "none", "--", "true"], "");
+    assert!(errors.contains("none") && code == Some(1), "{errors}");
+    let (_, errors, code) = exec(&["--", "no-such-program"], "");
+    assert!(errors.contains("no-such-program") && !matches!(code, Some(0)), "{code:?} {errors}");
+}
+
+/// What the README promises a browser.
+fn brings_ports_to_this_machine(lab: &Lab) {
+    for (object, port) in [("svc/hello-world", ":80"), ("deploy/hello-world", ":8080")] {
+        let forward = Running::start(command(lab, &["port-forward", object, port, "--address", "127.0.0.1"]));
+        let line = forward.line("Forwarding from");
+        let local = port_in(&line);
+        assert_eq!(line, format!("Forwarding from 127.0.0.1:{local} -> 8080"));
+        for _ in 0..3 {
+            assert!(http_get(local).unwrap().contains("Hello, world!"), "{object}");
+            assert_eq!(forward.line("Handling"), format!("Handling connection for {local}"));
+        }
+    }
+    let forward = Running::start(command(lab, &["port-forward", "box", ":4711"]));
+    let local = port_in(&forward.line("Forwarding from"));
+    for _ in 0..2 {
+        assert_eq!(http_get(local).unwrap_or_default(), "");
+        assert!(forward.line("an error occurred").contains(&format!("forwarding {local} -> 4711")));
+    }
+    assert!(refused(lab, "port-forward svc/hello-world 8080:81").contains("does not have a port \"81\""));
 }
 
 fn prints_the_tables_of_2015(lab: &Lab, address: &str) {

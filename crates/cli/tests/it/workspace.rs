@@ -23,7 +23,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("proxy", &["api", "client", "dataplane", "model", "plan", "sys"]),
     ("node", &["api", "client", "dataplane", "model", "streams", "sys"]),
     ("lab", &["model", "sys"]),
-    ("verbs", &["api", "client", "model"]),
+    ("verbs", &["api", "client", "model", "streams"]),
     (
         "cli",
         &[
