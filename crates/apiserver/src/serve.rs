@@ -11,6 +11,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -29,6 +30,9 @@ const HEADERS: Duration = Duration::from_secs(120);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 2_000;
+/// A peer that vanished without a word is asked after such a silence, as upstream does, and gone five minutes after its last one.
+const SILENCE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(180)).with_interval(Duration::from_secs(20)).with_retries(6);
 /// How long requests under way may go on after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 /// Accepting failed (out of descriptors): how long until it is tried again.
@@ -111,6 +115,8 @@ async fn connection(
 ) -> Result<(), ConnectionError> {
     // Nagle's delay would hold back watch events.
     let _ = stream.set_nodelay(true);
+    // Upgraded connections and watches over HTTP/1.1 have no pings of their own.
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&SILENCE);
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
         .await
         .map_err(|_| ConnectionError::HandshakeTimeout)?

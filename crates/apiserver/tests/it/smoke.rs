@@ -1,8 +1,11 @@
 //! The first minute of a cluster.
 
-use serde_json::json;
+use std::time::Instant;
 
-use crate::support::Cluster;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Cluster, DEADLINE};
 
 #[tokio::test]
 async fn objects_are_created_read_changed_and_deleted() {
@@ -41,4 +44,37 @@ async fn a_new_cluster_has_its_default_objects() {
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.168.56.100");
     let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
     assert_eq!(admin.get(slice).await.expect(200)["endpoints"][0]["addresses"][0], "192.168.56.100");
+}
+
+/// Also once it was told to stop: the same server may be served again.
+#[tokio::test]
+async fn a_client_that_vanishes_is_noticed() {
+    let cluster = Cluster::new().await;
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, tls) = (cluster.server.clone(), cluster.serving());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving =
+            tokio::spawn(async move { server.serve(vec![listener], tls, async { drop(stopped.await) }).await });
+        let client = TcpStream::connect(address).await.unwrap();
+        // The server's side: established, and no timer but that of keepalive.
+        let local = format!(":{:04X}", address.port());
+        let kept = |line: &str| {
+            let mut words = line.split_whitespace();
+            let (own, state) = (words.nth(1).unwrap_or_default(), words.nth(1).unwrap_or_default());
+            own.ends_with(&local) && state == "01" && words.nth(1).is_some_and(|timer| timer.starts_with("02:"))
+        };
+        let begun = Instant::now();
+        loop {
+            let sockets = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+            if sockets.lines().any(kept) {
+                break;
+            }
+            assert!(begun.elapsed() < DEADLINE, "no keepalive:\n{sockets}");
+            tokio::task::yield_now().await;
+        }
+        drop((client, stop));
+        serving.await.unwrap();
+    }
 }

@@ -1,7 +1,9 @@
 //! `port-forward`: connections to a pod's ports, inside its network namespace.
 //!
 //! Each is a pair of SPDY streams that name the port and, so that they find each other, a request. The SPDY connection is the upgraded
-//! one itself, or is carried in a WebSocket's messages.
+//! one itself, or is carried in a WebSocket's messages. [`channels`] is the way without SPDY.
+
+mod channels;
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +22,7 @@ use stead_sys::namespace::Namespace;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
+    sync::mpsc,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -29,17 +32,19 @@ use super::{
     spdy::{self, Stream},
     text, transport,
     upgrade::{self, Agreed, Carrier},
+    writer::Writer,
 };
 
 const SPDY: &[&str] = &["portforward.k8s.io"];
-const WEB_SOCKET: &[&str] = &["SPDY/3.1+portforward.k8s.io"];
+const CHANNELS: &str = "v4.channel.k8s.io";
+const WEB_SOCKET: &[&str] = &["SPDY/3.1+portforward.k8s.io", CHANNELS];
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one stream of a pair waits for the other.
 const PAIR: Duration = Duration::from_secs(30);
 const PIECE: usize = 16 << 10;
 
-/// Answers `/portForward/NAMESPACE/POD`.
+/// Answers `/portForward/NAMESPACE/POD?port=…`; only who speaks channels has to name ports so early.
 pub(super) async fn answer(
     sources: &Sources,
     [namespace, pod]: [&str; 2],
@@ -55,6 +60,13 @@ pub(super) async fn answer(
         Ok(agreed) => agreed,
         Err(answer) => return answer,
     };
+    let ports = match agreed.protocol {
+        CHANNELS => match channels::ports(request.uri().query().unwrap_or_default()) {
+            Ok(ports) => ports,
+            Err(message) => return text(StatusCode::BAD_REQUEST, message),
+        },
+        _ => Vec::new(),
+    };
     let Ok(session) = Arc::clone(&sources.sessions).try_acquire_owned() else {
         return text(StatusCode::TOO_MANY_REQUESTS, "too many streaming sessions on this node");
     };
@@ -62,6 +74,7 @@ pub(super) async fn answer(
     tokio::spawn(async move {
         let _session = session;
         match hyper::upgrade::on(&mut request).await {
+            Ok(upgraded) if agreed.protocol == CHANNELS => channels::serve(upgraded, ports, place).await,
             Ok(upgraded) => serve(upgraded, agreed, place).await,
             Err(error) => tracing::debug!(%error, "a connection could not be upgraded"),
         }
@@ -117,7 +130,8 @@ async fn serve(upgraded: hyper::upgrade::Upgraded, agreed: Agreed, pod: Arc<Pod>
         match waiting.remove(&id) {
             Some(other) if other.is_error != is_error => {
                 let (error, data) = if is_error { (stream, other.stream) } else { (other.stream, stream) };
-                forwards.spawn(forward(pod.clone(), port, error, data));
+                let data = (data.reader, Writer::Spdy(data.writer));
+                forwards.spawn(forward(pod.clone(), port, Writer::Spdy(error.writer), data));
             }
             other => {
                 if let Some(other) = other {
@@ -130,13 +144,13 @@ async fn serve(upgraded: hyper::upgrade::Upgraded, agreed: Agreed, pod: Arc<Pod>
     // What is left ends with the client.
 }
 
-/// One connection, from the client's streams to the pod's port and back.
-async fn forward(pod: Arc<Pod>, port: u16, error: Stream, mut data: Stream) {
+/// One connection, from the client's data to the pod's port and back.
+async fn forward(pod: Arc<Pod>, port: u16, error: Writer, (mut said, data): (mpsc::Receiver<Bytes>, Writer)) {
     match connect(&pod.namespace, port).await {
         Ok(connection) => {
             let (mut reader, mut writer) = connection.into_split();
             let up = async {
-                while let Some(bytes) = data.reader.recv().await {
+                while let Some(bytes) = said.recv().await {
                     if writer.write_all(&bytes).await.is_err() {
                         break;
                     }
@@ -148,11 +162,11 @@ async fn forward(pod: Arc<Pod>, port: u16, error: Stream, mut data: Stream) {
                 let mut piece = vec![0; PIECE];
                 while let Ok(length) = reader.read(&mut piece).await {
                     let bytes = Bytes::copy_from_slice(&piece[..length]);
-                    if length == 0 || data.writer.write(bytes).await.is_err() {
+                    if length == 0 || data.write(bytes).await.is_err() {
                         break;
                     }
                 }
-                data.writer.finish().await;
+                data.finish().await;
             };
             tokio::pin!(up);
             tokio::pin!(down);
@@ -164,13 +178,13 @@ async fn forward(pod: Arc<Pod>, port: u16, error: Stream, mut data: Stream) {
         }
         Err(problem) => {
             let message = format!("error forwarding port {port} to pod {}, uid : {problem}", pod.name);
-            let _ = error.writer.write(message.into()).await;
-            data.writer.finish().await;
+            let _ = error.write(message.into()).await;
+            data.finish().await;
         }
     }
-    error.writer.finish().await;
-    data.writer.reset(Reset::Cancel).await;
-    error.writer.reset(Reset::Cancel).await;
+    error.finish().await;
+    data.reset(Reset::Cancel).await;
+    error.reset(Reset::Cancel).await;
 }
 
 /// To the pod's own loopback, by IPv4 and then by IPv6.

@@ -6,23 +6,23 @@
 use std::io;
 
 use bytes::Bytes;
-use futures::{SinkExt, Stream, StreamExt, stream::SplitSink};
+use futures::{Stream, StreamExt};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stead_streams::channel::{self, Channel, Version};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    sync::{Mutex, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{
     spdy,
     transport::{self, Activity},
     upgrade::{Agreed, Carrier},
+    writer::{Socket, Writer},
 };
 use crate::runtime::{ExecIo, Executing, Terminal, Wanted};
 
@@ -54,18 +54,6 @@ pub(super) struct Streams {
 enum Keeps {
     Spdy(#[expect(dead_code, reason = "it is what is held")] mpsc::Receiver<spdy::Stream>),
     WebSocket(#[expect(dead_code, reason = "it is what is held")] oneshot::Sender<()>),
-}
-
-/// The way to the client on one of them.
-#[derive(Clone)]
-pub(super) enum Writer {
-    Spdy(spdy::StreamWriter),
-    Channel { socket: std::sync::Arc<Socket>, number: u8 },
-}
-
-pub(super) struct Socket {
-    sink: Mutex<SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>>,
-    activity: Activity,
 }
 
 /// How the end is told.
@@ -159,7 +147,7 @@ fn parts(wanted: Wanted) -> (bool, bool, bool, bool) {
 async fn open_channels(upgraded: Upgraded, version: Version, wanted: Wanted) -> Streams {
     let (sink, mut messages) = transport::web_socket(upgraded).await.split();
     let activity = Activity::new();
-    let socket = std::sync::Arc::new(Socket { sink: Mutex::new(sink), activity: activity.clone() });
+    let socket = std::sync::Arc::new(Socket::new(sink, activity.clone()));
     let (wants_stdin, wants_stdout, wants_stderr, terminal) = parts(wanted);
     let (stdin, input) = mpsc::channel(QUEUE);
     let (resize, sizes) = mpsc::channel(QUEUE);
@@ -212,26 +200,6 @@ async fn open_channels(upgraded: Upgraded, version: Version, wanted: Wanted) -> 
         error: ErrorWriter { writer: writer(Channel::Error), form: ErrorForm::Status },
         gone,
         _keeps: Keeps::WebSocket(keeps),
-    }
-}
-
-impl Writer {
-    async fn write(&self, bytes: Bytes) -> io::Result<()> {
-        match self {
-            Self::Spdy(stream) => stream.write(bytes).await,
-            Self::Channel { socket, number } => {
-                let message = Message::Binary(channel::render(*number, &bytes));
-                socket.sink.lock().await.send(message).await.map_err(transport::broken)?;
-                socket.activity.mark();
-                Ok(())
-            }
-        }
-    }
-
-    async fn finish(&self) {
-        if let Self::Spdy(stream) = self {
-            stream.finish().await;
-        }
     }
 }
 
@@ -339,7 +307,7 @@ impl Streams {
             writer.finish().await;
         }
         if let Writer::Channel { socket, .. } = &self.error.writer {
-            let _ = socket.sink.lock().await.send(transport::all_said()).await;
+            socket.finish().await;
         }
     }
 }

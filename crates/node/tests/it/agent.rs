@@ -5,7 +5,7 @@ mod volumes;
 use std::{
     fs,
     io::{Read, Write},
-    net::{IpAddr, TcpStream},
+    net::{IpAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[crate::Test] = &[
     ("a_missing_image_is_named_and_then_found", a_missing_image_is_named_and_then_found),
     ("pods_of_two_nodes_reach_each_other", pods_of_two_nodes_reach_each_other),
     ("logs_are_for_the_api_server_only", logs_are_for_the_api_server_only),
+    ("ports_are_forwarded_by_channels", ports_are_forwarded_by_channels),
     ("containers_share_volumes_and_localhost", volumes::containers_share_volumes_and_localhost),
     ("pods_of_a_node_meet_in_a_host_path", volumes::pods_of_a_node_meet_in_a_host_path),
     ("what_is_missing_is_named_and_waited_for", volumes::what_is_missing_is_named_and_waited_for),
@@ -383,6 +384,84 @@ fn logs_are_for_the_api_server_only() {
     assert_eq!(follow, (200, "first\nsecond\nlast\n".to_owned()));
 }
 
+/// As the Python and Rust clients do it, frame by frame.
+fn ports_are_forwarded_by_channels() {
+    let api = Api::new();
+    let mut node = Node::new(&api);
+    let pki = Pki::new(&node);
+    node.server = Some(pki.server.clone());
+    node.start();
+    let path = node.create("quiet", shell("while :; do sleep 1; done"));
+    node.await_ready(&path);
+    let status = node.dir.path().join("state/containers/uid-quiet-node1/web/0/status.json");
+    let status: Value = serde_json::from_str(&fs::read_to_string(status).unwrap()).unwrap();
+    let pid = status["state"]["running"]["pid"].as_i64().unwrap();
+    let inside = Namespace::open(format!("/proc/{pid}/ns/net").as_ref()).unwrap();
+    let listener = inside.run(|| TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let closed = inside.run(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()).unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let shouting = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(&word.map(|letter| letter.to_ascii_uppercase())).unwrap();
+    });
+    let trusted = pki.client("kube-apiserver-kubelet-client", "system:masters");
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: v4.channel.k8s.io\r\n";
+    let path = "/portForward/default/quiet";
+    pki.speak(&node, &trusted, |stream| {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\n{handshake}\r\n").unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(head, *b"HTTP/1.1 400", "no port is named");
+    });
+    pki.speak(&node, &trusted, |stream| {
+        write!(stream, "GET {path}?port={closed}&port={open} HTTP/1.1\r\nHost: node\r\n{handshake}\r\n").unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 101 ") && head.contains("protocol: v4.channel.k8s.io"), "{head}");
+        // Local port 10250, established, and no timer left but that of keepalive.
+        let kept = |line: &str| line.contains(":280A ") && line.contains(" 01 ") && line.contains(" 02:");
+        eventually("a client that vanishes will be noticed", || {
+            fs::read_to_string("/proc/thread-self/net/tcp").unwrap().lines().any(kept)
+        });
+        // A binary frame with a mask of zeros: channel 2 is the data of the second port.
+        stream.write_all(b"\x82\x85\0\0\0\0\x02word").unwrap();
+        let mut said = std::collections::BTreeMap::<u8, Vec<u8>>::new();
+        loop {
+            let mut start = [0; 2];
+            stream.read_exact(&mut start).unwrap();
+            let mut length = usize::from(start[1]);
+            if length == 126 {
+                let mut long = [0; 2];
+                stream.read_exact(&mut long).unwrap();
+                length = u16::from_be_bytes(long).into();
+            }
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).unwrap();
+            match start[0] {
+                0x82 => said.entry(payload[0]).or_default().extend(&payload[1..]),
+                0x88 => break,
+                other => panic!("a frame of kind {other:#x}"),
+            }
+        }
+        let (closed_bytes, open_bytes) = (closed.to_le_bytes(), open.to_le_bytes());
+        assert_eq!((&said[&0], &said[&3]), (&closed_bytes.to_vec(), &open_bytes.to_vec()));
+        assert_eq!(said[&2], [&open_bytes[..], b"WORD"].concat());
+        let problem = String::from_utf8(said[&1][2..].to_vec()).unwrap();
+        assert!(said[&1].starts_with(&closed_bytes) && problem.contains("connection refused"), "{problem}");
+        assert!(problem.starts_with(&format!("error forwarding port {closed} to pod quiet_default")), "{problem}");
+    });
+    shouting.join().unwrap();
+}
+
 /// A cluster's authority.
 struct Pki {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -427,6 +506,22 @@ impl Pki {
 
     /// GET from the agent: status and body.
     fn get(&self, node: &Node, client: &(String, String), path: &str) -> (u16, String) {
+        self.speak(node, client, |stream| {
+            write!(stream, "GET {path} HTTP/1.0\r\nHost: node\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        })
+    }
+
+    /// A connection to the agent.
+    fn speak<T: Send>(
+        &self,
+        node: &Node,
+        client: &(String, String),
+        said: impl FnOnce(&mut rustls::Stream<'_, rustls::ClientConnection, TcpStream>) -> T + Send,
+    ) -> T {
         use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
@@ -444,11 +539,7 @@ impl Pki {
                 let mut socket = TcpStream::connect((address, 10250)).unwrap();
                 socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
                 let mut stream = rustls::Stream::new(&mut connection, &mut socket);
-                write!(stream, "GET {path} HTTP/1.0\r\nHost: node\r\n\r\n").unwrap();
-                let mut text = String::new();
-                stream.read_to_string(&mut text).unwrap();
-                let (head, body) = text.split_once("\r\n\r\n").unwrap();
-                (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+                said(&mut stream)
             })
             .unwrap()
     }
