@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps build bench soak fuzz
+.PHONY: up demo test deps clients build bench soak fuzz
 
 up: deps build
 	$(STEAD) up --demo
@@ -17,11 +17,15 @@ demo: deps build
 deps:
 	@sh build/install-missing.sh
 
+# Other clients of the API that tests drive, below target/clients.
+clients:
+	@sh build/get-clients.sh
+
 build:
 	$(CARGO) build --locked --release --bin stead
 
 # Lints, tests and the demo, over one debug and one release build.
-test: deps build
+test: deps clients build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	timeout 120 $(STEAD) up --demo --check --name stead-ci
