@@ -1,10 +1,11 @@
 //! What leads from a client into pods: the proxy subresources, `exec`, `port-forward` and `logs`, with the installed kubectl
-//! (WebSocket) and the older one that `STEAD_KUBECTL` names, which speaks SPDY only.
+//! (WebSocket) and the one of 2020 that `build/get-clients.sh` unpacks or `STEAD_KUBECTL_OLD` names, which speaks SPDY only.
 
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread,
@@ -14,8 +15,13 @@ use std::{
 use crate::lab::{Lab, eventually, ok, run};
 
 fn kubectls() -> Vec<OsString> {
-    let older = std::env::var_os("STEAD_KUBECTL").filter(|program| !program.is_empty());
-    [Some("kubectl".into()), older].into_iter().flatten().collect()
+    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/clients/kubectl-older/usr/bin/kubectl");
+    let older = std::env::var_os("STEAD_KUBECTL_OLD").unwrap_or_else(|| unpacked.into());
+    if !Path::new(&older).exists() {
+        eprintln!("{} is not there: the installed kubectl alone is tried", older.to_string_lossy());
+        return vec!["kubectl".into()];
+    }
+    vec!["kubectl".into(), older]
 }
 
 fn command(lab: &Lab, kubectl: &OsString, arguments: &[&str]) -> Command {
