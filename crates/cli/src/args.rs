@@ -10,7 +10,12 @@ use crate::config::{EndpointsPerSlice, PortRange};
 
 /// Kubernetes Services as a product of their own.
 #[derive(Debug, Parser)]
-#[command(name = "stead", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "stead",
+    version,
+    about = "Kubernetes Services as a product of their own",
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -57,7 +57,7 @@ pub(crate) struct ServerSection {
 pub(crate) struct NodeSection {
     /// The machine's image store.
     pub(crate) images: PathBuf,
-    /// Ranges of the nodes' own addresses: pods' traffic there keeps its source. A lab fills in its fabric.
+    /// Ranges of the nodes' own addresses: pods' traffic there keeps its source. A lab fills in its machines.
     pub(crate) node_ranges: Vec<IpNet>,
 }
 

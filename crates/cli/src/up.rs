@@ -8,7 +8,7 @@ mod programs;
 mod ready;
 
 use std::{
-    fs,
+    fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::pin,
@@ -53,7 +53,12 @@ async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {
 
 /// Once every process is gone: nothing stays but what `--data` asked for.
 fn leave(prepared: Prepared) -> Result<()> {
-    fs::remove_file(&prepared.kubeconfig).with_context(|| format!("removing {}", prepared.kubeconfig.display()))?;
+    match fs::remove_file(&prepared.kubeconfig) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %prepared.kubeconfig.display(), %error, "the kubeconfig stays");
+        }
+        _ => {}
+    }
     stead_lab::remove_leftovers(&prepared.claim, &prepared.topology.name).context("removing what the lab left")?;
     Ok(prepared.claim.release()?)
 }

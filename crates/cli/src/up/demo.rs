@@ -16,7 +16,8 @@ use stead_sys::namespace::Namespace;
 
 use super::prepare::Prepared;
 
-const NAME: &str = "hello-world";
+/// Not that of the README's session, which may follow in the same lab.
+const NAME: &str = "hello-demo";
 const PORT: u16 = 80;
 /// Of one request.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! `--detach`: the same command again in a session of its own; this one shows its words until it is ready and then leaves.
+//! `--detach`: the same command again in a process group of its own; this one shows its words until it is ready and then leaves.
 
 use std::{
     env,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use stead_apiserver::ExternalRange;
 use stead_lab::{Claim, Topology};
@@ -55,16 +56,24 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     config.server.set(&args.services);
     let fabric = config.lab.fabric.iter().map(|range| ExternalRange { range: range.trunc(), namespace: None });
     config.server.allow_external_ips.get_or_insert_with(|| fabric.collect());
-    config.node.node_ranges.extend(config.lab.fabric.iter().copied());
     let topology = Topology::new(&args.lab.name, config.lab.nodes, config.ranges())?;
+    // Not the whole fabric: others on it, such as `outside`, have no route to pods.
+    let machines = topology.nodes.iter().flat_map(|node| &node.addresses).chain(&topology.server);
+    config.node.node_ranges.extend(machines.map(|address| IpNet::from(address.addr())));
     check_rights(nix::unistd::geteuid().is_root())?;
     crate::capabilities::check(&stead_dataplane::probe::probe())?;
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
     }
     let listener = bind(config.lab.host_port)?;
-    let data_lock = args.data.as_deref().map(lock_data).transpose()?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
+    let data_lock = match args.data.as_deref().map(lock_data).transpose() {
+        Ok(lock) => lock,
+        Err(error) => {
+            claim.release()?;
+            return Err(error);
+        }
+    };
     stead_lab::remove_leftovers(&claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
 
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));

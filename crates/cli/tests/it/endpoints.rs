@@ -79,6 +79,13 @@ fn endpoints_made_by_hand_carry_traffic() {
 
     create(&slice("db", "192.168.56.50", port));
     answers(&db);
+    // For a pod as well, to which `outside` has no route: it sees the node.
+    let script = format!("while :; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {db} 80; sleep 0.1; done");
+    lab.kubectl_words(&["run", "client", "--image=stead.local/busybox", "--", "sh", "-c", &script], "");
+    eventually("an answer to a pod", || {
+        let logs = lab.kubectl("logs client --tail=4");
+        String::from_utf8_lossy(&logs.stdout).contains("no pod").then_some(())
+    });
 
     // Another Service stands for it, by its virtual IP.
     create(&service("front"));
