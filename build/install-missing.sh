@@ -13,6 +13,7 @@ need_file() { # file package
 
 need cc gcc
 need_file /usr/include/stdlib.h libc6-dev
+need_file /etc/protocols netbase
 need busybox busybox-static
 need curl curl
 need ip iproute2

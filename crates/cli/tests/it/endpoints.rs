@@ -69,9 +69,13 @@ fn endpoints_made_by_hand_carry_traffic() {
     assert_eq!(line[1..4], ["IPv4", &port.to_string(), "192.168.56.50"], "{mirror}");
     let shown = lab.kubectl_ok("get endpoints db -o wide");
     assert!(shown.contains(&format!("192.168.56.50:{port}")), "{shown}");
-    for (kind, expect) in [("svc", "Endpoints:"), ("endpoints", "Subsets:"), ("endpointslice", "AddressType:")] {
-        let selector = if kind == "endpointslice" { "-l kubernetes.io/service-name=db" } else { "db" };
-        let text = lab.kubectl_ok(&format!("describe {kind} {selector}"));
+    // Slices are not described here: kubectl before 1.21 asks for them in a version that is gone.
+    for (words, expect) in [
+        ("describe svc db", "Endpoints:"),
+        ("describe endpoints db", "Subsets:"),
+        ("get endpointslices -l kubernetes.io/service-name=db -o yaml", "addressType:"),
+    ] {
+        let text = lab.kubectl_ok(words);
         assert!(text.contains(expect) && text.contains("192.168.56.50"), "{text}");
     }
     lab.kubectl_ok("delete endpoints db");

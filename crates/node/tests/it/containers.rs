@@ -424,8 +424,10 @@ fn processes_run_beside_a_containers_own() {
         assert_eq!(why, "exec: \"nothing\": executable file not found in $PATH");
 
         // Who has a terminal is hung up on when it is dropped.
-        let running = runtime.exec(&key, sh("sleep 1000"), Wanted::Terminal { stdin: false }).await.unwrap();
-        drop(running.io);
+        let running = runtime.exec(&key, sh("echo up; sleep 1000"), Wanted::Terminal { stdin: false }).await.unwrap();
+        let ExecIo::Terminal(terminal) = running.io else { panic!("no terminal") };
+        assert!(terminal.read(&mut piece).await.unwrap() > 0, "it runs before the terminal goes");
+        drop(terminal);
         assert_eq!(running.exit.await.unwrap(), Ok(129));
         runtime.stop(&key, Stop::Kill).await.unwrap();
         runtime.wait(&key).await.unwrap();
