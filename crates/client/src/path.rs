@@ -20,7 +20,7 @@ pub fn object<K: Resource>(key: &ObjectKey) -> String {
 }
 
 /// `text` as a value in a query string: everything but RFC 3986's unreserved characters is escaped.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

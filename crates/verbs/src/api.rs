@@ -9,6 +9,8 @@ use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 use serde_json::Value;
 
+pub(crate) use stead_client::escape;
+
 use crate::error::VerbError;
 
 pub(crate) const JSON: &str = "application/json";
@@ -160,19 +162,6 @@ fn warning_text(value: &str) -> Option<String> {
             other => text.push(other),
         }
     }
-}
-
-/// `text` as a value in a query string.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(byte.into());
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
