@@ -11,7 +11,7 @@ pub mod kinds;
 pub mod legacy;
 pub mod managed_fields;
 pub mod meta;
-mod names;
+pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

@@ -30,7 +30,7 @@ pub(crate) fn dns1123_label(value: &str) -> Vec<String> {
 }
 
 /// An RFC 1123 subdomain: the rule for most object names.
-pub(crate) fn dns1123_subdomain(value: &str) -> Vec<String> {
+pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 253, "characters");
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_RULE, SUBDOMAIN_FORMAT, &["example.com"]));

@@ -90,6 +90,7 @@ impl Server {
         });
         bootstrap::prepare(&inner, bootstrap::Pass::First).await.map_err(ServerError::Bootstrap)?;
         tasks.spawn(bootstrap::keep(Arc::downgrade(&inner)));
+        inner.allocator.hold();
         tasks.spawn(alloc::keep(Arc::downgrade(&inner)));
         tasks.spawn(compaction::run(inner.storage.store.clone()));
         *inner.tasks.lock().expect("held for a moment only") = tasks;

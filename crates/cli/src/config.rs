@@ -1,7 +1,8 @@
 //! The configuration file: YAML with a section for each part. What it leaves out has the defaults of the documentation.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read as _,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
@@ -14,6 +15,9 @@ use stead_lab::Ranges;
 use stead_node::DEFAULT_IMAGE_DIR;
 
 use crate::args::ServiceArgs;
+
+/// How large the file may be.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The whole file. Unknown fields are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +50,7 @@ pub(crate) struct ServerSection {
     /// `CIDR` or `CIDR@NAMESPACE` each: what `externalIPs` of Services may name. Left out, a lab opens its fabric and others nothing.
     #[serde(rename = "allowExternalIPs")]
     pub(crate) allow_external_ips: Option<Vec<ExternalRange>>,
-    pub(crate) cluster_domain: String,
+    pub(crate) cluster_domain: ClusterDomain,
     /// Whether there is a Service `kubernetes-ro`.
     pub(crate) read_only_service: bool,
     pub(crate) max_endpoints_per_slice: EndpointsPerSlice,
@@ -65,6 +69,11 @@ pub(crate) struct NodeSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub(crate) struct EndpointsPerSlice(u16);
+
+/// What the names of Services end with: an RFC 1123 subdomain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct ClusterDomain(String);
 
 /// Ports `FIRST-LAST`, both included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +102,7 @@ impl Default for ServerSection {
             pod_ranges: pods,
             node_ports: PortRange(30000..=32767),
             allow_external_ips: None,
-            cluster_domain: "cluster.local".to_owned(),
+            cluster_domain: ClusterDomain::default(),
             read_only_service: false,
             max_endpoints_per_slice: EndpointsPerSlice::default(),
         }
@@ -154,6 +163,29 @@ impl From<EndpointsPerSlice> for u16 {
     }
 }
 
+impl Default for ClusterDomain {
+    fn default() -> Self {
+        Self("cluster.local".to_owned())
+    }
+}
+
+impl TryFrom<String> for ClusterDomain {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match stead_api::names::dns1123_subdomain(&text).first() {
+            None => Ok(Self(text)),
+            Some(problem) => Err(format!("{text:?} is no domain: {problem}")),
+        }
+    }
+}
+
+impl From<ClusterDomain> for String {
+    fn from(domain: ClusterDomain) -> Self {
+        domain.0
+    }
+}
+
 impl TryFrom<String> for PortRange {
     type Error = String;
 
@@ -184,8 +216,12 @@ impl Config {
     /// The file's content, or the defaults where no file is named.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let mut text = String::new();
+        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(ConfigError::Malformed { path: path.to_owned(), problem: "it has more than 1 MiB".to_owned() });
+        }
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -259,6 +295,18 @@ mod tests {
         assert!(Cli::try_parse_from(["stead", "up", "--service-node-port-range", "9-3"]).is_err());
     }
 
+    const BILLION_LAUGHS: &str = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
+        c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n\
+        f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_not_read_whole() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(100 << 20).unwrap();
+        let error = Config::load(Some(file.path())).unwrap_err().to_string();
+        assert!(error.ends_with(": it has more than 1 MiB"), "{error}");
+    }
+
     #[test]
     fn problems_name_the_field_in_one_line() {
         let check = |text: &str, expect: &str| {
@@ -278,6 +326,15 @@ mod tests {
             "server:\n  allowExternalIPs: [192.0.2.1]\n",
             "server.allowExternalIPs[0]: \"192.0.2.1\" is no range such as",
         );
+        check(
+            "server:\n  clusterDomain: Cluster.Local\n",
+            "server.clusterDomain: \"Cluster.Local\" is no domain: a lowercase RFC 1123",
+        );
+        check("server:\n  clusterDomain: ''\n", "server.clusterDomain: \"\" is no domain: a lowercase RFC 1123");
+        check(&format!("server:\n  clusterDomain: {}\n", "a".repeat(254)), "must be no more than 253 characters");
         check("lab: [", "no YAML: ");
+        check(&format!("lab: {}", "[".repeat(100_000)), "no YAML: ");
+        check(&"a: ".repeat(100_000), "no YAML: ");
+        check(BILLION_LAUGHS, "no YAML: ");
     }
 }

@@ -8,10 +8,12 @@ use stead_node::image::{Listed, Store};
 use crate::{
     args::{ImageArgs, ImageCommand},
     config::Config,
+    rights,
 };
 
 pub(crate) fn run(args: &ImageArgs) -> Result<()> {
-    let store = Store::open(Config::load(args.config.as_deref())?.node.images)?;
+    let directory = Config::load(args.config.as_deref())?.node.images;
+    let store = rights::in_directory(Store::open(&directory), "--config (node.images)", &directory)?;
     let images = match &args.command {
         ImageCommand::Load { archive } if archive == Path::new("-") => store.load(io::stdin().lock())?,
         ImageCommand::Load { archive } => {

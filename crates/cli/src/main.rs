@@ -10,6 +10,7 @@ mod log;
 mod manual;
 mod node;
 mod proxy;
+mod rights;
 mod server;
 mod up;
 

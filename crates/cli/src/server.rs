@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     args::ServerArgs,
     config::{Config as File, ServerSection},
-    log,
+    log, rights,
 };
 
 /// The read-only port of 2014.
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ServerArgs) -> Result<()> {
 }
 
 async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
-    let pki = Pki::load_or_create(&args.data.join("pki"))?;
+    let pki = in_data(args, Pki::load_or_create(&args.data.join("pki")))?;
     let read_only = section.read_only_service;
     let controllers = stead_controllers::Config {
         root_ca: pki.ca_pem().into(),
@@ -50,19 +50,19 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         node_ports: section.node_ports.0,
         external_ips: section.allow_external_ips.unwrap_or_default(),
         pod_ranges: section.pod_ranges,
-        cluster_domain: section.cluster_domain,
+        cluster_domain: section.cluster_domain.into(),
         read_only: read_only.then(|| SocketAddr::new(args.listen.ip(), READ_ONLY_PORT)),
         agent_tls: tls::agent_client_config(&pki)?,
-        token_key: Arc::new(TokenKey::load_or_create(&args.data.join("pki"))?),
-        sealing_keys: Arc::new(SealingKeys::load_or_create(&args.data.join("secrets.key"))?),
+        token_key: Arc::new(in_data(args, TokenKey::load_or_create(&args.data.join("pki")))?),
+        sealing_keys: Arc::new(in_data(args, SealingKeys::load_or_create(&args.data.join("secrets.key")))?),
     };
     config.validate()?;
     let tls = serving_certificate(&pki, &config)?;
     let listeners = listen(args).await?;
     let read_only = listen_read_only(config.read_only).await?;
-    write_admin_kubeconfig(&pki, &args.data, &config)?;
+    in_data(args, write_admin_kubeconfig(&pki, &args.data, &config))?;
 
-    let store = Embedded::open(&args.data.join("store"))?;
+    let store = in_data(args, Embedded::open(&args.data.join("store")))?;
     let server = Server::new(Arc::new(store), config.clone()).await?;
     let client =
         stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
@@ -82,6 +82,10 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     Ok(())
 }
 
+fn in_data<T, E: Into<anyhow::Error>>(args: &ServerArgs, outcome: Result<T, E>) -> Result<T> {
+    rights::in_directory(outcome, "--data", &args.data)
+}
+
 fn serving_certificate(pki: &Pki, config: &Config) -> Result<Arc<rustls::ServerConfig>> {
     let names = pki::api_server_names(&config.cluster_domain);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -92,8 +96,7 @@ fn serving_certificate(pki: &Pki, config: &Config) -> Result<Arc<rustls::ServerC
 }
 
 async fn listen(args: &ServerArgs) -> Result<Vec<TcpListener>> {
-    let own =
-        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {} cannot be taken", args.listen))?;
+    let own = TcpListener::bind(args.listen).await.with_context(|| cannot_listen(args.listen))?;
     let mut listeners = vec![own];
     if let Some(number) = args.listen_fd {
         let inherited = stead_sys::inherit::listener(number).with_context(|| format!("inherited socket {number}"))?;
@@ -101,6 +104,13 @@ async fn listen(args: &ServerArgs) -> Result<Vec<TcpListener>> {
         listeners.push(TcpListener::from_std(inherited).context("inherited socket")?);
     }
     Ok(listeners)
+}
+
+/// Said of an address that is not this machine's, of a port that somebody has, and of one that only root may take.
+fn cannot_listen(address: SocketAddr) -> String {
+    let remedy =
+        if address.port() < 1024 { "run it with sudo, or choose a port from 1024 on" } else { "choose another" };
+    format!("--listen {address} cannot be taken ({remedy})")
 }
 
 async fn listen_read_only(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {

@@ -8,7 +8,8 @@ mod programs;
 mod ready;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::pin,
@@ -18,7 +19,7 @@ use std::{
 use anyhow::{Context, Result};
 use futures::FutureExt as _;
 use kube::Client;
-use stead_lab::{Fabric, ProcessState, Spawner, State, Supervisor, SupervisorEvent};
+use stead_lab::{Fabric, ProcessState, SpawnError, Spawner, State, Supervisor, SupervisorEvent};
 use stead_sys::namespace::Namespace;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -32,7 +33,9 @@ pub(crate) const BASE: &str = "/run/stead";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(args: &UpArgs) -> Result<()> {
-    if args.detach && !args.detached {
+    if args.detached {
+        detach::leave_terminal()?;
+    } else if args.detach {
         return detach::run();
     }
     let prepared = prepare::prepare(args)?;
@@ -41,24 +44,34 @@ pub(crate) fn run(args: &UpArgs) -> Result<()> {
 }
 
 async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {
-    let mut ends = Ends::new()?;
+    let mut ends = Ends::new(args)?;
     let lab = tokio::select! {
-        started = Lab::start(&prepared) => started?,
-        () = ends.next() => return leave(prepared),
+        started = Lab::start(&prepared) => Some(started),
+        () = ends.next() => None,
     };
+    let outcome = match lab {
+        Some(Ok(lab)) => lab.run(&prepared, args, ends).await,
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    remove_kubeconfig(&prepared.kubeconfig);
     // After a failure the logs that tell of it stay, until the next lab of this name.
-    lab.run(&prepared, args, ends).await?;
+    outcome?;
     leave(prepared)
+}
+
+/// It leads to a lab that is gone.
+fn remove_kubeconfig(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "the kubeconfig stays");
+        }
+        _ => {}
+    }
 }
 
 /// Once every process is gone: nothing stays but what `--data` asked for.
 fn leave(prepared: Prepared) -> Result<()> {
-    match fs::remove_file(&prepared.kubeconfig) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %prepared.kubeconfig.display(), %error, "the kubeconfig stays");
-        }
-        _ => {}
-    }
     stead_lab::remove_leftovers(&prepared.claim, &prepared.topology.name).context("removing what the lab left")?;
     Ok(prepared.claim.release()?)
 }
@@ -115,15 +128,16 @@ impl Lab {
         }
     }
 
-    fn on_event(&self, prepared: &Prepared, event: Result<SupervisorEvent, stead_lab::SpawnError>) -> Result<()> {
+    fn on_event(&self, prepared: &Prepared, event: Result<SupervisorEvent, SpawnError>) -> Result<()> {
         match event {
             Ok(SupervisorEvent::Exited { name, status, restart_in }) => {
                 let log = prepared.log(&name);
                 let when = if restart_in.is_zero() { "now".to_owned() } else { format!("in {restart_in:?}") };
-                eprintln!("{name} ended ({status}), starting it again {when}; its log is {}", log.display());
+                complain(&format!("{name} ended ({status}), starting it again {when}; its log is {}", log.display()));
             }
-            Ok(SupervisorEvent::Started { name, pid }) => eprintln!("{name} runs again, pid {pid}"),
-            Err(error) => eprintln!("{:#}", anyhow::Error::new(error)),
+            Ok(SupervisorEvent::Started { name, pid }) => complain(&format!("{name} runs again, pid {pid}")),
+            Err(error @ SpawnError::Lost { .. }) => return Err(error.into()),
+            Err(error) => complain(&format!("{:#}", anyhow::Error::new(error))),
         }
         self.publish(prepared)
     }
@@ -155,29 +169,56 @@ async fn present(
         format!("the lab is not ready after {} s: see {}", PATIENCE.as_secs(), logs.display())
     })??;
     let stop = if args.detached { "" } else { "Ctrl-C or " };
-    print!("{}", ready::describe(prepared, &pids, stop));
+    say(&ready::describe(prepared, &pids, stop));
     if args.demo {
         demo::run(&client, prepared, node, args.check).await?;
     }
     Ok(())
 }
 
-/// SIGINT and SIGTERM.
+/// Prints text as it is. Whoever reads it may have gone; the lab goes on until it is told to end.
+fn say(text: &str) {
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The same for a line to standard error.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// SIGINT, SIGTERM, and SIGHUP, which the end of a terminal sends.
 struct Ends {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` where the lab is to outlive its terminal: with `--detach`, and under `nohup`.
+    hangup: Option<Signal>,
 }
 
 impl Ends {
-    fn new() -> Result<Self> {
+    fn new(args: &UpArgs) -> Result<Self> {
         let of = |kind| signal(kind).context("listening for signals");
-        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
+        let is_ignored = stead_sys::signal::is_ignored(nix::sys::signal::Signal::SIGHUP);
+        let outlives = is_ignored.context("asking whether SIGHUP is ignored")?;
+        let mut hangup = if outlives { None } else { Some(of(SignalKind::hangup())?) };
+        if args.detached {
+            // The signal's default meaning, to end without a word, is gone all the same.
+            hangup = None;
+        }
+        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())?, hangup })
     }
 
     async fn next(&mut self) {
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hung_up => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
@@ -20,12 +20,14 @@ use std::{
 use nix::{
     fcntl::{FcntlArg, fcntl},
     mount::{MsFlags, mount},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns, unshare},
     unistd,
 };
 use stead_sys::namespace::Namespace;
+use tokio::net::unix::pipe;
 
-use crate::anchor;
+use crate::{anchor, leftovers};
 
 /// A program to run in a lab.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ pub enum SpawnError {
     Anchor,
     #[error("starting {name} failed")]
     Start { name: String, source: io::Error },
+    #[error(
+        "the lab's first process (`stead anchor {lab}`) was killed, and every process of the lab with it: `stead up --name {lab}` starts it again"
+    )]
+    Lost { lab: String },
     #[error("the lab is being taken down")]
     Closed,
 }
@@ -56,8 +62,11 @@ pub enum SpawnError {
 /// The namespaces of a lab, and the way to start programs in them. When it is dropped, everything started is killed.
 #[derive(Debug)]
 pub struct Spawner {
+    lab: String,
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// The anchor's standard output. Nobody else holds its other end, and the kernel closes that before it kills the others.
+    anchor: pipe::Receiver,
 }
 
 struct Request {
@@ -67,25 +76,49 @@ struct Request {
 }
 
 impl Spawner {
-    /// Makes the namespaces, with `executable anchor LAB` as their first process.
+    /// Makes the namespaces, with `executable anchor LAB` as their first process. To be called within a tokio runtime.
     pub fn new(executable: PathBuf, lab: String) -> Result<Self, SpawnError> {
         let (requests, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
+        let name = lab.clone();
         let thread = thread::Builder::new()
             .name("spawner".to_owned())
-            .spawn(move || match start_anchor(executable, &lab) {
-                Ok(anchor) => {
-                    let _ = ready.send(Ok(()));
+            .spawn(move || match start_anchor(executable, &name) {
+                Ok((anchor, stdout)) => {
+                    let _ = ready.send(Ok(stdout));
                     serve(&inbox);
-                    end(anchor);
+                    end(anchor, &name);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
                 }
             })
             .map_err(SpawnError::Namespaces)?;
-        started.recv().map_err(|_| SpawnError::Closed)??;
-        Ok(Self { requests: Some(requests), thread: Some(thread) })
+        let stdout = started.recv().map_err(|_| SpawnError::Closed)??;
+        let anchor = pipe::Receiver::from_owned_fd(stdout).map_err(SpawnError::Namespaces)?;
+        Ok(Self { lab, requests: Some(requests), thread: Some(thread), anchor })
+    }
+
+    /// Returns once the first process of the lab is gone, and with it all others. Cancel safe.
+    pub async fn lost(&self) -> SpawnError {
+        while self.anchor.readable().await.is_ok() {
+            match self.anchor.try_read(&mut [0]) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+        self.loss()
+    }
+
+    /// Whether the first process is gone. True before the end of any process that went with it can be seen.
+    pub fn is_lost(&self) -> bool {
+        let mut source = [PollFd::new(self.anchor.as_fd(), PollFlags::empty())];
+        poll(&mut source, PollTimeout::ZERO).is_ok() && source[0].revents().is_some_and(|seen| !seen.is_empty())
+    }
+
+    fn loss(&self) -> SpawnError {
+        SpawnError::Lost { lab: self.lab.clone() }
     }
 
     /// Starts a program, in a process group of its own so that a terminal's Ctrl-C reaches only the supervisor.
@@ -104,7 +137,9 @@ impl Spawner {
         let (reply, answer) = mpsc::channel();
         let requests = self.requests.as_ref().ok_or(SpawnError::Closed)?;
         requests.send(Request { command, namespace, reply }).map_err(|_| SpawnError::Closed)?;
-        answer.recv().map_err(|_| SpawnError::Closed)?.map_err(failed)
+        let started = answer.recv().map_err(|_| SpawnError::Closed)?;
+        // Without the namespace's first process the kernel makes no other and says ENOMEM.
+        started.map_err(|error| if self.is_lost() { self.loss() } else { failed(error) })
     }
 }
 
@@ -130,7 +165,7 @@ fn inheritable(fd: &OwnedFd) -> io::Result<Inheritable> {
     Ok(Inheritable(fcntl(fd.as_raw_fd(), FcntlArg::F_DUPFD(3))?))
 }
 
-fn start_anchor(executable: PathBuf, lab: &str) -> Result<Child, SpawnError> {
+fn start_anchor(executable: PathBuf, lab: &str) -> Result<(Child, OwnedFd), SpawnError> {
     let namespaces = || -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         // Mounts of the host still arrive; those made in the lab never leave it.
@@ -147,9 +182,9 @@ fn start_anchor(executable: PathBuf, lab: &str) -> Result<Child, SpawnError> {
         .spawn()
         .map_err(SpawnError::Namespaces)?;
     let mut byte = [0];
-    let stdout = anchor.stdout.as_mut().expect("standard output is piped");
+    let mut stdout = anchor.stdout.take().expect("standard output is piped");
     match stdout.read_exact(&mut byte) {
-        Ok(()) if byte == [anchor::READY] => Ok(anchor),
+        Ok(()) if byte == [anchor::READY] => Ok((anchor, stdout.into())),
         _ => {
             let _ = anchor.wait();
             Err(SpawnError::Anchor)
@@ -167,7 +202,9 @@ fn serve(inbox: &mpsc::Receiver<Request>) {
 }
 
 /// Closing its standard input ends the anchor, and with it every process of the namespace before `wait` returns.
-fn end(mut anchor: Child) {
+fn end(mut anchor: Child, lab: &str) {
     drop(anchor.stdin.take());
     let _ = anchor.wait();
+    // It does so itself, unless it was killed.
+    leftovers::remove_cgroups(lab);
 }

@@ -87,27 +87,25 @@ impl Supervisor {
         })
     }
 
-    /// The next end or start of a program. Cancel safe.
+    /// The next end or start of a program. Cancel safe. After [`SpawnError::Lost`] nothing runs and nothing can be started.
     pub async fn next_event(&mut self) -> Result<SupervisorEvent, SpawnError> {
         loop {
-            let due = self.programs.iter().filter_map(|(name, supervised)| match supervised.run {
+            let pausing = self.programs.iter().filter_map(|(name, supervised)| match supervised.run {
                 Run::Pausing { until } => Some((until, name.clone())),
                 Run::Running { .. } => None,
             });
-            let Some((until, name)) = due.min() else {
-                let exit = self.exits.recv().await.expect("this value holds a sender");
-                if let Some(event) = self.on_exit(exit) {
-                    return Ok(event);
-                }
-                continue;
-            };
             tokio::select! {
+                lost = self.spawner.lost() => return Err(lost),
                 exit = self.exits.recv() => {
+                    // Of what the kernel ended together, only the first process is news.
+                    if self.spawner.is_lost() {
+                        return Err(self.spawner.lost().await);
+                    }
                     if let Some(event) = self.on_exit(exit.expect("this value holds a sender")) {
                         return Ok(event);
                     }
                 }
-                () = tokio::time::sleep_until(until.into()) => return self.restart(name),
+                name = due(pausing.min()) => return self.restart(name),
             }
         }
     }
@@ -146,7 +144,9 @@ impl Supervisor {
 
     /// Asks every program to end, waits a little, and kills what is left with the namespace.
     pub async fn stop(mut self) {
-        let mut running: Vec<u32> = self.pids().map(|(_, pid)| pid).collect();
+        // The numbers of what the kernel has ended already may be those of others.
+        let mut running: Vec<u32> =
+            if self.spawner.is_lost() { Vec::new() } else { self.pids().map(|(_, pid)| pid).collect() };
         for pid in &running {
             let _ = kill(Pid::from_raw(*pid as i32), Signal::SIGTERM);
         }
@@ -160,6 +160,13 @@ impl Supervisor {
         let Self { spawner, .. } = self;
         let _ = tokio::task::spawn_blocking(move || drop(spawner)).await;
     }
+}
+
+/// The program's name once its time has come; never where there is none.
+async fn due(next: Option<(Instant, String)>) -> String {
+    let Some((until, name)) = next else { return std::future::pending().await };
+    tokio::time::sleep_until(until.into()).await;
+    name
 }
 
 /// Nothing at first and after a steady run; doubling from there.

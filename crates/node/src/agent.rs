@@ -7,6 +7,7 @@
 mod act;
 mod adopt;
 mod node;
+mod pressure;
 mod prober;
 mod report;
 mod upkeep;

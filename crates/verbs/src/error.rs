@@ -33,6 +33,8 @@ pub enum VerbError {
     Argument { field: &'static str, problem: String },
     #[error("error: {}: cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("error: {}: it has more than {mebibytes} MiB: split it", path.display())]
+    TooLarge { path: PathBuf, mebibytes: u64 },
     #[error("error: {}: error converting YAML to JSON: {problem}", path.display())]
     Manifest { path: PathBuf, problem: String },
     #[error("error: {}: document {number}: {problem}", path.display())]

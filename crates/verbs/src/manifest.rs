@@ -10,13 +10,15 @@ use serde_json::Value;
 
 use crate::error::VerbError;
 
+/// How large one file may be; the server takes 3 MiB in one request.
+const MAX_BYTES: u64 = 32 << 20;
+
 /// All objects of `paths`, in order; the items of a List one by one.
 pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>, VerbError> {
     let mut objects = Vec::new();
     for path in paths {
         for file in files(path)? {
-            let text = text(&file).map_err(|source| VerbError::Read { path: file.clone(), source })?;
-            objects.extend(parse(&file, &text)?);
+            objects.extend(parse(&file, &text(&file)?)?);
         }
     }
     if objects.is_empty() {
@@ -43,12 +45,17 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, VerbError> {
     Ok(files)
 }
 
-fn text(path: &Path) -> io::Result<String> {
-    if path != Path::new("-") {
-        return fs::read_to_string(path);
-    }
+/// The text of a file or of standard input, in bounds.
+fn text(path: &Path) -> Result<String, VerbError> {
     let mut text = String::new();
-    io::stdin().read_to_string(&mut text)?;
+    let read = match path != Path::new("-") {
+        true => fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)),
+        false => io::stdin().lock().take(MAX_BYTES + 1).read_to_string(&mut text),
+    };
+    read.map_err(|source| VerbError::Read { path: path.to_owned(), source })?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(VerbError::TooLarge { path: path.to_owned(), mebibytes: MAX_BYTES >> 20 });
+    }
     Ok(text)
 }
 
@@ -112,5 +119,33 @@ mod tests {
         check("apiVersion: v1\n", Err("Object 'Kind' is missing"));
         check("a: [", Err("error converting YAML to JSON"));
         check("- 1\n", Err("it is no object"));
+    }
+    #[test]
+    fn no_file_takes_more_stack_or_memory_than_it_may() {
+        let refused = |text: &str| {
+            let text = text.to_owned();
+            // Less than a program's main thread has.
+            let parser = std::thread::Builder::new().stack_size(4 << 20);
+            let parser = parser.spawn(move || parse(Path::new("x.yaml"), &text).unwrap_err().to_string());
+            parser.unwrap().join().unwrap()
+        };
+        for (open, close) in
+            [("{a: ", "}"), ("[", "]"), ("{? ", "}"), ("- ", ""), ("a: &a ", ""), ("{\"a\":", "}"), ("{\"a\":[", "]}")]
+        {
+            for levels in [70, 200, 100_000] {
+                let error = refused(&format!("{}1{}", open.repeat(levels), close.repeat(levels)));
+                assert!(error.starts_with("error: x.yaml: "), "{levels} levels of {open}: {error}");
+            }
+        }
+        let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..20 {
+            let below = format!("*a{},", level - 1).repeat(10);
+            laughs += &format!("a{level}: &a{level} [{below}]\n");
+        }
+        refused(&laughs);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(100 << 20).unwrap();
+        let error = read(&[file.path().to_owned()]).unwrap_err().to_string();
+        assert!(error.ends_with(": it has more than 32 MiB: split it"), "{error}");
     }
 }

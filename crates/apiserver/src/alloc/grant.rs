@@ -22,6 +22,7 @@ use stead_api::{
 };
 use stead_model::Family;
 use stead_store::{RangeRequest, Store, StoreError, prefix_end};
+use tokio::sync::watch;
 
 use super::{
     pool::Pool,
@@ -47,6 +48,9 @@ pub(crate) struct Allocator {
     port_pool: Pool,
     /// Ports of every node that programs of the cluster itself use.
     own_ports: Vec<u16>,
+    /// Whether numbers are given out. While the claims that an earlier process left have not been looked through, one that a
+    /// Service holds without a claim would be given to a second.
+    is_open: watch::Sender<bool>,
 }
 
 /// Numbers found for one write, to be claimed with it. Given back to the pools unless [`keep`](Self::keep) is called.
@@ -101,9 +105,19 @@ impl Allocator {
             ports: PortRange { ports: config.node_ports.clone() },
             port_pool: Pool::default(),
             own_ports: config.own_ports().to_vec(),
+            is_open: watch::Sender::new(true),
         };
         allocator.refill().await?;
         Ok(allocator)
+    }
+
+    /// From now on whoever needs a number waits for [`open`](Self::open).
+    pub(crate) fn hold(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_open.send_replace(true);
     }
 
     /// The cluster's families, the default first.
@@ -179,7 +193,7 @@ impl Allocator {
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Finds a number for each claim of `plan` and writes it into `service`.
+    /// Finds a number for each claim of `plan` and writes it into `service`. Waits while the allocator is held.
     pub(crate) async fn grant(
         &self,
         plan: &AllocationPlan,
@@ -193,6 +207,10 @@ impl Allocator {
             marked: Vec::new(),
             released: Vec::new(),
         };
+        if purpose == Purpose::Claim && !(plan.addresses.is_empty() && plan.node_ports.is_empty()) {
+            // The sender lives as long as this value.
+            let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+        }
         for claim in &plan.addresses {
             let address = self.address(claim, service, &mut granted, purpose).await?;
             claim.grant(service, address);

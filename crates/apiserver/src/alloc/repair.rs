@@ -2,7 +2,8 @@
 //!
 //! Both are written in one transaction, so they only part when somebody deletes or edits IPAddress objects, or with a store that
 //! was written by something else. What is wrong is found by [`plan`] on one revision of the store and put right by writes that
-//! hold only while that is as it was; what only people can put right becomes Events. At start, and every three minutes.
+//! hold only while that is as it was; what only people can put right becomes Events. At start, and every three minutes. The first
+//! look goes on beside serving, but the allocator is held until it is over: what a Service holds without a claim would look free.
 
 mod plan;
 
@@ -28,21 +29,30 @@ use super::{
 use crate::{events::record, server::Inner};
 
 const EVERY: Duration = Duration::from_secs(180);
+/// After a look that failed; somebody may wait for it.
+const RETRY: Duration = Duration::from_secs(1);
 /// How many objects are read from the store at a time.
 const PAGE: usize = 5_000;
 
-/// Repairs at once and then again and again, as long as there is a server.
+/// Repairs at once, which opens the allocator, and then again and again, as long as there is a server.
 pub(crate) async fn keep(server: Weak<Inner>) {
     let mut suspects = Suspects::new();
     loop {
         let Some(strong) = server.upgrade() else { return };
-        match pass(&strong, suspects.clone()).await {
-            Ok(next) => suspects = next,
+        let pause = match pass(&strong, suspects.clone()).await {
+            Ok(next) => {
+                suspects = next;
+                strong.allocator.open();
+                EVERY
+            }
             Err(StoreError::Closed) => return,
-            Err(error) => tracing::warn!(%error, "claims of Services could not be looked through"),
-        }
+            Err(error) => {
+                tracing::warn!(%error, "claims of Services could not be looked through");
+                RETRY
+            }
+        };
         drop(strong);
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

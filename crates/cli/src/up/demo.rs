@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use stead_client::write;
 use stead_sys::namespace::Namespace;
 
-use super::prepare::Prepared;
+use super::{prepare::Prepared, say};
 
 /// Not that of the README's session, which may follow in the same lab.
 const NAME: &str = "hello-demo";
@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(client: &Client, prepared: &Prepared, node: Namespace, check: bool) -> Result<()> {
     let vip = deploy(client).await?;
-    println!("\nDeployed {NAME} with two replicas; its Service has the virtual IP {vip}. From node1:\n");
+    say(&format!("\nDeployed {NAME} with two replicas; its Service has the virtual IP {vip}. From node1:\n\n"));
     let target = SocketAddr::new(vip, PORT);
     let answers = tokio::task::spawn_blocking({
         let node = node.try_clone().context("keeping a namespace")?;
@@ -35,19 +35,19 @@ pub(super) async fn run(client: &Client, prepared: &Prepared, node: Namespace, c
     });
     let answers = answers.await.context("asking the virtual IP")?.context("entering the node's network")??;
     for answer in &answers {
-        println!("  $ curl http://{vip}\n  {}", answer.trim_end().replace('\n', "\n  "));
+        say(&format!("  $ curl http://{vip}\n  {}\n", answer.trim_end().replace('\n', "\n  ")));
     }
     if !check {
-        println!("\nThe lab keeps running: `kubectl get all -o wide` says what is there.");
+        say("\nThe lab keeps running: `kubectl get all -o wide` says what is there.\n");
         return Ok(());
     }
-    println!("\n  ok    both pods answered through {target}");
+    say(&format!("\n  ok    both pods answered through {target}\n"));
     let path = format!("/api/v1/namespaces/default/services/{NAME}");
     write::delete(client, &path, &write::DeleteOptions::default()).await.context("deleting the Service")?;
     let refused = tokio::task::spawn_blocking(move || node.run(|| ask_until_refused(target)));
     refused.await.context("asking the virtual IP")?.context("entering the node's network")??;
-    println!("  ok    refused after the Service was deleted");
-    println!("  ok    lab {} checked", prepared.topology.name);
+    say("  ok    refused after the Service was deleted\n");
+    say(&format!("  ok    lab {} checked\n", prepared.topology.name));
     Ok(())
 }
 

@@ -1,17 +1,16 @@
-//! `--detach`: the same command again in a process group of its own; this one shows its words until it is ready and then leaves.
+//! `--detach`: the same command again in a session of its own; this one shows its words until it is ready and then leaves.
 
 use std::{
     env,
     fs::File,
     io,
     os::fd::{AsRawFd, RawFd},
-    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::dup2;
+use nix::unistd::{dup2, setsid};
 
 use super::programs;
 
@@ -21,7 +20,6 @@ pub(super) fn run() -> Result<()> {
         .arg("--detached")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .process_group(0)
         .spawn()
         .context("starting the lab in the background")?;
     let mut words = child.stdout.take().context("standard output is piped")?;
@@ -31,6 +29,12 @@ pub(super) fn run() -> Result<()> {
         None => Ok(()),
         Some(status) => bail!("the lab did not start ({status})"),
     }
+}
+
+/// In the process that stays: the end of the terminal, or Ctrl-C there, is none of its business from now on.
+pub(super) fn leave_terminal() -> Result<()> {
+    setsid().context("leaving the terminal's session")?;
+    Ok(())
 }
 
 /// Gives standard output and error, which the waiting command shows, up for a log file.

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use stead_apiserver::ExternalRange;
 use stead_lab::{Claim, Topology};
 
 use super::{BASE, credentials, log_path};
-use crate::{args::UpArgs, config::Config};
+use crate::{args::UpArgs, config::Config, rights};
 
 /// A lab that may be started: its name is claimed, its port is ours, its files are in place.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     // Not the whole fabric: others on it, such as `outside`, have no route to pods.
     let machines = topology.nodes.iter().flat_map(|node| &node.addresses).chain(&topology.server);
     config.node.node_ranges.extend(machines.map(|address| IpNet::from(address.addr())));
-    check_rights(nix::unistd::geteuid().is_root())?;
+    rights::demand_root("stead up makes network namespaces")?;
     crate::capabilities::check(&stead_dataplane::probe::probe())?;
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
@@ -93,16 +93,16 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     Ok(prepared)
 }
 
-fn check_rights(root: bool) -> Result<()> {
-    if root { Ok(()) } else { bail!("stead up makes network namespaces, which needs root: run it with sudo") }
-}
-
 /// The directory is made where it is missing.
 fn lock_data(directory: &Path) -> Result<File> {
     private_directory(directory).context("--data")?;
     let path = directory.join("lab.lock");
-    let file =
-        File::options().create(true).append(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => bail!(
@@ -181,14 +181,5 @@ mod tests {
 
     fn credential() -> stead_apiserver::pki::CertKey {
         stead_apiserver::pki::CertKey { cert_pem: String::new(), key_pem: String::new() }
-    }
-
-    #[test]
-    fn missing_rights_are_said_with_the_remedy() {
-        assert_eq!(
-            check_rights(false).unwrap_err().to_string(),
-            "stead up makes network namespaces, which needs root: run it with sudo"
-        );
-        check_rights(true).unwrap();
     }
 }

@@ -182,6 +182,33 @@ fn a_killed_supervisor_takes_everything_along() {
     assert!(!mounts.contains(&lab.name), "a mount remains: {mounts}");
 }
 
+#[test]
+fn a_lab_whose_first_process_is_killed_ends_says_so_and_starts_again() {
+    let mut lab = Lab::up("anchor", 1);
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], MANIFEST));
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    let descendants = processes_of(&lab.name);
+    let anchor = format!("\0anchor\0{}\0", lab.name);
+    let anchors = processes(|arguments| arguments.ends_with(&anchor));
+    let [anchor] = anchors[..] else { panic!("{anchors:?}") };
+
+    sigkill(anchor);
+    let (is_well, said) = lab.ended();
+    let expect = format!(
+        "stead: the lab's first process (`stead anchor {0}`) was killed, and every process of the lab with it: `stead up --name {0}` starts it again\n",
+        lab.name
+    );
+    assert_eq!((is_well, said), (false, expect));
+    assert!(descendants.iter().all(|pid| !alive(*pid)), "{descendants:?}");
+    let left = cgroups_of(&lab.name);
+    assert!(left.is_empty(), "control groups remain: {left:?}");
+    assert!(!lab.kubeconfig().exists(), "a kubeconfig that leads nowhere");
+
+    lab.up_again(1);
+    lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
+    lab.down();
+}
+
 fn cgroups_of(lab: &str) -> Vec<std::path::PathBuf> {
     // Each of version 1 has a directory there; version 2 is mounted there itself.
     let root = Path::new("/sys/fs/cgroup");
@@ -192,10 +219,15 @@ fn cgroups_of(lab: &str) -> Vec<std::path::PathBuf> {
 /// Processes whose arguments name the lab's directory.
 fn processes_of(lab: &str) -> Vec<u32> {
     let needle = format!("/run/stead/{lab}/");
+    processes(|arguments| arguments.contains(&needle))
+}
+
+/// Those whose arguments, each with a NUL at its end, are the wanted ones.
+fn processes(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&needle))
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| wanted(&String::from_utf8_lossy(&text)))
     })
     .collect()
 }

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -20,6 +21,13 @@ use tempfile::TempDir;
 /// Generous: a loaded machine is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
+/// How soon after the API has answered it must be so everywhere: what "at once" means on a loaded machine.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// How long a refusal is looked at.
+const LASTING: Duration = Duration::from_secs(1);
+
+/// What a lab says on standard error.
+const COMPLAINTS: &str = "complaints";
 
 pub(crate) fn stead() -> Command {
     Command::new(env!("CARGO_BIN_EXE_stead"))
@@ -49,6 +57,9 @@ impl Lab {
     }
 
     fn start(name: &str, directory: &Path, nodes: usize, more: &[&str]) -> Child {
+        // As somebody made it who did not know what it is for; it stays from one lab of the name to the next.
+        let made = fs::DirBuilder::new().mode(0o755).create(directory.join("data"));
+        assert!(made.is_ok() || directory.join("data").is_dir(), "{made:?}");
         // Killed with the thread that runs the test, also when that is killed itself.
         let mut command = Command::new("setpriv");
         command
@@ -61,13 +72,15 @@ impl Lab {
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        command.stderr(fs::File::create(directory.join(COMPLAINTS)).unwrap());
         let mut child = command.spawn().unwrap();
         let words = BufReader::new(child.stdout.take().unwrap());
         let ready = words.lines().any(|line| line.unwrap().contains("is ready"));
         if !ready {
             let logs = fs::read_dir(format!("/run/stead/{name}/log")).into_iter().flatten().flatten();
             let logs: String = logs.map(|log| fs::read_to_string(log.path()).unwrap_or_default()).collect();
-            panic!("lab {name} ended with {}: {logs}", child.wait().unwrap());
+            let said = fs::read_to_string(directory.join(COMPLAINTS)).unwrap_or_default();
+            panic!("lab {name} ended with {}: {said}{logs}", child.wait().unwrap());
         }
         child
     }
@@ -156,6 +169,12 @@ impl Lab {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Waits for it to end of itself: whether all was well, and what it complained of.
+    pub(crate) fn ended(&mut self) -> (bool, String) {
+        let status = eventually("the lab to end", || self.child.try_wait().unwrap());
+        (status.success(), fs::read_to_string(self.directory.path().join(COMPLAINTS)).unwrap())
+    }
+
     /// SIGKILL, as a crash or the kernel's out-of-memory killer would.
     pub(crate) fn kill_supervisor(&mut self) {
         self.child.kill().unwrap();
@@ -195,6 +214,36 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
             return found;
         }
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(STEP);
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Served,
+    Refused,
+    /// Of a datagram this may be a refusal: the kernel tells one address only so often (icmp(7): icmp_ratelimit).
+    Silent,
+}
+
+impl Reply {
+    /// Of a connection, where only a refusal is one.
+    pub(crate) fn of_curl(code: Option<i32>) -> Self {
+        if code == Some(7) { Self::Refused } else { Self::Served }
+    }
+}
+
+/// Asks until it is refused, which must be so at once, and goes on asking: nobody may be served after the first refusal.
+pub(crate) fn refused_at_once(what: &str, mut ask: impl FnMut() -> Reply) {
+    let deadline = Instant::now() + AT_ONCE;
+    while ask() != Reply::Refused {
+        assert!(Instant::now() < deadline, "{what}: not refused within {AT_ONCE:?} of the API's answer");
+        thread::sleep(STEP);
+    }
+    let end = Instant::now() + LASTING;
+    while Instant::now() < end {
+        assert_ne!(ask(), Reply::Served, "{what}: served after it was refused");
         thread::sleep(STEP);
     }
 }

@@ -1,6 +1,6 @@
 //! The README's session, as a user types it, with the installed `kubectl`.
 
-use crate::lab::{Lab, eventually};
+use crate::lab::{Lab, Reply, eventually, refused_at_once};
 
 const MANIFEST: &str = include_str!("../../../../examples/hello-world.yaml");
 
@@ -73,6 +73,6 @@ fn the_session_of_the_readme_works_as_written() {
 
     lab.kubectl_ok("delete svc hello-world");
     let node_port = format!("http://192.168.56.101:{port}");
-    eventually("the virtual IP to be refused", || (lab.curl_code("node1", &url) == Some(7)).then_some(()));
-    eventually("the node port to be refused", || (lab.curl_code("outside", &node_port) == Some(7)).then_some(()));
+    refused_at_once("the virtual IP", || Reply::of_curl(lab.curl_code("node1", &url)));
+    refused_at_once("the node port", || Reply::of_curl(lab.curl_code("outside", &node_port)));
 }

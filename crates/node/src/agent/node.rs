@@ -3,17 +3,25 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Node, ObjectReference},
+};
 use serde_json::{Value, json};
-use stead_client::{CallError, collection, object, write};
+use stead_client::{CallError, EventKind, collection, object, write};
 use stead_model::ObjectKey;
 use tokio::time;
 
-use super::Shared;
+use super::{
+    Shared,
+    pressure::{self, Pressures, Words},
+};
 use stead_client::error_text;
 
 use crate::config::Config;
 
+/// How often the machine is measured; what others are to know of it is told at once.
+const MEASURE: Duration = Duration::from_secs(10);
 const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
 const REFRESH: Duration = Duration::from_secs(300);
@@ -26,17 +34,38 @@ const MAX_PODS: u32 = 110;
 
 /// Registers the Node and keeps its status fresh.
 pub(super) async fn keep_registered(shared: Arc<Shared>) {
+    let mut pressures = Pressures::default();
     loop {
-        match register(&shared).await {
-            Ok(()) => {
-                let _ = time::timeout(REFRESH, unregistered(&shared)).await;
-            }
+        pressures.observe(&measured(&shared.config), Timestamp::now());
+        match register(&shared, &pressures).await {
+            Ok(()) => tokio::select! {
+                () = unregistered(&shared) => {}
+                () = change(&shared.config, &mut pressures) => {}
+                () = time::sleep(REFRESH) => {}
+            },
             Err(error) => {
                 tracing::warn!(node = shared.config.node_name, error = error_text(&error), "node is not registered");
                 time::sleep(RETRY).await;
             }
         }
     }
+}
+
+/// Measures until the Node's conditions are others.
+async fn change(config: &Config, pressures: &mut Pressures) {
+    let told = pressures.words(Timestamp::now());
+    loop {
+        time::sleep(MEASURE).await;
+        let now = Timestamp::now();
+        pressures.observe(&measured(config), now);
+        if pressures.words(now) != told {
+            return;
+        }
+    }
+}
+
+fn measured(config: &Config) -> pressure::Measured {
+    pressure::read(&config.state_dir, &config.image_dir)
 }
 
 /// Waits until others see no ready node of this name, as after a pause that looked like death, or a deletion by hand.
@@ -68,7 +97,7 @@ pub(super) async fn keep_lease(shared: Arc<Shared>) {
     }
 }
 
-async fn register(shared: &Shared) -> Result<(), CallError> {
+async fn register(shared: &Shared, pressures: &Pressures) -> Result<(), CallError> {
     let path = object::<Node>(&ObjectKey::cluster(shared.config.node_name.as_str()));
     let found: Result<Node, CallError> = write::get(&shared.client, &path).await;
     let now = Timestamp::now();
@@ -80,7 +109,7 @@ async fn register(shared: &Shared) -> Result<(), CallError> {
         }
         Err(error) if error.is_not_found() => {
             let mut node = object_for(&shared.config);
-            node["status"] = status(&shared.config, &Value::Null, now);
+            node["status"] = status(&shared.config, conditions(&Value::Null, pressures, now));
             let created: Result<Node, CallError> = write::create(&shared.client, &collection::<Node>(""), &node).await;
             match created {
                 Err(error) if !error.is_already_exists() => return Err(error),
@@ -89,7 +118,13 @@ async fn register(shared: &Shared) -> Result<(), CallError> {
         }
         Err(error) => return Err(error),
     };
-    let _: Node = write::patch_status(&shared.client, &path, &status(&shared.config, &before, now)).await?;
+    let conditions = conditions(&before, pressures, now);
+    let changed = changed(&before, &conditions);
+    let _: Node = write::patch_status(&shared.client, &path, &status(&shared.config, conditions)).await?;
+    for reason in changed {
+        let message = format!("Node {} status is now: {reason}", shared.config.node_name);
+        shared.recorder.record(&about(&shared.config), EventKind::Normal, &reason, message);
+    }
     Ok(())
 }
 
@@ -135,7 +170,7 @@ fn object_for(config: &Config) -> Value {
     })
 }
 
-fn status(config: &Config, before: &Value, now: Timestamp) -> Value {
+fn status(config: &Config, conditions: Vec<Value>) -> Value {
     let addresses: Vec<Value> = config
         .node_addresses
         .iter()
@@ -147,25 +182,21 @@ fn status(config: &Config, before: &Value, now: Timestamp) -> Value {
         "addresses": addresses,
         "capacity": capacity,
         "allocatable": capacity,
-        "conditions": conditions(before, now),
+        "conditions": conditions,
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.server.as_ref().map_or(0, |server| server.port)}},
         "nodeInfo": node_info(),
     })
 }
 
-fn conditions(before: &Value, now: Timestamp) -> Value {
-    let wanted = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "the node agent is ready"),
-    ];
+/// Heard now; a condition that has the status it had `before` keeps the time since when.
+fn conditions(before: &Value, pressures: &Pressures, now: Timestamp) -> Vec<Value> {
+    let ready =
+        Words { kind: "Ready", status: "True", reason: "KubeletReady", message: "kubelet is posting ready status" };
+    let words = pressures.words(now).into_iter().chain([ready]);
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let old = before.get("conditions").and_then(Value::as_array);
-    wanted
-        .into_iter()
-        .map(|(kind, status, reason, message)| {
-            let same = old.into_iter().flatten().find(|old| old["type"] == kind && old["status"] == status);
+    words
+        .map(|Words { kind, status, reason, message }| {
+            let same = condition(before, kind).filter(|old| old["status"] == status);
             let since = same.and_then(|old| old["lastTransitionTime"].as_str()).unwrap_or(&now);
             json!({
                 "type": kind, "status": status, "reason": reason, "message": message,
@@ -173,6 +204,31 @@ fn conditions(before: &Value, now: Timestamp) -> Value {
             })
         })
         .collect()
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status.get("conditions")?.as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// What the kubelet's events call the conditions that have another status than before.
+fn changed(before: &Value, conditions: &[Value]) -> Vec<String> {
+    let differs = |new: &&Value| {
+        let kind = new["type"].as_str().unwrap_or_default();
+        condition(before, kind).is_some_and(|old| old["status"] != new["status"])
+    };
+    let reasons = conditions.iter().filter(differs).filter_map(|new| new["reason"].as_str());
+    reasons.map(|reason| reason.replacen("Kubelet", "Node", 1)).collect()
+}
+
+/// As the kubelet does, whose events of its node have the name for a uid.
+fn about(config: &Config) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(config.node_name.clone()),
+        uid: Some(config.node_name.clone()),
+        ..ObjectReference::default()
+    }
 }
 
 fn capacity(config: &Config) -> Value {
@@ -218,4 +274,52 @@ fn architecture() -> &'static str {
 /// Empty where there is no such file: a machine without one is still a node.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
+
+    #[test]
+    fn conditions_keep_since_when_they_are_so_and_changes_have_their_events() {
+        let mut pressures = Pressures::default();
+        let first = json!({"conditions": conditions(&Value::Null, &pressures, at(0))});
+        assert!(changed(&Value::Null, first["conditions"].as_array().unwrap()).is_empty());
+
+        let short = pressure::Measured { memory_bytes: Some(0), ..pressure::Measured::default() };
+        pressures.observe(&short, at(60));
+        let second = conditions(&first, &pressures, at(60));
+        let shown: Vec<String> = second
+            .iter()
+            .map(|condition| {
+                let text = |field: &str| condition[field].as_str().unwrap().to_owned();
+                format!(
+                    "{}={} {} {} {}",
+                    text("type"),
+                    text("status"),
+                    text("reason"),
+                    text("lastHeartbeatTime"),
+                    text("lastTransitionTime")
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "MemoryPressure=True KubeletHasInsufficientMemory 2026-01-01T00:01:00Z 2026-01-01T00:01:00Z",
+                "DiskPressure=False KubeletHasNoDiskPressure 2026-01-01T00:01:00Z 2026-01-01T00:00:00Z",
+                "PIDPressure=False KubeletHasSufficientPID 2026-01-01T00:01:00Z 2026-01-01T00:00:00Z",
+                "Ready=True KubeletReady 2026-01-01T00:01:00Z 2026-01-01T00:00:00Z",
+            ]
+        );
+        assert_eq!(changed(&first, &second), ["NodeHasInsufficientMemory"]);
+
+        let mut unheard = first.clone();
+        unheard["conditions"][3]["status"] = "Unknown".into();
+        assert_eq!(changed(&unheard, first["conditions"].as_array().unwrap()), ["NodeReady"]);
+    }
 }

@@ -5,8 +5,9 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, RwLock, mpsc},
     time::Instant,
@@ -27,6 +28,9 @@ use super::{
 const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
 const LOCK_FILE: &str = "lock";
+
+/// What the directory holds is for its owner alone, whoever may look into it.
+const PRIVATE: u32 = 0o600;
 
 /// At start the file is made smaller where it is at least this large and mostly free.
 const SHRINK_FROM_BYTES: u64 = 64 << 20;
@@ -70,8 +74,8 @@ impl Embedded {
 
     pub fn open_with(directory: &Path, options: Options) -> Result<Self, OpenError> {
         let unusable = |source| OpenError::Directory { path: directory.into(), source };
-        std::fs::create_dir_all(directory).map_err(unusable)?;
-        let lock = File::create(directory.join(LOCK_FILE)).map_err(unusable)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        let lock = private().open(directory.join(LOCK_FILE)).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { path: directory.into() },
             TryLockError::Error(source) => unusable(source),
@@ -80,6 +84,7 @@ impl Embedded {
         if !path.try_exists().map_err(unusable)? {
             create(directory, &options)?;
         }
+        make_private(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let refused = |error| OpenError::refused(&path, error);
         let mut database = builder(&options).open(&path).map_err(|error| refused(error.into()))?;
         check_format(&path, &database)?;
@@ -141,6 +146,20 @@ impl Embedded {
     }
 }
 
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(PRIVATE);
+    options
+}
+
+/// A copy that somebody put back may be for others to read.
+fn make_private(path: &Path) -> io::Result<()> {
+    match path.metadata()?.permissions().mode() & 0o777 {
+        PRIVATE => Ok(()),
+        _ => std::fs::set_permissions(path, Permissions::from_mode(PRIVATE)),
+    }
+}
+
 fn builder(options: &Options) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
@@ -163,7 +182,8 @@ fn create(directory: &Path, options: &Options) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error.to_string())),
         _ => {}
     }
-    let database = builder(options).create(&path).map_err(|error: DatabaseError| failed(error.to_string()))?;
+    let file = private().open(&path).map_err(|error| failed(error.to_string()))?;
+    let database = builder(options).create_file(file).map_err(|error: DatabaseError| failed(error.to_string()))?;
     disk::initialize(&database).map_err(|error| failed(error.to_string()))?;
     drop(database);
     File::open(&path)
