@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages whose commands are missing. With everything there it changes nothing and needs no rights.
+# Installs the Debian packages whose commands are missing; with the word `clients`, those by which tests fetch clients in other
+# languages. With everything there it changes nothing and needs no rights.
 set -eu
 
 missing=""
@@ -11,15 +12,22 @@ need_file() { # file package
     [ -e "$1" ] || missing="$missing $2"
 }
 
-need cc gcc
-need_file /usr/include/stdlib.h libc6-dev
-need_file /etc/protocols netbase
-need busybox busybox-static
-need curl curl
-need ip iproute2
-need nft nftables
-need conntrack conntrack
-need kubectl kubernetes-client
+if [ "${1:-}" = clients ]; then
+    need python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
+    need node nodejs
+    need npm npm
+else
+    need cc gcc
+    need_file /usr/include/stdlib.h libc6-dev
+    need_file /etc/protocols netbase
+    need busybox busybox-static
+    need curl curl
+    need ip iproute2
+    need nft nftables
+    need conntrack conntrack
+    need kubectl kubernetes-client
+fi
 
 [ -n "$missing" ] || exit 0
 echo "installing:$missing"

@@ -127,6 +127,9 @@ impl Subresource {
             Self::Binding => {
                 SubresourceFacts { name: "binding", verbs: &["create"], kind: Some(("", "v1", "Binding")) }
             }
+            Self::Eviction => {
+                SubresourceFacts { name: "eviction", verbs: &["create"], kind: Some(("policy", "v1", "Eviction")) }
+            }
             Self::Finalize => SubresourceFacts { name: "finalize", verbs: &["update"], kind: None },
             Self::Token => {
                 let kind = Some(("authentication.k8s.io", "v1", "TokenRequest"));

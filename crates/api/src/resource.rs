@@ -46,6 +46,8 @@ pub enum Subresource {
     Log,
     /// `pods/binding`.
     Binding,
+    /// `pods/eviction`.
+    Eviction,
     /// `namespaces/finalize`.
     Finalize,
     /// `serviceaccounts/token`.

@@ -168,6 +168,7 @@ async fn resource(
         (_, Verb::Delete) => verbs::delete::delete(&call, &demand, &read(&call, body).await?).await?,
         (_, Verb::DeleteCollection) => verbs::delete::delete_collection(&call, &read(&call, body).await?).await?,
         (Some(Subresource::Binding), _) => verbs::binding::bind(&call, &read(&call, body).await?).await?,
+        (Some(Subresource::Eviction), _) => verbs::eviction::evict(&call, &demand, &read(&call, body).await?).await?,
         (Some(Subresource::Token), _) => verbs::token::request(&call, &demand, &read(&call, body).await?).await?,
         (None, Verb::Create) if verbs::review::is_review(&call) => {
             verbs::review::review(&call, &read(&call, body).await?).await?
@@ -190,7 +191,7 @@ fn is_served(verb: Verb, path: &ResourcePath<'_>) -> bool {
         None => path.resource.verbs.contains(&verb.as_str()),
         Some(Subresource::Status | Subresource::Scale) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
         Some(Subresource::Log) => verb == Verb::Get,
-        Some(Subresource::Binding | Subresource::Token) => verb == Verb::Create,
+        Some(Subresource::Binding | Subresource::Eviction | Subresource::Token) => verb == Verb::Create,
         Some(Subresource::Finalize) => verb == Verb::Update,
         Some(Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward) => true,
     }

@@ -215,6 +215,7 @@ pub(crate) const fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Scale => "scale",
         Subresource::Log => "log",
         Subresource::Binding => "binding",
+        Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
         Subresource::Token => "token",
         Subresource::Proxy => "proxy",

@@ -227,8 +227,15 @@ impl Watcher {
     fn expired(&mut self, frame: &mut BytesMut) {
         self.ended = true;
         let error = ApiError::expired("The resourceVersion for the provided watch is too old.");
-        put(frame, "ERROR", error.status.to_value().to_string().as_bytes());
+        frame.extend_from_slice(&error_event(&error));
     }
+}
+
+/// The event by which a watch ends that cannot go on.
+pub(crate) fn error_event(error: &ApiError) -> Bytes {
+    let mut frame = BytesMut::new();
+    put(&mut frame, "ERROR", error.status.to_value().to_string().as_bytes());
+    frame.freeze()
 }
 
 fn put(frame: &mut BytesMut, kind: &str, object: &[u8]) {

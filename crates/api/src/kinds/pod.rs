@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod change;
+mod condition;
 mod container;
 mod default;
 mod quality;
@@ -28,6 +29,7 @@ mod status;
 mod validate;
 mod volumes;
 
+pub use condition::{become_evicted, become_scheduled};
 pub(crate) use default::default_template;
 pub(crate) use validate::validate_spec;
 
@@ -45,6 +47,7 @@ pub static RESOURCE: Resource = Resource {
         Subresource::Status,
         Subresource::Log,
         Subresource::Binding,
+        Subresource::Eviction,
         Subresource::Attach,
         Subresource::Exec,
         Subresource::PortForward,

@@ -19,6 +19,7 @@ pub(super) const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.De
 pub(super) const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub(super) const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 pub(super) const BINDING: &str = "io.k8s.api.core.v1.Binding";
+pub(super) const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 pub(super) const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
 /// The definitions that `paths` refer to, and all that those refer to.
@@ -80,6 +81,7 @@ fn kinds(resources: &[&Resource]) -> BTreeMap<String, Vec<Value>> {
     kinds.insert(SCALE.to_owned(), vec![kind("autoscaling", "v1", "Scale")]);
     kinds.insert(TOKEN_REQUEST.to_owned(), vec![kind("authentication.k8s.io", "v1", "TokenRequest")]);
     kinds.insert(BINDING.to_owned(), vec![kind("", "v1", "Binding")]);
+    kinds.insert(EVICTION.to_owned(), vec![kind("policy", "v1", "Eviction")]);
     kinds
 }
 

@@ -2,7 +2,7 @@
 
 mod connect;
 
-use super::definitions::{BINDING, DELETE_OPTIONS, PATCH, SCALE, STATUS, TOKEN_REQUEST, list_of};
+use super::definitions::{BINDING, DELETE_OPTIONS, EVICTION, PATCH, SCALE, STATUS, TOKEN_REQUEST, list_of};
 use crate::patch::PatchType;
 use crate::resource::{Resource, Subresource};
 
@@ -122,6 +122,7 @@ fn of_subresource(resource: &Resource, subresource: Subresource, verb: &'static 
         Subresource::Scale => (SCALE, "Scale"),
         Subresource::Log => (resource.definition, "Log"),
         Subresource::Binding => (BINDING, "Binding"),
+        Subresource::Eviction => (EVICTION, "Eviction"),
         Subresource::Finalize => (resource.definition, "Finalize"),
         Subresource::Token => (TOKEN_REQUEST, "Token"),
         Subresource::Proxy | Subresource::Exec | Subresource::Attach | Subresource::PortForward => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, coordination, core, discovery, events, networking,
+    apps, authentication, authorization, autoscaling, coordination, core, discovery, events, networking, policy,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use schemars::SchemaGenerator;
@@ -62,6 +62,7 @@ fn definitions() -> BTreeMap<String, Value> {
     generator.subschema_for::<networking::v1beta1::IPAddress>();
     generator.subschema_for::<networking::v1beta1::ServiceCIDR>();
     generator.subschema_for::<autoscaling::v1::Scale>();
+    generator.subschema_for::<policy::v1::Eviction>();
     generator.subschema_for::<authentication::v1::SelfSubjectReview>();
     generator.subschema_for::<authentication::v1::TokenRequest>();
     generator.subschema_for::<authentication::v1::TokenReview>();

@@ -4,7 +4,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stead_api::{meta, status::ApiError};
+use stead_api::{kinds, meta, status::ApiError};
 
 use crate::{
     body::Encoding,
@@ -108,10 +108,5 @@ fn become_bound(pod: &mut Value, binding: &Binding) {
             pod["metadata"][field][key] = value.clone();
         }
     }
-    let condition = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::seconds(Timestamp::now()),
-    });
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let others = conditions.into_iter().filter(|condition| condition["type"] != "PodScheduled");
-    pod["status"]["conditions"] = others.chain([condition]).collect();
+    kinds::pod::become_scheduled(pod, Timestamp::now());
 }

@@ -41,12 +41,12 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// What a client may say of a deletion, in the body or the query.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Options {
+pub(super) struct Options {
     grace_period_seconds: Option<i64>,
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
     preconditions: Option<Preconditions>,
-    dry_run: Option<Vec<String>>,
+    pub(super) dry_run: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,15 +115,20 @@ fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
         options.propagation_policy = call.query.get("propagationPolicy").map(str::to_owned);
         options.orphan_dependents = call.query.get("orphanDependents").map(|_| call.query.is_true("orphanDependents"));
     }
-    if let Some(problem) = options.problem() {
-        return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &[problem]).into());
-    }
-    let dry = options.dry_run.as_ref().is_some_and(|dry| dry.iter().any(|value| value == "All"));
-    let keep = if dry { Keep::DryRun } else { call.query.keep()? };
+    let keep = options.keep(call)?;
     Ok((options, keep))
 }
 
 impl Options {
+    /// Whether anything is to be done. Fails if the options contradict themselves.
+    pub(super) fn keep(&self, call: &Call<'_>) -> Result<Keep, Refusal> {
+        if let Some(problem) = self.problem() {
+            return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &[problem]).into());
+        }
+        let dry = self.dry_run.as_ref().is_some_and(|dry| dry.iter().any(|value| value == "All"));
+        Ok(if dry { Keep::DryRun } else { call.query.keep()? })
+    }
+
     fn problem(&self) -> Option<FieldError> {
         match (self.propagation_policy.as_deref(), self.orphan_dependents) {
             (Some(policy), Some(_)) => Some(FieldError::invalid(
@@ -181,6 +186,12 @@ enum End {
     Waits,
 }
 
+/// Deletes the pod that the path names, and lets its last state say that it was evicted.
+pub(super) async fn evict(call: &Call<'_>, demand: &Demand, options: &Options, keep: Keep) -> Result<(), Refusal> {
+    let evicted = |pod: &mut Value| kinds::pod::become_evicted(pod, Timestamp::now());
+    remove(call, demand, (call.namespace(), call.name()), options, keep, evicted).await.map(|_| ())
+}
+
 async fn delete_one(
     call: &Call<'_>,
     demand: &Demand,
@@ -188,6 +199,18 @@ async fn delete_one(
     name: &str,
     options: &Options,
     keep: Keep,
+) -> Result<Outcome, Refusal> {
+    remove(call, demand, (namespace, name), options, keep, |_| {}).await
+}
+
+/// `change` is made to an object that stays for a while.
+async fn remove(
+    call: &Call<'_>,
+    demand: &Demand,
+    (namespace, name): (&str, &str),
+    options: &Options,
+    keep: Keep,
+    change: impl Fn(&mut Value),
 ) -> Result<Outcome, Refusal> {
     let resource = call.path.resource;
     let is_namespace = std::ptr::eq(resource, &kinds::namespace::RESOURCE);
@@ -201,6 +224,7 @@ async fn delete_one(
         demand.check(&call.path, &old.object)?;
         options.check(call, name, &old)?;
         let mut new = old.object.clone();
+        change(&mut new);
         mark(call, &mut new, options, is_namespace);
         let gone = if is_namespace {
             kinds::namespace::is_finalized(&new)

@@ -14,7 +14,7 @@ use crate::{
     query::{At, From},
     refusal::Refusal,
     verbs::get::reach,
-    watching::{Start, Watch, frames},
+    watching::{Start, Watch, error_event, frames},
 };
 
 /// A watch without a timeout of its own ends after this time, and up to twice it, so that clients do not all come back at
@@ -37,8 +37,10 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
         From::InitialMarked(_) => Start::MarkedObjects(filter.list(cache)),
         From::After(revision) => match cache.position_after(revision) {
             Ok(position) => Start::At { position, revision },
+            // As an event: some clients go back to a list for that alone, and for no other kind of answer.
             Err(too_old) => {
-                return Err(ApiError::resource_version_too_old(revision.0, too_old.floor.0).into());
+                let error = ApiError::resource_version_too_old(revision.0, too_old.floor.0);
+                return Ok(stream(Body::from(error_event(&error))));
             }
         },
     };
@@ -54,7 +56,11 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
         timeout,
         stop: call.server.stop.subscribe(),
     };
-    let mut response = Response::new(Body::from_stream(frames(watch, start)));
+    Ok(stream(Body::from_stream(frames(watch, start))))
+}
+
+fn stream(body: Body) -> Response {
+    let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }

@@ -1,13 +1,12 @@
 //! The installed kubectl, and Debian's of 2020 beside it, against a served instance: TLS, client certificates, discovery, OpenAPI,
 //! Tables, patches. Any since 1.20 will do: what a kubectl does not know yet is left out for it. `build/get-clients.sh` unpacks
-//! the older one; `STEAD_KUBECTL_OLD` names another.
+//! the older one. `STEAD_KUBECTL` and `STEAD_KUBECTL_OLD` name others.
 
 use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
 
-use stead_apiserver::pki::{kubeconfig, write_private};
-use tokio::{io::AsyncWriteExt as _, net::TcpListener, process::Command, sync::oneshot};
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::support::Cluster;
+use crate::{clients::fetched, served::Served};
 
 mod verbs;
 
@@ -144,46 +143,28 @@ impl Kubectl<'_> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_drives_a_served_cluster() {
-    drive_with("kubectl".into()).await;
+    drive_with(std::env::var_os("STEAD_KUBECTL").unwrap_or_else(|| "kubectl".into())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_of_2020_drives_a_served_cluster() {
-    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/clients/kubectl-older/usr/bin/kubectl");
-    drive_with(std::env::var_os("STEAD_KUBECTL_OLD").unwrap_or_else(|| unpacked.into())).await;
+    let older = std::env::var_os("STEAD_KUBECTL_OLD");
+    drive_with(older.unwrap_or_else(|| fetched("kubectl-older/usr/bin/kubectl").into())).await;
 }
 
-/// What `version --client` says: 32 for 1.32; none when there is no such program.
-fn minor_version(program: &OsString) -> Option<u32> {
-    let output = std::process::Command::new(program).args(["version", "--client", "-o", "json"]).output().ok()?;
+/// What `version --client` says: 32 for 1.32.
+fn minor_version(program: &OsString) -> u32 {
+    let output = std::process::Command::new(program).args(["version", "--client", "-o", "json"]).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let version: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let minor = version["clientVersion"]["minor"].as_str().unwrap();
-    Some(minor.trim_end_matches('+').parse().unwrap())
+    version["clientVersion"]["minor"].as_str().unwrap().trim_end_matches('+').parse().unwrap()
 }
 
 async fn drive_with(program: OsString) {
-    let Some(minor) = minor_version(&program) else {
-        eprintln!("{} is not there: nothing tried", program.to_string_lossy());
-        return;
-    };
-    let cluster = Cluster::new().await;
-    let directory = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    let admin = cluster.pki.issue_client("kubernetes-admin", &["system:masters"]).unwrap();
-    let config = kubeconfig(&url, cluster.pki.ca_pem(), &admin);
-    write_private(&directory.path().join("kubeconfig"), &config).unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (server, tls) = (cluster.server.clone(), cluster.serving());
-    let serving = tokio::spawn(async move {
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        server.serve(vec![listener], tls, stopped).await;
-    });
-    drive(&Kubectl { program, minor, directory: directory.path() }).await;
-    stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(30), serving).await.unwrap().unwrap();
+    let minor = minor_version(&program);
+    let served = Served::new().await;
+    drive(&Kubectl { program, minor, directory: served.directory() }).await;
+    served.end().await;
 }
 
 async fn drive(kubectl: &Kubectl<'_>) {
@@ -293,8 +274,12 @@ async fn messages(kubectl: &Kubectl<'_>) {
 spec: {nodeName: made, containers: [{name: a, image: b}]}\n";
     kubectl.good_with("create -f -", pod, &["pod/made created"]).await;
     let drain = "drain made --force --grace-period=0 --timeout=30s";
-    let drained = if kubectl.minor < 24 { "node/made deleted" } else { "node/made drained" };
-    kubectl.good(drain, &["node/made cordoned", "pod/made deleted", drained]).await;
+    // The older one evicts only where the group `policy` is served too, and deletes elsewhere.
+    let (went, drained) = match kubectl.minor {
+        ..24 => ("pod/made deleted", "node/made deleted"),
+        24.. => ("pod/made evicted", "node/made drained"),
+    };
+    kubectl.good(drain, &["node/made cordoned", went, drained]).await;
     kubectl.good("get node made", &["SchedulingDisabled"]).await;
     kubectl.good("uncordon made", &["uncordoned"]).await;
     kubectl.good("delete node,deployment,configmap,serviceaccount made", &["deleted"]).await;

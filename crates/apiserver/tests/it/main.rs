@@ -1,11 +1,13 @@
 //! The server driven as clients drive it: requests in, answers checked. In process where no socket is needed.
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+mod served;
 mod support;
 
 mod access;
 mod apply;
 mod bad_input;
+mod clients;
 mod deletion;
 mod external_addresses;
 mod flaky_store;

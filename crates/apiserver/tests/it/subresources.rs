@@ -214,3 +214,37 @@ async fn openapi_v2_is_served_in_the_form_accepted() {
     assert!(refused.message().contains(PROTOBUF), "{}", refused.text);
     assert_eq!(admin.get_as("/openapi/v3", PROTOBUF).await.code.as_u16(), 406);
 }
+
+#[tokio::test]
+async fn an_eviction_is_a_deletion_that_says_why() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod =
+        json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    let uid = admin.post(pods, &pod).await.expect(201)["metadata"]["uid"].clone();
+    let eviction = |more: Value| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": more});
+    let path = format!("{pods}/a/eviction");
+    let named = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "b"}});
+    let refused = admin.post(&path, &named).await.expect(400);
+    assert_eq!(refused["message"], "name in URL does not match name in Eviction object");
+    let other = admin.post(&path, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})).await;
+    other.expect(400);
+    admin.post(&path, &eviction(json!({"preconditions": {"uid": "another"}}))).await.expect(409);
+    admin.post(&path, &eviction(json!({"dryRun": ["All"]}))).await.expect(201);
+    assert_eq!(admin.get(&format!("{pods}/a")).await.expect(200)["metadata"]["deletionTimestamp"], Value::Null);
+    let options = json!({"gracePeriodSeconds": 7, "preconditions": {"uid": uid}});
+    assert_eq!(admin.post(&path, &eviction(options)).await.expect(201)["status"], "Success");
+    let marked = admin.get(&format!("{pods}/a")).await.expect(200);
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 7);
+    let condition = &marked["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("DisruptionTarget"), &json!("EvictionByEvictionAPI"))
+    );
+    // The older version, and without grace: gone at once.
+    let older = json!({"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "a"},
+        "deleteOptions": {"gracePeriodSeconds": 0}});
+    admin.post(&path, &older).await.expect(201);
+    admin.post(&path, &older).await.expect(404);
+}

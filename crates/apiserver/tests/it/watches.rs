@@ -128,8 +128,13 @@ async fn after_a_restart_watchers_resume_or_list_again() {
     drop(again);
     store.compact(store.revision().await.unwrap()).await.unwrap();
     let compacted = Cluster::with(store, |_| {}).await;
-    let gone = compacted.admin().get(&from).await.expect(410);
-    assert_eq!(gone["reason"], "Expired");
+    let mut late = compacted.admin().watch(&from).await;
+    let gone = late.next().await.unwrap();
+    assert_eq!(
+        (&gone["type"], &gone["object"]["reason"], &gone["object"]["code"]),
+        (&json!("ERROR"), &json!("Expired"), &json!(410))
+    );
+    assert_eq!(late.next().await, None);
     let listed = compacted.admin().get(MAPS).await.expect(200);
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
 }

@@ -15,13 +15,10 @@ use std::{
 use crate::lab::{Lab, eventually, ok, run};
 
 fn kubectls() -> Vec<OsString> {
-    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/clients/kubectl-older/usr/bin/kubectl");
-    let older = std::env::var_os("STEAD_KUBECTL_OLD").unwrap_or_else(|| unpacked.into());
-    if !Path::new(&older).exists() {
-        eprintln!("{} is not there: the installed kubectl alone is tried", older.to_string_lossy());
-        return vec!["kubectl".into()];
-    }
-    vec!["kubectl".into(), older]
+    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/clients/kubectl-older/usr/bin/kubectl");
+    let older = std::env::var_os("STEAD_KUBECTL_OLD").unwrap_or_else(|| fetched.into());
+    assert!(Path::new(&older).exists(), "{} is not there: `make clients` fetches it", older.display());
+    vec![std::env::var_os("STEAD_KUBECTL").unwrap_or_else(|| "kubectl".into()), older]
 }
 
 fn command(lab: &Lab, kubectl: &OsString, arguments: &[&str]) -> Command {

@@ -88,7 +88,7 @@ async fn dry_runs(kubectl: &Kubectl<'_>) {
     kubectl.good(&ip, &["clusterIP: 10.96.3.4"]).await;
     let bad = "create service nodeport imagined --tcp=80 --node-port=80 --dry-run=server";
     kubectl.bad_with(bad, "", "provided port is not in the valid range").await;
-    kubectl.good("delete svc kubernetes --dry-run=server", &["deleted (server dry run)"]).await;
+    kubectl.good("delete svc kubernetes --dry-run=server", &["deleted", "(server dry run)"]).await;
     kubectl.good("get svc kubernetes", &["443/TCP"]).await;
 }
 
