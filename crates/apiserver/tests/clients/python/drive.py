@@ -1,5 +1,6 @@
 """The Python client against a served API, part after part; what fails raises."""
 
+import faulthandler
 import sys
 import threading
 
@@ -10,6 +11,8 @@ import leases
 import services
 import watching
 
+# Before whoever runs this loses patience.
+faulthandler.dump_traceback_later(170, exit=True)
 config.load_kube_config(sys.argv[1])
 
 
