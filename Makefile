@@ -35,10 +35,10 @@ test: deps clients build
 bench: deps
 	$(CARGO) bench --locked -p stead-cli --bench figures
 
-# What CI runs a few per cent of: hundreds of kills, thousands of power cuts and of judged histories.
+# What CI runs a few per cent of: hundreds of kills, thousands of power cuts, of judged histories and of turned bits.
 soak: deps
 	STEAD_KILLS=200 $(CARGO) test --locked --release -p stead-cli --test it faults
-	STEAD_CRASH_CUTS=5000 STEAD_HISTORIES=2000 $(CARGO) test --locked --release -p stead-store --test it -- crash histories
+	STEAD_CRASH_CUTS=5000 STEAD_HISTORIES=2000 STEAD_FLIPS=1000 $(CARGO) test --locked --release -p stead-store --test it -- crash histories flips
 
 # What `test` does for less than half a second for each decoder. FUZZ_SECONDS is the time for each.
 FUZZ_SECONDS = 60

@@ -64,7 +64,11 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refus
     if stated.is_some_and(|length| length > may_send as u64) {
         return Err(ApiError::too_large(MAX_BODY).into());
     }
-    let collected = tokio::time::timeout(PATIENCE, collect(body)).await;
+    read_within(PATIENCE, body).await
+}
+
+async fn read_within(patience: Duration, body: Body) -> Result<Bytes, Refusal> {
+    let collected = tokio::time::timeout(patience, collect(body)).await;
     match collected.map_err(|_| ApiError::timeout("request body did not arrive in time", 1))? {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(ApiError::too_large(MAX_BODY).into()),
@@ -214,5 +218,26 @@ fn decode_yaml(bytes: &[u8], resource: &Resource) -> Result<Result<Decoded, Deco
             Ok(Err(error))
         }
         (Err(error), _) => Err(bad_yaml(&error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sender_of_a_byte_at_a_time_is_cut_off_and_others_are_not() {
+        let slow = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")), ()))
+        });
+        let patience = Duration::from_millis(500);
+        let began = std::time::Instant::now();
+        let (slow, other) =
+            tokio::join!(read_within(patience, Body::from_stream(slow)), read_within(patience, Body::from("{}")));
+        assert_eq!(&other.unwrap()[..], b"{}");
+        let refused = slow.unwrap_err().0.status;
+        assert_eq!((refused.code, &refused.message[..]), (504, "Timeout: request body did not arrive in time"));
+        assert!(began.elapsed() >= patience);
     }
 }

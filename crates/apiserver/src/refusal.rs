@@ -55,9 +55,11 @@ impl From<StoreError> for Refusal {
             StoreError::Compacted { requested, oldest } => ApiError::resource_version_too_old(requested.0, oldest.0),
             StoreError::Future { requested, newest } => ApiError::resource_version_too_large(requested.0, newest.0),
             StoreError::Closed => ApiError::unavailable("the store is closed").with_log(error),
-            StoreError::NoLease(_) | StoreError::DuplicateKey(_) | StoreError::Slow | StoreError::Engine { .. } => {
-                ApiError::internal("the store failed", error)
-            }
+            StoreError::NoLease(_)
+            | StoreError::DuplicateKey(_)
+            | StoreError::Slow
+            | StoreError::Damaged { .. }
+            | StoreError::Engine { .. } => ApiError::internal("the store failed", error),
         };
         error.into()
     }

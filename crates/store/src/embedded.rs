@@ -7,6 +7,7 @@
 mod batch;
 mod committer;
 mod disk;
+mod engine;
 mod index;
 mod leases;
 mod open;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase as _};
+use redb::ReadableDatabase as _;
 use stead_model::Revision;
 use tokio::sync::oneshot;
 
@@ -29,6 +30,7 @@ pub use self::open::OpenError;
 use self::{
     committer::{Reply, Request},
     disk::failed,
+    engine::{Engine, guarded},
     index::{Index, Write},
     watch::{Phase, Watcher},
     window::Window,
@@ -82,7 +84,7 @@ pub struct Embedded {
 /// What readers, watchers and the committer share. Locks are held for memory only, never over I/O that waits.
 #[derive(Debug)]
 struct Shared {
-    database: Database,
+    database: Engine,
     /// Only what is durable.
     index: RwLock<Index>,
     window: RwLock<Window>,
@@ -121,7 +123,7 @@ impl Store for Embedded {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<Page, StoreError> {
-        let found = self.shared.find(&request)?;
+        let found = guarded("finding keys", || self.shared.find(&request))?;
         if found.writes.len() <= ITEMS_READ_INLINE { found.read() } else { blocking(move || found.read()).await }
     }
 
@@ -164,9 +166,13 @@ struct Found {
 
 impl Found {
     fn read(self) -> Result<Page, StoreError> {
+        guarded("reading values", || self.read_values())
+    }
+
+    fn read_values(self) -> Result<Page, StoreError> {
         let values = self.snapshot.open_table(disk::VALUES).map_err(failed("opening the values"))?;
         let items = self.writes.into_iter().map(|(key, write)| {
-            let value = disk::read_value(&values, write.at)?;
+            let value = disk::read_value(&values, &key, write.at)?;
             Ok(write.key_value(key, value))
         });
         Ok(Page {
@@ -199,6 +205,15 @@ impl Shared {
 
     /// The events of `span` from `next` on, out of about `limit`, from disk; and the revision up to which that is all.
     fn history(&self, span: &Span, next: Revision, limit: usize) -> Result<(Revision, Vec<Arc<Event>>), StoreError> {
+        guarded("reading history", || self.read_history(span, next, limit))
+    }
+
+    fn read_history(
+        &self,
+        span: &Span,
+        next: Revision,
+        limit: usize,
+    ) -> Result<(Revision, Vec<Arc<Event>>), StoreError> {
         let step = "reading history";
         let (snapshot, mut upto) = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
@@ -216,7 +231,7 @@ impl Shared {
             if count == limit {
                 upto = revision;
             }
-            let head = disk::parse_head(position.value(), head.value()).ok_or("a head is cut short");
+            let head = disk::parse_head(position.value(), head.value()).ok_or("a head is damaged");
             writes.push(head.map_err(failed(step))?);
         }
         writes.retain(|(key, _)| span.contains(key));
@@ -230,12 +245,12 @@ impl Shared {
         let mut events = Vec::with_capacity(writes.len());
         for ((key, write), before) in writes.into_iter().zip(before) {
             let previous = match before {
-                Some(before) => Some(before.key_value(key.clone(), disk::read_value(&values, before.at)?)),
+                Some(before) => Some(before.key_value(key.clone(), disk::read_value(&values, &key, before.at)?)),
                 None => None,
             };
             let (kind, value) = match write.is_deletion() {
                 true => (EventKind::Delete, Bytes::new()),
-                false => (EventKind::Put, disk::read_value(&values, write.at)?),
+                false => (EventKind::Put, disk::read_value(&values, &key, write.at)?),
             };
             events.push(Arc::new(Event { kind, key_value: write.key_value(key, value), previous }));
         }

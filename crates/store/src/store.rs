@@ -133,6 +133,9 @@ pub enum StoreError {
     Slow,
     #[error("store is closed")]
     Closed,
+    /// What a key holds cannot be read; other keys can.
+    #[error("the stored value of {} is damaged: restore a copy of the store", String::from_utf8_lossy(key))]
+    Damaged { key: Bytes },
     #[error("{step} failed: {cause}")]
     Engine { step: &'static str, cause: String },
 }

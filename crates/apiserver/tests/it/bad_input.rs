@@ -170,3 +170,19 @@ async fn wrong_patches_are_refused() {
         admin.patch(&path, "json-patch", &json!([{"op": "add", "path": "/metadata/labels/a", "value": "b"}])).await;
     assert_eq!(patched.expect(200)["metadata"]["labels"]["a"], "b");
 }
+
+#[tokio::test]
+async fn ten_thousand_operations_are_a_patch_and_one_more_is_none() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let path = format!("{SERVICES}/kubernetes");
+    let patch = |operations: usize| {
+        let label = |n: usize| json!({"op": "add", "path": "/metadata/labels/a", "value": n.to_string()});
+        Value::Array((1..=operations).map(label).collect())
+    };
+    let patched = admin.patch(&path, "json-patch", &patch(10_000)).await.expect(200);
+    assert_eq!(patched["metadata"]["labels"]["a"], "10000");
+    let answer = admin.patch(&path, "json-patch", &patch(10_001)).await;
+    check(&answer, 413, "RequestEntityTooLarge", "The allowed maximum operations in a JSON patch is 10000, got 10001");
+    assert_eq!(admin.get(&path).await.expect(200), patched);
+}

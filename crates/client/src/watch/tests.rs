@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -193,4 +196,64 @@ async fn a_bad_object_never_stops_the_others() {
         &[STREAMED, "/x watch=1&allowWatchBookmarks=true&resourceVersion=7"],
     )
     .await;
+}
+
+/// What a collection has gone through: each line with the revision that it brings a client to.
+fn past() -> Vec<(u64, String)> {
+    vec![
+        (0, line("ADDED", &object("one", 3))),
+        (0, line("ADDED", &object("two", 4))),
+        (5, bookmark(5, "true")),
+        (6, line("MODIFIED", &object("one", 6))),
+        (7, line("DELETED", &object("two", 7))),
+        (8, bookmark(8, "false")),
+        (9, line("ADDED", &object("three", 9))),
+        (10, line("MODIFIED", &object("three", 10))),
+    ]
+}
+
+/// Cuts its first answer after so many bytes, and goes on from whatever revision it is asked for.
+async fn cut_once(State((cut, answered)): State<(usize, Arc<AtomicUsize>)>, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let from = query.split('&').find_map(|word| word.strip_prefix("resourceVersion=")?.parse().ok());
+    let lines = past().into_iter().filter(|(revision, _)| from.is_none_or(|from: u64| *revision > from));
+    let text: String = lines.map(|(_, line)| line).collect();
+    let whole = futures::stream::once(async move { Ok::<_, std::io::Error>(text) });
+    let body = if answered.fetch_add(1, Ordering::Relaxed) == 0 {
+        Body::from_stream(whole.map(move |text| text.map(|text| text[..cut].to_owned())))
+    } else {
+        Body::from_stream(whole.chain(futures::stream::pending()))
+    };
+    Response::builder().body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_watch_that_is_cut_at_any_byte_loses_nothing_and_doubles_nothing() {
+    let length: usize = past().iter().map(|(_, line)| line.len()).sum();
+    let cuts = (0..=length).map(async |cut| {
+        let router = Router::new().fallback(cut_once).with_state((cut, Arc::default()));
+        let mut changes = Box::pin(watch::<ConfigMap>(in_process(router), Query::all("/x")));
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| last != "apply three 10") {
+            let change = tokio::time::timeout(Duration::from_secs(60), changes.next()).await;
+            let change = print(&change.unwrap_or_else(|_| panic!("cut after {cut} bytes: {seen:?}")).unwrap());
+            // A list that broke off means nothing.
+            if change == "init" {
+                seen.clear();
+            }
+            seen.push(change);
+        }
+        let expect = [
+            "init",
+            "list one 3",
+            "list two 4",
+            "done",
+            "apply one 6",
+            "delete two 7",
+            "apply three 9",
+            "apply three 10",
+        ];
+        assert_eq!(seen, expect, "cut after {cut} bytes");
+    });
+    futures::future::join_all(cuts).await;
 }

@@ -179,7 +179,7 @@ impl<'a> Batch<'a> {
 
     fn read(&self, key: &Bytes) -> Result<Option<KeyValue>, StoreError> {
         let Some(write) = self.newest(key) else { return Ok(None) };
-        let value = disk::read_value(&self.values, write.at)?;
+        let value = disk::read_value(&self.values, key, write.at)?;
         Ok(Some(write.key_value(key.clone(), value)))
     }
 
@@ -197,7 +197,8 @@ impl<'a> Batch<'a> {
             version: before.as_ref().map_or(1, |before| before.version + 1),
             lease,
         };
-        self.values.insert(disk::row(*at), &*value).map_err(failed("writing a value"))?;
+        let row = disk::encode_value(&value, *at);
+        self.values.insert(disk::row(*at), &*row).map_err(failed("writing a value"))?;
         self.append(at, EventKind::Put, write, write.key_value(key, value), before)
     }
 

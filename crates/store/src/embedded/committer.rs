@@ -20,6 +20,7 @@ use super::{
     Options, Shared,
     batch::{Batch, Done},
     disk::failed,
+    engine::guarded,
     index::Position,
     leases::Leases,
 };
@@ -130,7 +131,7 @@ impl Committer {
     /// Everything up to and including the commit.
     fn write(&mut self, requests: Vec<Request>, answers: &mut Vec<Answer>) -> Result<Done, StoreError> {
         let mut requests = requests.into_iter();
-        let result = self.write_batch(&mut requests, answers);
+        let result = guarded("committing", || self.write_batch(&mut requests, answers));
         if let Err(error) = &result {
             requests.for_each(|request| request.refuse(error));
         }

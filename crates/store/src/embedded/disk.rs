@@ -3,6 +3,9 @@
 //! Two append-only tables, keyed by position: what was written (`heads`: key, create revision, version, lease) and the value
 //! beside it. There is no table of current rows: the index in memory is that. Rows are only ever added at the end and removed
 //! by compaction. Which rows those are is the committer's business.
+//!
+//! Each row of both ends with a checksum of itself and its position: the engine checks its pages only when a file is opened, and
+//! a bit may turn later.
 
 use std::fmt::Display;
 
@@ -26,7 +29,7 @@ pub(super) const META_COMPACTED: &str = "compacted";
 pub(super) const META_LAST_LEASE: &str = "last-lease";
 
 /// Raised whenever older programs could not read what this one writes.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// The engine's error at `step`.
 pub(super) fn failed<E: Display>(step: &'static str) -> impl FnOnce(E) -> StoreError {
@@ -37,18 +40,43 @@ pub(super) const fn row(at: Position) -> Key {
     (at.revision.0, at.order)
 }
 
-/// create revision, version, lease (0: none), each 8 bytes big-endian; then the key.
+const CHECKSUM_BYTES: usize = 4;
+
+fn checksum((revision, order): Key, row: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&revision.to_be_bytes());
+    hasher.update(&order.to_be_bytes());
+    hasher.update(row);
+    hasher.finalize().to_be_bytes()
+}
+
+/// The row without its checksum, where that is right.
+fn intact(at: Key, row: &[u8]) -> Option<&[u8]> {
+    let (row, found) = row.split_last_chunk()?;
+    (checksum(at, row) == *found).then_some(row)
+}
+
+pub(super) fn encode_value(value: &[u8], at: Position) -> Vec<u8> {
+    let mut row_of = Vec::with_capacity(value.len() + CHECKSUM_BYTES);
+    row_of.extend(value);
+    row_of.extend(checksum(row(at), value));
+    row_of
+}
+
+/// create revision, version, lease (0: none), each 8 bytes big-endian; then the key and the checksum.
 pub(super) fn encode_head(key: &[u8], write: &Write) -> Vec<u8> {
-    let mut head = Vec::with_capacity(24 + key.len());
+    let mut head = Vec::with_capacity(24 + key.len() + CHECKSUM_BYTES);
     head.extend(write.create_revision.0.to_be_bytes());
     head.extend(write.version.to_be_bytes());
     head.extend(write.lease.map_or(0, |lease| lease.0).to_be_bytes());
     head.extend(key);
+    head.extend(checksum(row(write.at), &head));
     head
 }
 
-/// `None` where the row is too short to be a head.
+/// `None` where the row is damaged.
 pub(super) fn parse_head((revision, order): Key, head: &[u8]) -> Option<(Bytes, Write)> {
+    let head = intact((revision, order), head)?;
     let (create_revision, head) = head.split_first_chunk()?;
     let (version, head) = head.split_first_chunk()?;
     let (lease, key) = head.split_first_chunk()?;
@@ -61,11 +89,15 @@ pub(super) fn parse_head((revision, order): Key, head: &[u8]) -> Option<(Bytes, 
     Some((Bytes::copy_from_slice(key), write))
 }
 
-/// The value at a position that the index knows.
-pub(super) fn read_value(values: &impl ReadableTable<Key, &'static [u8]>, at: Position) -> Result<Bytes, StoreError> {
+/// The value of `key` at a position that the index knows.
+pub(super) fn read_value(
+    values: &impl ReadableTable<Key, &'static [u8]>,
+    key: &Bytes,
+    at: Position,
+) -> Result<Bytes, StoreError> {
     let value = values.get(row(at)).map_err(failed("reading a value"))?;
-    let value = value.ok_or("the row is missing").map_err(failed("reading a value"))?;
-    Ok(Bytes::copy_from_slice(value.value()))
+    let value = value.as_ref().and_then(|value| intact(row(at), value.value()));
+    value.map(Bytes::copy_from_slice).ok_or_else(|| StoreError::Damaged { key: key.clone() })
 }
 
 /// Makes the tables of a new file.
@@ -105,7 +137,7 @@ pub(super) fn load(database: &Database) -> Result<Loaded, redb::Error> {
     for entry in transaction.open_table(HEADS)?.iter()? {
         let (position, head) = entry?;
         let (key, write) = parse_head(position.value(), head.value())
-            .ok_or_else(|| redb::Error::Corrupted(format!("the head of row {:?} is cut short", position.value())))?;
+            .ok_or_else(|| redb::Error::Corrupted(format!("the head of row {:?} is damaged", position.value())))?;
         index.apply(key, write);
     }
     let dead = index.compact(Revision(number(META_COMPACTED)?));

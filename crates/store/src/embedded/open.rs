@@ -1,4 +1,4 @@
-//! Opening: the lock, the file, its creation, the index, the committer.
+//! Opening: the lock, the file, its creation, whether every page is as it was written, the index, the committer.
 //!
 //! A power cut while a database file is being made can leave one that no one can open, so it is made under another name, synced
 //! and renamed: a file of the right name is whole.
@@ -9,7 +9,11 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, RwLock, mpsc},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Instant,
 };
 
@@ -21,6 +25,7 @@ use super::{
     Embedded, Options, Shared,
     committer::{Committer, CompactionClock},
     disk::{self, Loaded},
+    engine::{self, Engine},
     leases::Leases,
     window::Window,
 };
@@ -50,6 +55,8 @@ pub enum OpenError {
     NotAStore { path: PathBuf, cause: String },
     #[error("{path} has store format {found}, this program reads {known}; use a newer program")]
     Format { path: PathBuf, found: u64, known: u64 },
+    #[error("{path} has store format {found}, which only the program that wrote it reads; move it away to start empty")]
+    OldFormat { path: PathBuf, found: u64 },
     #[error("cannot start the store's thread")]
     Thread { source: io::Error },
 }
@@ -86,12 +93,10 @@ impl Embedded {
         }
         make_private(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let refused = |error| OpenError::refused(&path, error);
-        let mut database = builder(&options).open(&path).map_err(|error| refused(error.into()))?;
-        check_format(&path, &database)?;
-        let loaded = disk::load(&database).map_err(refused)?;
+        let (mut database, loaded) = open_checked(&path, &options, Found::Filled, |builder| builder.open(&path))?;
         let bytes = path.metadata().map_err(unusable)?.len();
         if bytes >= SHRINK_FROM_BYTES {
-            shrink(&mut database, bytes).map_err(refused)?;
+            engine::opening(|| shrink(&mut database, bytes)).map_err(refused)?;
         }
         Self::start(database, loaded, Some(lock), options)
     }
@@ -101,17 +106,16 @@ impl Embedded {
     pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
         let path = PathBuf::from("the given backend");
         let refused = |error| OpenError::refused(&path, error);
-        let is_new = backend.len().map_err(|error| refused(error.into()))? == 0;
-        let database = builder(&options).create_with_backend(backend).map_err(|error| refused(error.into()))?;
-        if is_new {
-            disk::initialize(&database).map_err(refused)?;
-        }
-        check_format(&path, &database)?;
-        let loaded = disk::load(&database).map_err(refused)?;
+        let found = match backend.len().map_err(|error| refused(error.into()))? {
+            0 => Found::Empty,
+            _ => Found::Filled,
+        };
+        let open = |builder: &Builder| builder.create_with_backend(backend);
+        let (database, loaded) = open_checked(&path, &options, found, open)?;
         Self::start(database, loaded, None, options)
     }
 
-    fn start(database: Database, loaded: Loaded, lock: Option<File>, options: Options) -> Result<Self, OpenError> {
+    fn start(database: Engine, loaded: Loaded, lock: Option<File>, options: Options) -> Result<Self, OpenError> {
         let Loaded { index, dead, leases: granted, last_lease } = loaded;
         let now = Instant::now();
         let mut leases = Leases::default();
@@ -160,6 +164,45 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What a file was before it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Empty,
+    Filled,
+}
+
+/// Opens a file and reads all but its values. Fails where any page is not as it was written: a page that nobody reads now may be
+/// one that says which others are free.
+fn open_checked(
+    path: &Path,
+    options: &Options,
+    found: Found,
+    open: impl FnOnce(&Builder) -> Result<Database, DatabaseError>,
+) -> Result<(Engine, Loaded), OpenError> {
+    let refused = |error| OpenError::refused(path, error);
+    let was_repaired = Arc::new(AtomicBool::new(false));
+    let mut builder = builder(options);
+    builder.set_repair_callback({
+        let was_repaired = Arc::clone(&was_repaired);
+        move |_| was_repaired.store(true, Ordering::Relaxed)
+    });
+    let database = engine::opening(|| Ok(open(&builder)?)).map_err(refused)?;
+    let mut database = Engine::new(database);
+    if found == Found::Empty {
+        disk::initialize(&database).map_err(refused)?;
+    }
+    // Whoever did not close the file in order has it looked through by the engine while it opens.
+    if found == Found::Filled && !was_repaired.load(Ordering::Relaxed) {
+        let is_whole = engine::opening(|| Ok(database.check_integrity()?)).map_err(refused)?;
+        if !is_whole {
+            tracing::warn!(path = %path.display(), "the store's file was damaged where the engine could mend it");
+        }
+    }
+    check_format(path, &database)?;
+    let loaded = engine::opening(|| disk::load(&database)).map_err(refused)?;
+    Ok((database, loaded))
+}
+
 fn builder(options: &Options) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
@@ -167,8 +210,9 @@ fn builder(options: &Options) -> Builder {
 }
 
 fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
-    match disk::read_format(database) {
+    match engine::opening(|| disk::read_format(database)) {
         Ok(disk::FORMAT) => Ok(()),
+        Ok(found) if found < disk::FORMAT => Err(OpenError::OldFormat { path: path.into(), found }),
         Ok(found) => Err(OpenError::Format { path: path.into(), found, known: disk::FORMAT }),
         Err(error) => Err(OpenError::refused(path, error)),
     }

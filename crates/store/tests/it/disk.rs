@@ -93,6 +93,29 @@ impl Disk {
         self.state().fault = fault;
     }
 
+    /// Another disk that holds the same, with all the power there is.
+    pub(crate) fn copy(&self) -> Self {
+        let state = self.state();
+        let (safe, seen, sync) = (state.seen.clone(), state.seen.clone(), state.sync);
+        let state = State { safe, seen, pending: Vec::new(), operations_left: u64::MAX, sync, fault: None };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Turns one bit, of any byte or of one that is not zero, and says which.
+    pub(crate) fn turn_a_bit(&self, random: &mut StdRng) -> usize {
+        let mut state = self.state();
+        let wants_any = random.random::<bool>();
+        let byte = loop {
+            let byte = random.random_range(0..state.seen.len());
+            if wants_any || state.seen[byte] != 0 {
+                break byte;
+            }
+        };
+        let bit = random.random_range(0..8);
+        state.seen[byte] ^= 1 << bit;
+        byte * 8 + bit
+    }
+
     /// Whether the power has gone.
     pub(crate) fn is_off(&self) -> bool {
         self.state().operations_left == 0

@@ -63,11 +63,11 @@ async fn a_newer_format_asks_for_a_newer_program() {
     let database = redb::Database::open(directory.path().join(FILE)).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, u64>::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", 2).unwrap();
+    transaction.open_table(meta).unwrap().insert("format", 3).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let refusal = refusal(directory.path());
-    assert!(refusal.contains("has store format 2") && refusal.contains("newer program"), "{refusal}");
+    assert!(refusal.contains("has store format 3") && refusal.contains("newer program"), "{refusal}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod faults;
 mod files;
+mod flips;
 mod histories;
 mod laws;
 mod properties;
