@@ -107,7 +107,9 @@ def what_expired_is_listed_again():
     until("the informer to be told that it is late", lambda: any(getattr(error, "status", 0) == 410 for error in problems))
     assert added.wait(30)
     until("what went away to be forgotten", lambda: "default/gone" not in informer.cache.list_keys())
-    assert {"default/come", "default/stays"} <= set(informer.cache.list_keys())
+    core.patch_namespaced_config_map("stays", PLACE, {"data": {"k": "v"}})
+    until("the watch to go on", lambda: (informer.cache.get_by_key("default/stays").data or {}).get("k") == "v")
+    assert "default/come" in informer.cache.list_keys()
     informer.stop()
 
     def expired(work):

@@ -18,6 +18,7 @@ pub(super) async fn drive(kubectl: &Kubectl<'_>) {
     watching(kubectl).await;
     collections(kubectl).await;
     rollouts(kubectl).await;
+    parts(kubectl).await;
     discovery(kubectl).await;
     not_served(kubectl).await;
 }
@@ -148,6 +149,25 @@ async fn rollouts(kubectl: &Kubectl<'_>) {
     kubectl.good("set serviceaccount deployment hello-world default", &["serviceaccount updated"]).await;
 }
 
+/// Nodes that take no more pods, and views of parts of objects.
+async fn parts(kubectl: &Kubectl<'_>) {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: parted}\n";
+    kubectl.good_with("create -f -", node, &["node/parted created"]).await;
+    kubectl.good("cordon parted", &["node/parted cordoned"]).await;
+    kubectl.good("get node parted", &["SchedulingDisabled"]).await;
+    kubectl.good("get nodes --field-selector=spec.unschedulable=true", &["parted"]).await;
+    kubectl.good("drain parted --disable-eviction --ignore-daemonsets --timeout=30s", &["already cordoned"]).await;
+    kubectl.good("uncordon parted", &["node/parted uncordoned"]).await;
+    kubectl.good("delete node parted", &["deleted"]).await;
+    if kubectl.minor >= 24 {
+        kubectl.good("get deployment hello-world --subresource=status", &["READY", "hello-world"]).await;
+        kubectl.good("get deployment hello-world --subresource=scale -o jsonpath={.kind}", &["Scale"]).await;
+        let patch = "patch deployment hello-world --subresource=scale --type=merge -p {\"spec\":{\"replicas\":4}}";
+        kubectl.good(patch, &["patched"]).await;
+        kubectl.good("get deployment hello-world -o jsonpath={.spec.replicas}", &["4"]).await;
+    }
+}
+
 async fn discovery(kubectl: &Kubectl<'_>) {
     let versions = ["apps/v1", "discovery.k8s.io/v1", "networking.k8s.io/v1", "v1"];
     kubectl.good("api-versions", &versions).await;
@@ -160,7 +180,12 @@ async fn discovery(kubectl: &Kubectl<'_>) {
 /// Kinds that are not served are refused in kubectl's own words for that.
 async fn not_served(kubectl: &Kubectl<'_>) {
     let autoscale = "autoscale deployment hello-world --max=3";
-    kubectl.bad_with(autoscale, "", "could not find the requested resource").await;
+    let refused = match kubectl.minor {
+        ..36 => "could not find the requested resource",
+        // It tries the older version of the kind too, and tells how that failed.
+        36.. => "failed to create autoscaling/v2 HPA",
+    };
+    kubectl.bad_with(autoscale, "", refused).await;
     kubectl.bad_with("top nodes", "", "Metrics API not available").await;
     kubectl.bad_with("top pods", "", "Metrics API not available").await;
     kubectl.bad_with("get hpa", "", "the server doesn't have a resource type \"hpa\"").await;
