@@ -12,8 +12,8 @@ use std::{
     net::SocketAddr,
 };
 
-use stead_model::{Family, Frontend, Protocol};
-use stead_sys::conntrack::{Entry, Filter, Pattern, Status};
+use stead_model::{Frontend, Protocol};
+use stead_sys::conntrack::{Entry, Pattern, Status};
 
 /// What has to be looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,18 +70,6 @@ pub trait Routes {
 
     /// Whether the frontend is somebody's.
     fn has(&self, frontend: &Frontend) -> bool;
-}
-
-/// What has to be read to see every entry to one of these frontends: one by one while they are few.
-pub fn filters<'a>(frontends: impl ExactSizeIterator<Item = &'a Frontend> + Clone) -> Vec<Filter> {
-    /// The kernel walks its whole table for each filter, which in a quiet table costs more than showing what is in it.
-    const FEW: usize = 2;
-    if frontends.len() <= FEW {
-        let to = |frontend: &Frontend| Filter::To { protocol: frontend.protocol, destination: frontend.socket() };
-        return frontends.map(to).collect();
-    }
-    let concerns = |family: &Family| frontends.clone().any(|frontend| frontend.family() == *family);
-    Family::ALL.into_iter().filter(concerns).map(Filter::Family).collect()
 }
 
 /// What takes in all stale ones of the suspects of `frontend` and none that is not; `None` where the kernel cannot tell them from others.
@@ -209,17 +197,6 @@ mod tests {
     fn what_is_nobodys_goes_too() {
         assert!(is_stale(&entry(Protocol::Tcp, "10.96.7.7:80", "10.244.1.2:8080", TRANSLATED)));
         assert!(!is_stale(&entry(Protocol::Tcp, "10.97.7.7:80", "10.244.1.2:8080", TRANSLATED)));
-    }
-
-    #[test]
-    fn few_frontends_are_read_one_by_one_and_many_together() {
-        let few = BTreeSet::from(["10.96.0.1:80", "[fd56:96::1]:80"].map(|text| frontend(Protocol::Tcp, text)));
-        assert_eq!(filters(few.iter()).len(), 2);
-        assert!(filters(few.iter()).iter().all(|filter| matches!(filter, Filter::To { .. })));
-        let mut many = few;
-        many.insert(frontend(Protocol::Tcp, "10.96.0.1:81"));
-        assert_eq!(filters(many.iter()), Family::ALL.map(Filter::Family));
-        assert_eq!(filters([].iter()), []);
     }
 
     #[test]

@@ -13,4 +13,4 @@ pub mod probe;
 
 pub use fake::Fake;
 pub use nftables::{NfTables, render};
-pub use plane::{Applied, Class, Cleaner, DataPlane, Departed, Error, Scope, Verified};
+pub use plane::{Applied, CLEANING_DELAY, Class, Cleaner, DataPlane, Departed, Error, Scope, Verified};

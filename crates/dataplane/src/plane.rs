@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Duration,
 };
 
 use stead_model::{Frontend, ObjectKey, Protocol};
@@ -25,8 +26,8 @@ pub trait DataPlane: Send {
     /// missing.
     fn apply(&mut self, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error>;
 
-    /// Does what applies and verifications leave behind, beside them and on another thread: it must be run after each of them, one run
-    /// for several is enough.
+    /// Does what applies and verifications leave behind, beside them and on another thread: it must be run after each of them, by
+    /// [`CLEANING_DELAY`]; one run for several is enough.
     fn cleaner(&self) -> Box<dyn Cleaner>;
 
     /// Looks whether somebody else changed what this plane put into the kernel, and puts it right. Cheap where nobody did.
@@ -37,11 +38,15 @@ pub trait DataPlane: Send {
     fn remove(&mut self) -> Result<(), Error>;
 }
 
+/// How long after an apply its cleaner is to be run: what was asked of a departed backend just before is answered by then.
+pub const CLEANING_DELAY: Duration = Duration::from_millis(10);
+
 /// Forgets connections. It is a security property that it runs soon: the address of a departed backend may be a stranger's tomorrow.
 pub trait Cleaner: Send {
     /// Deletes the connections known to the kernel that go to a backend which their frontend does not have now, as far as applies since
     /// the last run concern them; others are left alone. Returns how many, as far as the kernel's count of connections tells. Cheap where
-    /// nothing is due, else it blocks for up to tens of milliseconds.
+    /// nothing is due, else it blocks for up to tens of milliseconds where thousands of connections are known, and a millisecond
+    /// where few are.
     ///
     /// # Errors
     /// What was due stays due.

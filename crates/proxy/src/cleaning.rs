@@ -1,12 +1,12 @@
 //! Has the data plane forget the connections of what left, beside the loop and without keeping a change waiting.
 //!
-//! Owns when: at once after a change; changes that come while it runs wait together for the next run, and between two runs there is as
+//! Owns when: [`CLEANING_DELAY`] after a change; changes that come until then or while it runs wait together for the next run, and between two runs there is as
 //! much rest as the last one took, so that at most half a processor goes into it. Which connections go is `stead-dataplane`'s.
 
 use std::convert::Infallible;
 
 use stead_client::{Backoff, error_text};
-use stead_dataplane::Cleaner;
+use stead_dataplane::{CLEANING_DELAY, Cleaner};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -20,6 +20,7 @@ pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>)
     loop {
         if backoff.failures() == 0 {
             changed.notified().await;
+            sleep(CLEANING_DELAY).await;
         }
         let start = Instant::now();
         let result;

@@ -1,16 +1,18 @@
-//! The kernel's table of connections: typed entries, dumped and deleted. Which are to go is decided by the data plane.
+//! The kernel's table of connections: typed entries, read and deleted. Which are to go is decided by the data plane.
 
+mod listing;
 mod pattern;
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::BitOr,
 };
 
 use stead_model::{Family, Protocol};
 
+use self::listing::Listing;
 pub use self::pattern::Pattern;
-use self::pattern::{write_end, write_port};
 use crate::{
     namespace::Namespace,
     netlink::{self, Attribute, Attributes, Header, Socket, Writer},
@@ -21,6 +23,8 @@ use crate::{
 pub enum Error {
     #[error("read conntrack entries")]
     Read(#[source] netlink::Error),
+    #[error("read /proc/net/nf_conntrack")]
+    List(#[source] io::Error),
     #[error("delete conntrack entries")]
     Delete(#[source] netlink::Error),
     #[error("the kernel does not delete conntrack entries by a filter (Linux 6.11 and later do)")]
@@ -70,60 +74,17 @@ pub struct Entry {
     pub status: Status,
     /// A TCP connection that is over: the entry only waits for late packets, and a new connection replaces it.
     pub is_over: bool,
-    /// The kernel's number of the entry; a later entry with the same tuples mostly has another (it comes from the entry's place in memory).
+    /// The kernel's number of the entry, where it was told; a later entry with the same tuples mostly has another (it comes from the entry's
+    /// place in memory).
     pub id: Option<u32>,
-}
-
-/// Which entries a dump shows. The kernel walks all of its table for each dump; what it need not show costs it little.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// All of a family.
-    Family(Family),
-    /// Those whose first packet was sent to this.
-    To { protocol: Protocol, destination: SocketAddr },
-}
-
-impl Filter {
-    fn family(self) -> Family {
-        match self {
-            Self::Family(family) => family,
-            Self::To { destination, .. } => Family::of(destination.ip()),
-        }
-    }
-
-    fn admits(self, entry: &Entry) -> bool {
-        match self {
-            Self::Family(family) => Family::of(entry.original.destination.ip()) == family,
-            Self::To { protocol, destination } => {
-                (entry.protocol, entry.original.destination) == (protocol, destination)
-            }
-        }
-    }
-
-    /// Kernels before 5.8 pass over it and show the whole family.
-    fn write(self, writer: &mut Writer) {
-        /// `CTA_FILTER_F_CTA_*`
-        const ADDRESS: u32 = 1 << 1;
-        const PROTOCOL: u32 = 1 << 3;
-        const PORT: u32 = 1 << 5;
-        let Self::To { protocol, destination } = self else { return };
-        // Linux (6.18 and before) shows for an IPv6 address just those entries that do not have it: there the port has to do.
-        let flags = if destination.is_ipv4() { ADDRESS | PROTOCOL | PORT } else { PROTOCOL | PORT };
-        writer.nest(TUPLE_ORIGINAL, |writer| match destination {
-            SocketAddr::V4(destination) => write_end(writer, protocol, destination, [2, 3]),
-            SocketAddr::V6(destination) => write_port(writer, protocol, destination.port(), 3),
-        });
-        writer.nest(FILTER, |writer| {
-            writer.attribute(1, &flags.to_ne_bytes());
-            writer.attribute(2, &0u32.to_ne_bytes());
-        });
-    }
 }
 
 /// The connections of one network namespace.
 #[derive(Debug)]
 pub struct Conntrack {
     socket: Socket,
+    /// `None`: only netlink is read.
+    listing: Option<Listing>,
 }
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
@@ -143,11 +104,12 @@ const PROTOCOL_STATE: u16 = 4;
 impl Conntrack {
     /// The connections of the calling thread's namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open().map_err(Error::Open)? })
+        Ok(Self { socket: Socket::open().map_err(Error::Open)?, listing: Listing::open() })
     }
 
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
-        Ok(Self { socket: Socket::open_in(namespace).map_err(Error::Open)? })
+        let listing = namespace.run(Listing::open).ok().flatten();
+        Ok(Self { socket: Socket::open_in(namespace).map_err(Error::Open)?, listing })
     }
 
     /// How many entries of all kinds there are; told at once, without a walk of the table.
@@ -167,20 +129,51 @@ impl Conntrack {
         count.ok_or(Error::Read(netlink::Error::Malformed))
     }
 
-    /// Gives `each` every TCP, UDP and SCTP entry that the filter lets through. Entries that come or go meanwhile may be missed.
-    pub fn read(&mut self, filter: Filter, mut each: impl FnMut(Entry)) -> Result<(), Error> {
+    /// Gives `each` every TCP, UDP and SCTP entry, in the way that holds packets back least. Entries that come or go meanwhile may be
+    /// missed. What is read as text has no number, and of its status only [`Status::SEEN_REPLY`] and [`Status::DESTINATION_NAT`].
+    pub fn read(&mut self, each: impl FnMut(Entry)) -> Result<(), Error> {
+        /// Up to here the text costs less than a dump, and beyond a dump's answers are soon full.
+        const SPARSE: u32 = 2_000;
+        let is_sparse = self.count()? <= SPARSE;
+        match &mut self.listing {
+            Some(listing) if is_sparse => listing.read(each).map_err(Error::List),
+            _ => self.dump(each),
+        }
+    }
+
+    /// Both families in one walk: what is left out would not fill an answer either.
+    fn dump(&mut self, mut each: impl FnMut(Entry)) -> Result<(), Error> {
         let sequence = self.socket.sequences(1);
         let mut writer = Writer::new();
         let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-        let family = protocol_family(filter.family());
-        writer.message(Header { kind: GET, flags, sequence, family, resource: 0 }, |writer| filter.write(writer));
-        self.socket
-            .request(sequence, writer.bytes(), |message| {
-                let entry = parse(message.attributes()).filter(|entry| filter.admits(entry));
-                entry.into_iter().for_each(&mut each);
+        let family = libc::AF_UNSPEC as u8;
+        writer.message(Header { kind: GET, flags, sequence, family, resource: 0 }, |_| {});
+        let each = |message: netlink::Message<'_>| {
+            parse(message.attributes()).into_iter().for_each(&mut each);
+            Ok(())
+        };
+        self.socket.request(sequence, writer.bytes(), each).map_err(Error::Read)
+    }
+
+    /// What the kernel has by now for the original tuples of these entries, with all that it tells. Those that are gone are left out;
+    /// another connection may have come in the place of one.
+    pub fn look_up(&mut self, entries: &[Entry]) -> Result<Vec<Entry>, Error> {
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let sequence = self.socket.sequences(1);
+            let mut writer = Writer::new();
+            write_name(&mut writer, GET, sequence, entry);
+            let each = |message: netlink::Message<'_>| {
+                let same = |other: &Entry| (other.protocol, other.original) == (entry.protocol, entry.original);
+                found.extend(parse(message.attributes()).filter(same));
                 Ok(())
-            })
-            .map_err(Error::Read)
+            };
+            match self.socket.request(sequence, writer.bytes(), each) {
+                Err(netlink::Error::Refused(refusal)) if refusal.errno == libc::ENOENT => {}
+                result => result.map_err(Error::Read)?,
+            }
+        }
+        Ok(found)
     }
 
     /// Deletes all entries that fit, whatever the kernel knows of them by now.
@@ -209,7 +202,7 @@ impl Conntrack {
             let first = self.socket.sequences(chunk.len() as u32);
             let mut writer = Writer::new();
             for (sequence, entry) in (first..).zip(chunk) {
-                write_delete(&mut writer, sequence, entry);
+                write_name(&mut writer, DELETE, sequence, entry);
             }
             self.socket.send(writer.bytes()).map_err(Error::Delete)?;
             for sequence in (first..).take(chunk.len()) {
@@ -225,10 +218,11 @@ impl Conntrack {
     }
 }
 
-fn write_delete(writer: &mut Writer, sequence: u32, entry: &Entry) {
+/// A request about one entry.
+fn write_name(writer: &mut Writer, kind: u16, sequence: u32, entry: &Entry) {
     let family = protocol_family(Family::of(entry.original.source.ip()));
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
-    writer.message(Header { kind: DELETE, flags, sequence, family, resource: 0 }, |writer| {
+    writer.message(Header { kind, flags, sequence, family, resource: 0 }, |writer| {
         writer.nest(TUPLE_ORIGINAL, |writer| write_tuple(writer, entry.protocol, &entry.original));
         if entry.zone != 0 {
             writer.attribute(ZONE, &entry.zone.to_be_bytes());
@@ -333,35 +327,92 @@ mod tests {
         namespace
     }
 
-    fn read(conntrack: &mut Conntrack, filter: Filter) -> Vec<Entry> {
+    fn read(conntrack: &mut Conntrack) -> Vec<Entry> {
         let mut entries = Vec::new();
-        conntrack.read(filter, |entry| entries.push(entry)).unwrap();
+        conntrack.read(|entry| entries.push(entry)).unwrap();
+        entries.sort_unstable_by_key(|entry| entry.original);
+        entries
+    }
+
+    fn dump(conntrack: &mut Conntrack) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        conntrack.dump(|entry| entries.push(entry)).unwrap();
+        entries.sort_unstable_by_key(|entry| entry.original);
         entries
     }
 
     #[test]
-    fn flows_are_found_by_where_they_go_and_deleted_one_by_one() {
+    fn flows_are_read_looked_up_and_deleted_one_by_one() {
         let namespace = tracking();
         let mut conntrack = Conntrack::open_in(&namespace).unwrap();
-        for (family, loopback) in [(Family::V4, "127.0.0.1"), (Family::V6, "::1")] {
+        for loopback in ["127.0.0.1", "::1"] {
             let bind = || namespace.run(|| UdpSocket::bind((loopback, 0)).unwrap()).unwrap();
             let [server, other, client] = [(); 3].map(|()| bind());
             let [to, elsewhere, from] = [&server, &other, &client].map(|socket| socket.local_addr().unwrap());
+            let to_each = |entries: &[Entry]| {
+                let mut all: Vec<_> = entries.iter().map(|entry| entry.original.destination).collect();
+                all.sort_unstable();
+                all
+            };
             client.send_to(b"?", to).unwrap();
             client.send_to(b"?", elsewhere).unwrap();
-            assert_eq!(read(&mut conntrack, Filter::Family(family)).len(), 2);
+            let mut both = [to, elsewhere];
+            both.sort_unstable();
+            let entries = read(&mut conntrack);
+            assert_eq!(to_each(&entries), both);
             assert!(conntrack.count().unwrap() >= 2);
-            let found = read(&mut conntrack, Filter::To { protocol: Protocol::Udp, destination: to });
+            let found: Vec<_> = entries.into_iter().filter(|entry| entry.original.destination == to).collect();
+            let found = conntrack.look_up(&found).unwrap();
             assert_eq!(found.len(), 1, "{found:?}");
             assert_eq!(found[0].original, Tuple { source: from, destination: to });
             assert_eq!((found[0].reply.source, found[0].status.has(Status::SEEN_REPLY)), (to, false));
-            assert_eq!(read(&mut conntrack, Filter::To { protocol: Protocol::Tcp, destination: to }), []);
+            assert!(found[0].id.is_some());
 
             assert_eq!(conntrack.delete(&found).unwrap(), 1);
             assert_eq!(conntrack.delete(&found).unwrap(), 0);
-            let left = read(&mut conntrack, Filter::Family(family));
-            assert_eq!(left.iter().map(|entry| entry.original.destination).collect::<Vec<_>>(), [elsewhere]);
+            assert_eq!(conntrack.look_up(&found).unwrap(), []);
+            let left = read(&mut conntrack);
+            assert_eq!(to_each(&left), [elsewhere]);
+            // Another has come in its place: it is found, and only by its own number is it deleted.
+            client.send_to(b"?", to).unwrap();
+            let next = conntrack.look_up(&found).unwrap();
+            assert_eq!(to_each(&next), [to]);
+            let other = Entry { id: next[0].id.map(|id| !id), ..next[0] };
+            assert_eq!(conntrack.delete(&[other]).unwrap(), 0);
+            let all = read(&mut conntrack);
+            let all = conntrack.look_up(&all).unwrap();
+            assert_eq!(conntrack.delete(&all).unwrap(), 2);
         }
+    }
+
+    /// More than a page of them, of both families, answered and not.
+    #[test]
+    fn text_and_dump_say_the_same() {
+        let namespace = tracking();
+        let mut conntrack = Conntrack::open_in(&namespace).unwrap();
+        let bind = |loopback: &str| namespace.run(|| UdpSocket::bind((loopback, 0)).unwrap()).unwrap();
+        for loopback in ["127.0.0.1", "::1"] {
+            let server = bind(loopback);
+            let to = server.local_addr().unwrap();
+            for number in 0..60 {
+                let client = bind(loopback);
+                client.send_to(b"?", to).unwrap();
+                if number % 2 == 0 {
+                    server.send_to(b"!", client.local_addr().unwrap()).unwrap();
+                }
+            }
+        }
+        let told = Status::SEEN_REPLY | Status::DESTINATION_NAT;
+        let dumped = dump(&mut conntrack).into_iter();
+        let dumped: Vec<_> =
+            dumped.map(|entry| Entry { id: None, status: Status(entry.status.0 & told.0), ..entry }).collect();
+        assert_eq!(dumped.len(), 120);
+        assert_eq!(dumped.iter().filter(|entry| entry.status.has(Status::SEEN_REPLY)).count(), 60);
+        let listing = conntrack.listing.as_mut().expect("this kernel has a table to read");
+        let mut listed = Vec::new();
+        listing.read(|entry| listed.push(entry)).unwrap();
+        listed.sort_unstable_by_key(|entry: &Entry| entry.original);
+        assert_eq!(listed, dumped);
     }
 
     #[test]
@@ -394,10 +445,7 @@ mod tests {
         ] {
             start();
             conntrack.delete_matching(&pattern).unwrap();
-            let mut left: Vec<_> = read(&mut conntrack, Filter::Family(Family::V4))
-                .iter()
-                .map(|entry| entry.original.destination)
-                .collect();
+            let mut left: Vec<_> = read(&mut conntrack).iter().map(|entry| entry.original.destination).collect();
             left.sort_unstable();
             let mut expected: Vec<_> = [to, to_silent, to_other].into_iter().filter(|to| Some(*to) != gone).collect();
             expected.sort_unstable();

@@ -2,8 +2,9 @@
 //! real backend instead. Backends are sockets on `outside`; the other endpoints' addresses lead nowhere and are never asked.
 
 use std::{
-    io::Write,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    collections::VecDeque,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -12,6 +13,10 @@ use std::{
 use futures::{StreamExt as _, stream};
 use ipnet::IpNet;
 use kube::Client;
+use nix::{
+    libc::linger,
+    sys::socket::{setsockopt, sockopt::Linger},
+};
 use serde_json::{Value, json};
 use stead_client::write;
 use stead_sys::{link::Links, namespace::Namespace};
@@ -62,7 +67,7 @@ impl World {
     }
 }
 
-/// Answers each connection with the address it came to, and ends it.
+/// Answers each connection with the address it came to, as a line. The client ends it; the last few are kept for that.
 fn serve(host: &Namespace) -> [SocketAddr; 2] {
     let mut links = Links::open_in(host).expect("the host's network");
     let uplink = links.index("eth0").expect("the host's uplink");
@@ -72,9 +77,16 @@ fn serve(host: &Namespace) -> [SocketAddr; 2] {
         host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("the host's network").expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || {
+        const KEPT: usize = 64;
+        let mut kept = VecDeque::with_capacity(KEPT + 1);
         for mut stream in listener.incoming().flatten() {
             if let Ok(address) = stream.local_addr() {
-                let _ = stream.write_all(address.ip().to_string().as_bytes());
+                reset_at_end(&stream);
+                let _ = stream.write_all(format!("{}\n", address.ip()).as_bytes());
+                kept.push_back(stream);
+                if kept.len() > KEPT {
+                    kept.pop_front();
+                }
             }
         }
     });
@@ -156,13 +168,23 @@ pub(crate) fn slice(name: &str, endpoints: &[SocketAddr]) -> Value {
 }
 
 /// The address of the backend that answered, as text.
-pub(crate) fn ask(target: SocketAddr, timeout: Duration) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut stream = std::net::TcpStream::connect_timeout(&target, timeout)?;
+///
+/// The connection ends by a reset: neither end keeps it in TIME_WAIT, and the kernel's table of connections does not fill.
+pub(crate) fn ask(target: SocketAddr, timeout: Duration) -> io::Result<String> {
+    let stream = TcpStream::connect_timeout(&target, timeout)?;
+    reset_at_end(&stream);
     stream.set_read_timeout(Some(timeout))?;
     let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
+    BufReader::new(stream).read_line(&mut text)?;
+    match text.pop() {
+        Some('\n') => Ok(text),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn reset_at_end(stream: &TcpStream) {
+    let at_once = linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(stream, Linger, &at_once).expect("an option of every socket");
 }
 
 pub(crate) fn until_answered(target: SocketAddr, patience: Duration) -> bool {

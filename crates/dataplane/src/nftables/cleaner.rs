@@ -1,14 +1,15 @@
 //! Forgets connections that go where their frontend no longer leads, beside the applies that made them so.
 //!
 //! Where few frontends are concerned the kernel deletes by pattern what it can (UDP): that takes it 0.1 ms, and packets go on. All else is read
-//! and deleted one by one. Reading takes ten milliseconds and more however little is to be found, so no apply waits for it; hence two looks
-//! at each entry, one while reading and one at the moment of deletion. Whatever is deleted is judged under the lock that applies hold; a
-//! backend that has come back in between keeps its connections. Which entries go is [`flows`]'s.
+//! and deleted one by one. Reading takes a fifth of a millisecond where little is tracked and tens of them where much is, so no apply
+//! waits for it; hence three looks at each entry that seems stale: while reading, as the kernel has it then, and at the moment of deletion.
+//! Whatever is deleted is judged under the lock that applies hold; a backend that has come back in between keeps its connections.
+//! Which entries go is [`flows`]'s.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stead_model::{Family, Frontend};
-use stead_sys::conntrack::{self, Conntrack, Entry, Filter};
+use stead_model::Frontend;
+use stead_sys::conntrack::{self, Conntrack, Entry};
 
 use super::{Core, State};
 use crate::{
@@ -78,8 +79,6 @@ impl Cleaner for FlowCleaner {
 struct Round {
     due: Cleaning,
     again: Cleaning,
-    /// Families that may have connections of ours.
-    families: Vec<Family>,
 }
 
 impl FlowCleaner {
@@ -90,12 +89,11 @@ impl FlowCleaner {
     /// `None` where nothing is to be done, or nothing is known to judge by: then an apply is due, which leaves everything to us.
     fn begin(&self) -> Option<Round> {
         let mut core = self.core();
-        let Core { state: Some(state), leavings } = &mut *core else { return None };
+        let Core { state: Some(_), leavings } = &mut *core else { return None };
         if leavings.is_empty() {
             return None;
         }
-        let families = Family::ALL.into_iter().filter(|family| state.mirror.wants(*family)).collect();
-        Some(Round { due: std::mem::take(&mut leavings.due), again: std::mem::take(&mut leavings.again), families })
+        Some(Round { due: std::mem::take(&mut leavings.due), again: std::mem::take(&mut leavings.again) })
     }
 
     fn carry_out(&self, conntrack: &mut Conntrack, round: &Round) -> Result<usize, Error> {
@@ -110,14 +108,10 @@ impl FlowCleaner {
             self.delete_by_pattern(conntrack, &mut cleaning)?;
             deleted = before.saturating_sub(conntrack.count().map_err(Error::Flows)?) as usize;
         }
-        let filters = if cleaning.everything {
-            let departed = |family: &Family| cleaning.frontends.keys().any(|frontend| frontend.family() == *family);
-            let concerned = |family: &Family| round.families.contains(family) || departed(family);
-            Family::ALL.into_iter().filter(concerned).map(Filter::Family).collect()
-        } else {
-            flows::filters(cleaning.frontends.keys())
-        };
-        Ok(deleted + self.read_and_delete(conntrack, &cleaning, &filters)?)
+        if !cleaning.is_empty() {
+            deleted += self.read_and_delete(conntrack, &cleaning)?;
+        }
+        Ok(deleted)
     }
 
     /// Takes those frontends out of `cleaning` whose stale connections the kernel can tell from others, once it has deleted these.
@@ -152,29 +146,23 @@ impl FlowCleaner {
         Ok(Done::Yes)
     }
 
-    fn read_and_delete(
-        &self,
-        conntrack: &mut Conntrack,
-        cleaning: &Cleaning,
-        filters: &[Filter],
-    ) -> Result<usize, Error> {
+    fn read_and_delete(&self, conntrack: &mut Conntrack, cleaning: &Cleaning) -> Result<usize, Error> {
         /// Entries that are judged, or deleted, while an apply may have to wait.
         const ENTRIES: usize = 128;
         let (mut stale, mut read) = (Vec::new(), Vec::with_capacity(ENTRIES));
-        for filter in filters {
-            let each = |entry| {
-                read.push(entry);
-                if read.len() == ENTRIES {
-                    stale.extend(judge(&self.core(), cleaning, read.drain(..)));
-                }
-            };
-            conntrack.read(*filter, each).map_err(Error::Flows)?;
-        }
+        let each = |entry| {
+            read.push(entry);
+            if read.len() == ENTRIES {
+                stale.extend(judge(&self.core(), cleaning, read.drain(..)));
+            }
+        };
+        conntrack.read(each).map_err(Error::Flows)?;
         stale.extend(judge(&self.core(), cleaning, read.drain(..)));
         let mut deleted = 0;
         for entries in stale.chunks(ENTRIES) {
+            let entries = conntrack.look_up(entries).map_err(Error::Flows)?;
             let core = self.core();
-            let entries: Vec<Entry> = judge(&core, cleaning, entries.iter().copied()).collect();
+            let entries: Vec<Entry> = judge(&core, cleaning, entries.into_iter()).collect();
             deleted += conntrack.delete(&entries).map_err(Error::Flows)?;
         }
         Ok(deleted)

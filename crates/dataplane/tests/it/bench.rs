@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stead_dataplane::{Applied, DataPlane, Scope};
+use stead_dataplane::{Applied, CLEANING_DELAY, DataPlane, Scope};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
 use stead_plan::{Backend, FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan, Settings};
 use stead_sys::{link::Route, namespace::Namespace};
@@ -119,9 +119,10 @@ impl Bench {
         self.apply(Scope::Services(&BTreeSet::from([key])))
     }
 
-    /// Applies, and lets the cleaner do its part.
+    /// Applies, and lets the cleaner do its part when the proxy would.
     pub(crate) fn apply(&mut self, scope: Scope<'_>) -> Applied {
         let applied = self.plane.apply(&self.plan, scope).unwrap();
+        std::thread::sleep(CLEANING_DELAY);
         self.forgotten = self.plane.cleaner().clean().unwrap();
         applied
     }

@@ -75,14 +75,10 @@ impl Pattern {
 }
 
 /// One end of a tuple: the attributes of its address and port are of these kinds.
-pub(super) fn write_end(writer: &mut Writer, protocol: Protocol, end: SocketAddrV4, [address, port]: [u16; 2]) {
+fn write_end(writer: &mut Writer, protocol: Protocol, end: SocketAddrV4, [address, port]: [u16; 2]) {
     writer.nest(1, |writer| writer.attribute(address, &end.ip().octets()));
-    write_port(writer, protocol, end.port(), port);
-}
-
-pub(super) fn write_port(writer: &mut Writer, protocol: Protocol, port: u16, kind: u16) {
     writer.nest(2, |writer| {
         writer.attribute(1, &[protocol.number()]);
-        writer.attribute(kind, &port.to_be_bytes());
+        writer.attribute(port, &end.port().to_be_bytes());
     });
 }
