@@ -1,10 +1,14 @@
 //! Cold start of the proxy: from its spawn in a namespace with empty tables to every one of the spread Services answering there.
 //! Where kube-proxy is at hand it does the same in turn, and the ratio is printed.
 
+use std::{thread, time::Duration};
+
 use crate::{load::World, proxies::Proxy, stats};
 
 const RUNS: usize = 10;
 const PEER_RUNS: usize = 3;
+/// The kernel buries the host of the start before meanwhile.
+const REST: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(world: &World) {
     println!(
@@ -15,8 +19,10 @@ pub(crate) fn run(world: &World) {
     let peer = Proxy::peer();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for run in 0..RUNS {
+        thread::sleep(REST);
         ours.push(Proxy::Stead.start(world).1);
         if let Some(peer) = peer.as_ref().filter(|_| run < PEER_RUNS) {
+            thread::sleep(REST);
             theirs.push(peer.start(world).1);
         }
     }
