@@ -1,7 +1,8 @@
 //! The embedded engine: a store in one file of one process.
 //!
 //! Values lie on disk (`disk`), an index of keys in memory (`index`); one thread writes (`committer`, a `batch` at a time) and
-//! everybody reads beside it; watchers (`watch`) share a `window` of recent events. It takes no part in what values mean, and
+//! everybody reads beside it; watchers (`watch`) share a `window` of recent events. The file is written ahead of its use
+//! (`prepared`), so that a commit syncs nothing but data. The engine takes no part in what values mean, and
 //! keeps no copy of them but the page cache: the API server has a watch cache of its own.
 
 mod batch;
@@ -11,6 +12,7 @@ mod engine;
 mod index;
 mod leases;
 mod open;
+mod prepared;
 mod watch;
 mod window;
 

@@ -2,7 +2,7 @@
 //!
 //! Order: disk, index, window, revision, answers; so nobody sees what a power cut could take back. The thread also keeps the
 //! timers: leases that run out, compaction, removal of dead rows. After an error of the disk it writes no more: what the file
-//! holds is only known when it is opened again.
+//! holds is only known when it is opened again. While nobody writes it has the file's holes filled.
 
 use std::{
     collections::VecDeque,
@@ -23,11 +23,14 @@ use super::{
     engine::guarded,
     index::Position,
     leases::Leases,
+    prepared::Holes,
 };
 use crate::{Lease, StoreError, Txn, TxnOutcome};
 
 /// How many dead rows one commit removes: bounds how long a write waits for it (about 5 ms).
 const DEAD_ROWS_PER_COMMIT: usize = 1000;
+/// Nobody has written for so long: time for what makes later writes quick.
+const IDLE: Duration = Duration::from_millis(3);
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -53,6 +56,8 @@ pub(super) struct Committer {
     pub(super) dead: VecDeque<Position>,
     pub(super) options: Options,
     pub(super) clock: CompactionClock,
+    /// Of the file, where it is ours.
+    pub(super) holes: Option<Arc<Holes>>,
 }
 
 /// Remembers which revision was the newest when, so that compaction keeps a history of a given age.
@@ -87,7 +92,7 @@ impl Committer {
     /// Runs until the last sender of requests is gone and all that it sent is done.
     pub(super) fn run(mut self) {
         loop {
-            let first = match self.requests.recv_timeout(self.until_next_timer()) {
+            let first = match self.next_request() {
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -99,6 +104,19 @@ impl Committer {
                 return self.refuse(&error);
             }
         }
+    }
+
+    /// The next request; a timeout when a timer is due first. Holes of the file are filled while there is none.
+    fn next_request(&self) -> Result<Request, RecvTimeoutError> {
+        let until = Instant::now() + self.until_next_timer();
+        while let Some(holes) = self.holes.as_ref().filter(|holes| holes.are_left()) {
+            let wait = until.saturating_duration_since(Instant::now());
+            match self.requests.recv_timeout(wait.min(IDLE)) {
+                Err(RecvTimeoutError::Timeout) if wait > IDLE => holes.fill_some(),
+                answered => return answered,
+            }
+        }
+        self.requests.recv_timeout(until.saturating_duration_since(Instant::now()))
     }
 
     fn until_next_timer(&self) -> Duration {

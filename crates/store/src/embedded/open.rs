@@ -27,6 +27,7 @@ use super::{
     disk::{self, Loaded},
     engine::{self, Engine},
     leases::Leases,
+    prepared::{Holes, PreparedFile},
     window::Window,
 };
 
@@ -93,12 +94,15 @@ impl Embedded {
         }
         make_private(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let refused = |error| OpenError::refused(&path, error);
-        let (mut database, loaded) = open_checked(&path, &options, Found::Filled, |builder| builder.open(&path))?;
+        let file = open_file(&path).map_err(refused)?;
+        let holes = file.holes();
+        let open = |builder: &Builder| builder.create_with_backend(file);
+        let (mut database, loaded) = open_checked(&path, &options, Found::Filled, open)?;
         let bytes = path.metadata().map_err(unusable)?.len();
         if bytes >= SHRINK_FROM_BYTES {
             engine::opening(|| shrink(&mut database, bytes)).map_err(refused)?;
         }
-        Self::start(database, loaded, Some(lock), options)
+        Self::start(database, loaded, Files { lock: Some(lock), holes: Some(holes) }, options)
     }
 
     /// Opens the store on `backend`, which is either empty or held one before. For tests of what a disk can do to it:
@@ -112,10 +116,10 @@ impl Embedded {
         };
         let open = |builder: &Builder| builder.create_with_backend(backend);
         let (database, loaded) = open_checked(&path, &options, found, open)?;
-        Self::start(database, loaded, None, options)
+        Self::start(database, loaded, Files::default(), options)
     }
 
-    fn start(database: Engine, loaded: Loaded, lock: Option<File>, options: Options) -> Result<Self, OpenError> {
+    fn start(database: Engine, loaded: Loaded, files: Files, options: Options) -> Result<Self, OpenError> {
         let Loaded { index, dead, leases: granted, last_lease } = loaded;
         let now = Instant::now();
         let mut leases = Leases::default();
@@ -127,7 +131,8 @@ impl Embedded {
         }
         let newest = index.revision;
         let window = Window::new(newest, options.window_events, options.window_bytes);
-        let shared = Arc::new(Shared { database, index: RwLock::new(index), window: RwLock::new(window), _lock: lock });
+        let shared =
+            Arc::new(Shared { database, index: RwLock::new(index), window: RwLock::new(window), _lock: files.lock });
         let (revision, newest_receiver) = watch::channel::<Revision>(newest);
         let (requests, receiver) = mpsc::channel();
         let committer = Committer {
@@ -138,6 +143,7 @@ impl Embedded {
             last_lease,
             dead: VecDeque::from(dead),
             clock: CompactionClock::new(now, options.compaction_interval, newest),
+            holes: files.holes,
             options,
         };
         let thread = std::thread::Builder::new().name("store-committer".into()).spawn(|| committer.run());
@@ -201,6 +207,22 @@ fn open_checked(
     check_format(path, &database)?;
     let loaded = engine::opening(|| disk::load(&database)).map_err(refused)?;
     Ok((database, loaded))
+}
+
+/// What a store in a directory has besides its database.
+#[derive(Debug, Default)]
+struct Files {
+    lock: Option<File>,
+    holes: Option<Arc<Holes>>,
+}
+
+/// The file of a database that is there: redb would take an empty one for a new one.
+fn open_file(path: &Path) -> Result<PreparedFile, redb::Error> {
+    let file = File::options().read(true).write(true).open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Err(redb::Error::Corrupted("the file is empty".to_owned()));
+    }
+    Ok(PreparedFile::new(file)?)
 }
 
 fn builder(options: &Options) -> Builder {
