@@ -2,10 +2,13 @@
 //! and at which revision.
 //!
 //! Every k8s-openapi kind with metadata has it by the blanket implementation; a compact view of a large kind implements it by
-//! hand and keeps only what its reader asks for. Listing and watching are `stead-client`'s.
+//! hand and keeps only what its reader asks for. `metadata.managedFields` are passed over: no reader of typed objects asks for them,
+//! an update that does not state them leaves them, and they take as much memory as all the rest. Listing and watching are
+//! `stead-client`'s.
 
 use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use stead_model::{ObjectKey, Revision};
 
 /// An object as one reader wants it.
@@ -35,7 +38,10 @@ where
     T: Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + 'static,
 {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let object: Self = serde_json::from_slice(json)?;
+        let object: Self = match without_managers(json) {
+            Some(json) => serde_json::from_slice(&json)?,
+            None => serde_json::from_slice(json)?,
+        };
         if object.metadata().name.as_deref().unwrap_or_default().is_empty() {
             return Err(ItemError::Nameless);
         }
@@ -49,6 +55,27 @@ where
     fn revision(&self) -> Revision {
         parse_revision(self.metadata().resource_version.as_deref().unwrap_or_default())
     }
+}
+
+#[derive(Deserialize)]
+struct Managed<'a> {
+    #[serde(borrow)]
+    metadata: Managers<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Managers<'a> {
+    #[serde(borrow)]
+    managed_fields: Option<&'a RawValue>,
+}
+
+/// The object with `null` for its `metadata.managedFields`; `None` where it has none, or is no object at all.
+fn without_managers(json: &[u8]) -> Option<Vec<u8>> {
+    let Managed { metadata: Managers { managed_fields } } = serde_json::from_slice(json).ok()?;
+    let managers = managed_fields?.get();
+    let start = managers.as_ptr() as usize - json.as_ptr() as usize;
+    Some([&json[..start], b"null", &json[start + managers.len()..]].concat())
 }
 
 /// The key that metadata name; parts that are missing are empty.
@@ -73,6 +100,14 @@ mod tests {
         assert_eq!((pod.key(), pod.revision()), (ObjectKey::new("default", "a"), Revision(7)));
         let node = Node::from_item(br#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"node1"}}"#).unwrap();
         assert_eq!((node.key(), node.revision()), (ObjectKey::cluster("node1"), Revision::ZERO));
+    }
+
+    #[test]
+    fn managed_fields_are_passed_over() {
+        let pod = br#"{"metadata":{"name":"a","managedFields":[{"fieldsV1":{"f:spec":{}}}],"uid":"u"},"spec":{"containers":[]}}"#;
+        let pod = Pod::from_item(pod).unwrap();
+        assert_eq!((pod.metadata.managed_fields, pod.metadata.uid.as_deref()), (None, Some("u")));
+        assert!(pod.spec.is_some());
     }
 
     #[test]

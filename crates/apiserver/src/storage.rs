@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
-use stead_api::{meta, resource::Resource, status::ApiError};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Value};
+use stead_api::{resource::Resource, status::ApiError};
 use stead_model::Revision;
 use stead_store::{Compare, KeyValue, Lease, Op, OpOutcome, RangeRequest, Store, StoreError, Txn};
 
@@ -149,13 +150,35 @@ pub(crate) fn object_path(resource: &Resource, namespace: &str, name: &str) -> S
 
 /// What is stored of an object: all but its revision, which the store keeps.
 fn encode(object: &Value) -> Bytes {
-    let write = |object: &Value| serde_json::to_vec(object).expect("a JSON value can be written").into();
-    if meta::resource_version(object).is_empty() {
-        return write(object);
+    let json = match object {
+        Value::Object(object) => serde_json::to_vec(&Unrevised(object)),
+        other => serde_json::to_vec(other),
+    };
+    json.expect("a JSON value can be written").into()
+}
+
+/// An object as it is written without `metadata.resourceVersion`.
+struct Unrevised<'a>(&'a Map<String, Value>);
+
+impl Serialize for Unrevised<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in self.0 {
+            match value {
+                Value::Object(metadata) if key == "metadata" => map.serialize_entry(key, &Unversioned(metadata))?,
+                value => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
     }
-    let mut object = object.clone();
-    meta::unset(&mut object, "resourceVersion");
-    write(&object)
+}
+
+struct Unversioned<'a>(&'a Map<String, Value>);
+
+impl Serialize for Unversioned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().filter(|(key, _)| *key != "resourceVersion"))
+    }
 }
 
 fn bytes(text: &str) -> Bytes {

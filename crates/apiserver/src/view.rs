@@ -100,6 +100,10 @@ impl Shown {
         Self { resource, view, converted }
     }
 
+    pub(crate) const fn is_converted(&self) -> bool {
+        self.converted
+    }
+
     /// The answer to a request for one object, from its stored form with `metadata.resourceVersion`.
     pub(crate) fn object(&self, json: &Bytes, now: Timestamp) -> Bytes {
         self.event_object(json, now, Columns::Defined)

@@ -13,7 +13,7 @@ use stead_api::{status::ApiError, table::Columns};
 use stead_model::Revision;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
-    time::{Instant, MissedTickBehavior, Sleep},
+    time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
@@ -59,7 +59,9 @@ struct Watcher {
     /// Everything up to here has been sent.
     seen: Revision,
     columns: Columns,
-    deadline: Pin<Box<Sleep>>,
+    /// Ready when the watch has lived its time or the server ends. One future for all waits: watchers that enlist anew after each
+    /// event wait for each other.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     tick: tokio::time::Interval,
     ended: bool,
 }
@@ -88,7 +90,7 @@ pub(crate) fn frames(watch: Watch, start: Start) -> impl Stream<Item = Result<By
         position,
         seen,
         columns: Columns::Defined,
-        deadline: Box::pin(tokio::time::sleep(watch.timeout)),
+        end: Box::pin(end(watch.timeout, watch.stop.clone())),
         tick,
         ended: false,
         watch,
@@ -97,6 +99,14 @@ pub(crate) fn frames(watch: Watch, start: Start) -> impl Stream<Item = Result<By
         let frame = watcher.next().await?;
         Some((Ok(frame), watcher))
     })
+}
+
+async fn end(timeout: Duration, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(timeout) => {}
+        // An error means that the server is gone.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Why a watcher woke.
@@ -150,10 +160,10 @@ impl Watcher {
 
     async fn wait(&mut self) -> Woken {
         tokio::select! {
+            biased;
+            () = &mut self.end => Woken::End,
             changed = self.head.changed() => if changed.is_ok() { Woken::Changes } else { Woken::End },
             _ = self.tick.tick() => Woken::Tick,
-            () = &mut self.deadline => Woken::End,
-            _ = self.watch.stop.wait_for(|stop| *stop) => Woken::End,
         }
     }
 

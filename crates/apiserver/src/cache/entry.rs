@@ -1,10 +1,13 @@
 //! One object of the cache, and one change of it.
 
-use std::sync::OnceLock;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
-use serde_json::Value;
-use std::sync::Arc;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
 use stead_api::{meta, resource::Resource};
 use stead_model::Revision;
 use stead_store::KeyValue;
@@ -18,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) revision: Revision,
     /// With `metadata.resourceVersion`.
     pub(crate) json: Bytes,
-    pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
+    pub(crate) labels: Labels,
     /// The values of the kind's selectable fields, in the order the kind names them.
     pub(crate) fields: Box<[Box<str>]>,
 }
@@ -54,19 +57,23 @@ pub(crate) struct InvalidEntry {
 impl Entry {
     /// Reads what is stored. `prefix` is the kind's, such as `/registry/pods/`.
     pub(crate) fn read(resource: &'static Resource, prefix: &str, stored: &KeyValue) -> Result<Self, InvalidEntry> {
-        let path = path(prefix, &stored.key);
-        let object = serde_json::from_slice(&stored.value)
-            .map_err(|source| InvalidEntry { key: String::from_utf8_lossy(&stored.key).into_owned(), source })?;
-        Ok(Self::new(resource, path, object, stored.mod_revision))
+        let (path, revision) = (path(prefix, &stored.key), stored.mod_revision);
+        let failed = |source| InvalidEntry { key: String::from_utf8_lossy(&stored.key).into_owned(), source };
+        let object = || serde_json::from_slice(&stored.value).map_err(failed);
+        let Some((json, labels)) = revise(&stored.value, revision) else {
+            return Ok(Self::new(resource, path, object()?, revision));
+        };
+        let fields = match resource.strategy.selectable_fields() {
+            [] => Box::default(),
+            _ => fields(resource, &object()?),
+        };
+        Ok(Self { path, revision, json, labels, fields })
     }
 
     pub(crate) fn new(resource: &'static Resource, path: Box<str>, mut object: Value, revision: Revision) -> Self {
         let labels = meta::labels(&object).into_iter().flatten();
         let labels = labels.map(|(key, value)| (key.as_str().into(), value.as_str().unwrap_or_default().into()));
-        let labels = labels.collect();
-        let fields = resource.strategy.selectable_fields().iter();
-        let fields = fields.map(|path| resource.strategy.selectable_field(&object, path).unwrap_or_default().into());
-        let fields = fields.collect();
+        let (labels, fields) = (labels.collect(), fields(resource, &object));
         with_revision(&mut object, revision);
         Self { path, revision, json: encode(&object), labels, fields }
     }
@@ -102,6 +109,41 @@ impl Entry {
     }
 }
 
+fn fields(resource: &Resource, object: &Value) -> Box<[Box<str>]> {
+    let paths = resource.strategy.selectable_fields().iter();
+    paths.map(|path| resource.strategy.selectable_field(object, path).unwrap_or_default().into()).collect()
+}
+
+/// What is read of an object that is not looked into.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Labelled {
+    labels: Option<BTreeMap<Box<str>, Box<str>>>,
+    resource_version: Option<IgnoredAny>,
+}
+
+type Labels = Box<[(Box<str>, Box<str>)]>;
+
+/// A stored object with its revision written into its metadata, and its labels. `None`: that cannot be done without a look
+/// at all of it.
+fn revise(stored: &[u8], revision: Revision) -> Option<(Bytes, Labels)> {
+    let text = str::from_utf8(stored).ok()?;
+    let Envelope { metadata } = serde_json::from_str(text).ok()?;
+    let Labelled { labels, resource_version: None } = serde_json::from_str(metadata.get()).ok()? else { return None };
+    let members = metadata.get().strip_prefix('{')?;
+    let at = members.as_ptr() as usize - text.as_ptr() as usize;
+    let comma = if members.trim_start().starts_with('}') { "" } else { "," };
+    let revision = format!(r#""resourceVersion":"{revision}"{comma}"#);
+    let json = [&text[..at], &revision, &text[at..]].concat();
+    Some((json.into(), labels.into_iter().flatten().collect()))
+}
+
 impl Change {
     pub(crate) fn put(entry: Arc<Entry>, previous: Option<Arc<Entry>>) -> Self {
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
@@ -134,4 +176,32 @@ fn encode(object: &Value) -> Bytes {
 /// The part of a store key behind `prefix`; keys are ASCII by validation, others are kept lossily.
 pub(super) fn path(prefix: &str, key: &[u8]) -> Box<str> {
     String::from_utf8_lossy(key.get(prefix.len()..).unwrap_or_default()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_written_into_metadata() {
+        let check = |stored: &str, expected: Option<&str>| {
+            let revised = revise(stored.as_bytes(), Revision(7));
+            let json = revised.as_ref().map(|(json, _)| str::from_utf8(json).unwrap());
+            assert_eq!(json, expected, "{stored}");
+        };
+        check(
+            r#"{"kind":"X","metadata":{"labels":{"a":"\""},"name":"n"},"spec":{"metadata":{}}}"#,
+            Some(
+                r#"{"kind":"X","metadata":{"resourceVersion":"7","labels":{"a":"\""},"name":"n"},"spec":{"metadata":{}}}"#,
+            ),
+        );
+        check(r#"{"metadata":{}}"#, Some(r#"{"metadata":{"resourceVersion":"7"}}"#));
+        check(r#"{"metadata":{"resourceVersion":"3"}}"#, None);
+        check(r#"{"metadata":{"labels":{"a":1}}}"#, None);
+        check(r#"{"metadata":null}"#, None);
+        check(r#"{"spec":{}}"#, None);
+        check("{", None);
+        let (_, labels) = revise(br#"{"metadata":{"labels":{"b":"2","a":"1"}}}"#, Revision(7)).unwrap();
+        assert_eq!(&*labels, [("a".into(), "1".into()), ("b".into(), "2".into())]);
+    }
 }

@@ -79,9 +79,12 @@ pub(crate) async fn write(
         let found = call.server.storage.get(&call.key()).await?;
         let old = found.ok_or_else(|| ApiError::not_found(resource, call.name()))?;
         demand.check(&call.path, &old.object)?;
-        let mut served = old.object.clone();
-        resource.strategy.become_served(&mut served);
-        let Sent { object: mut new, mut warnings } = make(&served)?;
+        let served = call.shown.is_converted().then(|| {
+            let mut served = old.object.clone();
+            resource.strategy.become_served(&mut served);
+            served
+        });
+        let Sent { object: mut new, mut warnings } = make(served.as_ref().unwrap_or(&old.object))?;
         resource.strategy.become_stored(&mut new);
         check_preconditions(call, &new, &old)?;
         prepare(call, &mut new, &old.object, manager.as_deref())?;
