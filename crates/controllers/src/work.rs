@@ -63,6 +63,22 @@ impl Work {
         }
     }
 
+    /// The work that this one is not looked at beside.
+    pub(crate) fn goes_after(&self) -> Option<Self> {
+        match self {
+            Self::Endpoints(key) => Some(Self::EndpointSlices(key.clone())),
+            _ => None,
+        }
+    }
+
+    /// The work that waits for this one: the way back of [`goes_after`](Self::goes_after).
+    pub(crate) fn goes_before(&self) -> Option<Self> {
+        match self {
+            Self::EndpointSlices(key) => Some(Self::Endpoints(key.clone())),
+            _ => None,
+        }
+    }
+
     /// Asks the controller. Pure: the same snapshot and time give the same outcome.
     pub(crate) fn look(&self, snapshot: &Snapshot, now: Timestamp, known: &Known) -> Outcome {
         match self {

@@ -27,6 +27,8 @@ pub(super) struct Desk {
     kinds_listed: usize,
     /// Wait for an object that another work is writing.
     crossed: HashSet<Work>,
+    /// Wait until their Service's slices are written: those are what proxies read, and one thread of the store writes both.
+    behind: HashSet<Work>,
     /// Being carried out, with the objects they write; `true`: something changed meanwhile.
     under_way: HashMap<Work, (Vec<Target>, bool)>,
     busy: HashSet<Target>,
@@ -83,20 +85,24 @@ impl Desk {
             *changed = true;
             return;
         }
-        let waits = self.unseen.contains_key(&work) || self.unlisted.contains(&work) || self.crossed.contains(&work);
+        let waits = self.unseen.contains_key(&work)
+            || [&self.unlisted, &self.crossed, &self.behind].iter().any(|waiting| waiting.contains(&work));
         if !waits && self.queued.insert(work.clone()) {
             self.queue.push_back(work);
         }
     }
 
-    /// The next work to look at; those that lack a kind's first list are put aside.
+    /// The next work to look at; those that lack a kind's first list, or go after one that is under way, are put aside.
     pub(super) fn take(&mut self, snapshot: &Snapshot) -> Option<Work> {
         while let Some(work) = self.queue.pop_front() {
             self.queued.remove(&work);
-            if work.needs().iter().all(|kind| snapshot.synced(*kind)) {
+            if !work.needs().iter().all(|kind| snapshot.synced(*kind)) {
+                self.unlisted.insert(work);
+            } else if work.goes_after().is_some_and(|first| self.under_way.contains_key(&first)) {
+                self.behind.insert(work);
+            } else {
                 return Some(work);
             }
-            self.unlisted.insert(work);
         }
         None
     }
@@ -121,6 +127,9 @@ impl Desk {
         targets.iter().for_each(|target| {
             self.busy.remove(target);
         });
+        if let Some(next) = work.goes_before().filter(|next| self.behind.remove(next)) {
+            self.put(next);
+        }
         let (mut written, mut worst, mut skipped) = (Vec::new(), None, false);
         for result in results {
             match result {
@@ -288,6 +297,34 @@ mod tests {
         assert_eq!(desk.take(&snapshot_with_leases), None);
         desk.on_done(Done { work: Work::Schedule, results: vec![] }, now);
         assert_eq!(desk.take(&snapshot_with_leases), Some(node));
+    }
+
+    #[test]
+    fn endpoints_go_after_the_slices_of_their_service() {
+        let (mut desk, now, mut snapshot) = (Desk::default(), Instant::now(), listed());
+        for change in [Change::Init, Change::InitDone] {
+            snapshot.apply(KindChange::Service(change));
+        }
+        for change in [Change::Init, Change::InitDone] {
+            snapshot.apply(KindChange::EndpointSlice(change));
+        }
+        for change in [Change::Init, Change::InitDone] {
+            snapshot.apply(KindChange::Endpoints(change));
+        }
+        for change in [Change::Init, Change::InitDone] {
+            snapshot.apply(KindChange::Namespace(change));
+        }
+        let of = |name: &str| ObjectKey::new("a", name);
+        let (slices, endpoints) = (Work::EndpointSlices(of("s")), Work::Endpoints(of("s")));
+        assert!(desk.begin(&slices, &[write()]));
+        desk.put(endpoints.clone());
+        desk.put(endpoints.clone());
+        desk.put(Work::Endpoints(of("t")));
+        assert_eq!(desk.take(&snapshot), Some(Work::Endpoints(of("t"))));
+        assert_eq!(desk.take(&snapshot), None);
+        desk.on_done(Done { work: slices, results: vec![] }, now);
+        assert_eq!(desk.take(&snapshot), Some(endpoints));
+        assert_eq!(desk.take(&snapshot), None);
     }
 
     #[test]
