@@ -20,6 +20,9 @@ use clap::Parser;
 
 use self::args::{Cli, Command};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A shim stays as small as it can: it needs neither the argument parser nor anything else of this program.
     let mut words = env::args_os().skip(1);

@@ -66,7 +66,8 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     let server = Server::new(Arc::new(store), config.clone()).await?;
     let client =
         stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
-    let controllers = stead_controllers::run(client, controllers);
+    // A task of its own: what runs in `block_on` runs on a thread beside the runtime's, which has to be woken for each change.
+    let controllers = tokio::spawn(stead_controllers::run(client, controllers));
     tracing::info!(address = %args.listen, "serving");
     let reading = async {
         match read_only {
@@ -77,7 +78,10 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     tokio::select! {
         () = server.serve(listeners, tls, ended()) => {}
         () = reading => {}
-        never = controllers => match never {},
+        ended = controllers => match ended {
+            Ok(never) => match never {},
+            Err(error) => return Err(error).context("the controllers ended"),
+        },
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod figure;
+mod lines;
 mod lists;
 mod slices;
 mod stored;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use serde_json::Value;
 use tokio::{net::TcpStream, runtime::Runtime};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -29,11 +29,15 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 impl Target {
-    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
+    pub(crate) async fn connect_tls(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let name = self.address.ip().into();
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
+        TlsConnector::from(self.tls.clone()).connect(name, stream).await
+    }
+
+    pub(crate) async fn connect(&self) -> std::io::Result<Connection> {
+        let stream = self.connect_tls().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(driver);
         Ok(Connection(sender))

@@ -1,6 +1,6 @@
 //! Creates and the watch events that they become: from a write being sent to each watcher's having read it.
 //!
-//! Every watcher has a connection of its own; one thread reads them all, so that its own time is inside the figures. The next
+//! Every watcher has a connection of its own; one thread reads them all, and its own time is inside the figures. The next
 //! write waits for the last one's events.
 
 use std::{
@@ -13,14 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use http::Method;
-use http_body_util::BodyExt as _;
 use tokio::{task::JoinSet, time};
 
 use super::{
     client::{self, Target},
     figure::Figure,
+    lines::Lines,
     storm::config_map,
     subject::Subject,
 };
@@ -84,38 +83,29 @@ async fn watch(
     let path = format!("{COLLECTION}?watch=1&resourceVersion={revision}");
     let mut tasks = JoinSet::new();
     for _ in 0..watchers {
-        let mut connection = target.open().await;
-        let body = connection.stream(&path).await;
-        let read = read.clone();
-        tasks.spawn(async move {
-            let times = follow(body, watchers, &read).await;
-            drop(connection);
-            times
-        });
+        let lines = Lines::open(target, &path).await;
+        tasks.spawn(follow(lines, watchers, read.clone()));
     }
     ready.send(()).expect("somebody waits");
     tasks.join_all().await
 }
 
 /// Reads until every write was seen, each once and in order.
-async fn follow(mut body: hyper::body::Incoming, watchers: usize, read: &AtomicUsize) -> Vec<Instant> {
-    let (mut buffer, mut times) = (BytesMut::new(), Vec::with_capacity(WRITES));
+async fn follow(mut lines: Lines, watchers: usize, read: Arc<AtomicUsize>) -> Vec<Instant> {
+    let is_write = memchr::memmem::Finder::new(b"\"name\":\"tick-");
+    let mut times = Vec::with_capacity(WRITES);
     while times.len() < WRITES {
-        let frame = body.frame().await.expect("the watch goes on").expect("a frame");
-        buffer.extend_from_slice(&frame.into_data().expect("no trailers"));
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let line = buffer.split_to(end + 1);
-            let now = Instant::now();
-            let line = str::from_utf8(&line).expect("text");
-            // A controller may write a ConfigMap of its own.
-            if !line.contains("\"name\":\"tick-") {
-                continue;
-            }
-            let expected = format!("\"name\":\"{}\"", name(watchers, times.len()));
-            assert!(line.contains(&expected), "{expected} is missing; there came {line}");
-            times.push(now);
-            read.fetch_add(1, Ordering::Relaxed);
+        let line = lines.next().await;
+        let now = Instant::now();
+        // A controller may write a ConfigMap of its own.
+        if is_write.find(&line).is_none() {
+            continue;
         }
+        let expected = format!("\"name\":\"{}\"", name(watchers, times.len()));
+        let is_next = memchr::memmem::find(&line, expected.as_bytes()).is_some();
+        assert!(is_next, "{expected} is missing; there came {}", String::from_utf8_lossy(&line));
+        times.push(now);
+        read.fetch_add(1, Ordering::Relaxed);
     }
     times
 }
