@@ -91,8 +91,8 @@ pub type Warnings = Vec<String>;
 /// A write goes: decode → [`default`](Self::default) → `prepare_*` → server's own (uid, timestamps, allocation) →
 /// `validate_*` → store. An object that failed validation is never stored.
 pub trait Strategy: std::fmt::Debug + Sync {
-    /// Turns an object as it is served at this version into the form that is stored. All other functions see only the stored
-    /// form. Both forms are the same for all kinds but `events.k8s.io/v1` Event.
+    /// Turns an object as it is served at this version into the form that is stored, where more than `apiVersion` differs. All
+    /// other functions see only the stored form. Both forms are the same for all kinds but `events.k8s.io/v1` Event.
     fn become_stored(&self, _object: &mut Value) {}
 
     /// The way back of [`become_stored`](Self::become_stored), before an object is answered or patched.

@@ -12,6 +12,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use socket2::{SockRef, TcpKeepalive};
+use stead_model::silence;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -30,9 +31,10 @@ const HEADERS: Duration = Duration::from_secs(120);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 2_000;
-/// A peer that vanished without a word is asked after such a silence, as upstream does, and gone five minutes after its last one.
-const SILENCE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(180)).with_interval(Duration::from_secs(20)).with_retries(6);
+const SILENCE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(silence::FIRST_PROBE)
+    .with_interval(silence::PROBE_INTERVAL)
+    .with_retries(silence::PROBES);
 /// How long requests under way may go on after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 /// Accepting failed (out of descriptors): how long until it is tried again.

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stead_api::{
-    meta,
+    kinds, meta,
     resource::Resource,
     table::{
         Columns, IncludeObject, TableOptions, column_definitions, parse_include_object, partial_object_metadata, row,
@@ -95,9 +95,7 @@ impl<'a> MediaRange<'a> {
 
 impl Shown {
     pub(crate) fn new(resource: &'static Resource, view: View) -> Self {
-        let stored = stead_api::kinds::ALL.iter().find(|kind| kind.registry == resource.registry);
-        let converted = stored.is_some_and(|stored| !std::ptr::eq(*stored, resource));
-        Self { resource, view, converted }
+        Self { resource, view, converted: kinds::is_converted(resource) }
     }
 
     pub(crate) const fn is_converted(&self) -> bool {
@@ -134,7 +132,7 @@ impl Shown {
     fn served(&self, json: &Bytes) -> Value {
         let mut object: Value = serde_json::from_slice(json).expect("the cache holds JSON that this process wrote");
         if self.converted && self.view == View::Object {
-            self.resource.strategy.become_served(&mut object);
+            kinds::become_served(self.resource, &mut object);
         }
         object
     }

@@ -9,6 +9,7 @@ mod logs;
 mod port_forward;
 mod query;
 mod remote_command;
+mod session;
 mod spdy;
 mod transport;
 mod upgrade;
@@ -35,6 +36,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use socket2::{SockRef, TcpKeepalive};
+use stead_model::silence;
 use stead_sys::namespace::Namespace;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_rustls::TlsAcceptor;
@@ -83,9 +85,10 @@ impl Networks {
 const MAX_CONNECTIONS: usize = 256;
 const MAX_SESSIONS: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A peer that vanished without a word is asked after such a silence, as upstream does, and gone five minutes after its last one.
-const SILENCE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(180)).with_interval(Duration::from_secs(20)).with_retries(6);
+const SILENCE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(silence::FIRST_PROBE)
+    .with_interval(silence::PROBE_INTERVAL)
+    .with_retries(silence::PROBES);
 
 /// Listens on every address; it ends when the set is dropped.
 pub(crate) async fn start(

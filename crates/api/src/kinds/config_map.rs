@@ -6,11 +6,12 @@ use serde_json::Value;
 use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
+    data,
     errors::Errors,
-    value::{at, is_true, map},
+    value::map,
 };
 use crate::{
-    field::{FieldError, Reason},
+    field::FieldError,
     meta::{self, Scope},
     names::{config_map_key, dns1123_subdomain},
     resource::{Resource, Strategy},
@@ -35,9 +36,6 @@ pub static RESOURCE: Resource = Resource {
     columns: &[NAME, shown("Data", "string", "How many keys the map holds, texts and bytes together."), AGE],
     strategy: &Rules,
 };
-
-/// Keys apart, all texts and bytes of a map together.
-const MAX_SIZE: usize = 1024 * 1024;
 
 #[derive(Debug)]
 struct Rules;
@@ -74,36 +72,16 @@ fn validate(object: &Value) -> Vec<FieldError> {
                 errors.invalid(field, &key.as_str().into(), format!("duplicate of key present in {other}"));
             }
             let text = value.as_str().unwrap_or_default();
-            size += if name == "data" { text.len() } else { decoded_length(text) };
+            size += if name == "data" { text.len() } else { data::decoded_length(text) };
         }
     }
-    if size > MAX_SIZE {
-        let message = format!("Too long: may not be more than {MAX_SIZE} bytes");
-        errors.push(FieldError::new(Reason::FieldValueTooLong, "", message));
-    }
+    data::validate_size(size, "", &mut errors);
     errors.into_vec()
 }
 
-/// How many bytes a base64 text stands for.
-fn decoded_length(text: &str) -> usize {
-    text.trim_end_matches('=').len() * 3 / 4
-}
-
-/// An immutable map stays as it is, and stays immutable.
 fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    let detail = "field is immutable when `immutable` is set";
-    if is_true(old, "/immutable") {
-        if !is_true(new, "/immutable") {
-            errors.forbidden("immutable", detail);
-        }
-        for name in ["data", "binaryData"] {
-            let pointer = format!("/{name}");
-            if at(new, &pointer) != at(old, &pointer) {
-                errors.forbidden(name, detail);
-            }
-        }
-    }
+    data::validate_immutable(new, old, &["data", "binaryData"], &mut errors);
     errors.into_vec()
 }
 
@@ -135,7 +113,7 @@ mod tests {
                 "binaryData[a]: Invalid value: \"a\": duplicate of key present in data",
             ],
         );
-        check(json!({"data": {"a": "x".repeat(MAX_SIZE + 1)}}), &[": Too long: may not be more than 1048576 bytes"]);
+        check(json!({"data": {"a": "x".repeat((1 << 20) + 1)}}), &[": Too long: may not be more than 1048576 bytes"]);
     }
 
     #[test]

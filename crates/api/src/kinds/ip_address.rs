@@ -13,13 +13,13 @@ use super::{
     ALL_VERBS, address, cell,
     column::{NAME, shown},
     errors::Errors,
-    value::{at, is_set, set, text},
+    value::{at, is_set, text},
 };
 use crate::{
     field::FieldError,
     meta::{self, Scope},
     names::{dns1123_subdomain, path_segment},
-    resource::{Column, Resource, Strategy},
+    resource::{Resource, Strategy},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -38,32 +38,9 @@ pub static RESOURCE: Resource = Resource {
     create_on_update: false,
     delete_returns_object: false,
     time_to_live: None,
-    columns: COLUMNS,
-    strategy: &Rules::V1,
+    columns: &[NAME, shown("ParentRef", "string", "What uses the address.")],
+    strategy: &Rules,
 };
-
-/// What `kubectl` before 1.33 describes; the same object.
-pub static RESOURCE_V1BETA1: Resource = Resource {
-    group: "networking.k8s.io",
-    version: "v1beta1",
-    kind: "IPAddress",
-    plural: "ipaddresses",
-    singular: "ipaddress",
-    short_names: &["ip"],
-    categories: &[],
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    definition: "io.k8s.api.networking.v1beta1.IPAddress",
-    registry: "ipaddresses",
-    create_on_update: false,
-    delete_returns_object: false,
-    time_to_live: None,
-    columns: COLUMNS,
-    strategy: &Rules::V1Beta1,
-};
-
-const COLUMNS: &[Column] = &[NAME, shown("ParentRef", "string", "What uses the address.")];
 
 /// Who made the object, and looks after it.
 pub const MANAGED_BY_LABEL: &str = "ipaddress.kubernetes.io/managed-by";
@@ -98,24 +75,10 @@ pub fn service(object: &Value) -> Option<(&str, &str)> {
     is_service.then(|| (text(parent, "/namespace"), text(parent, "/name")))
 }
 
-/// One for each version that the kind is served at.
 #[derive(Debug)]
-enum Rules {
-    V1,
-    V1Beta1,
-}
+struct Rules;
 
 impl Strategy for Rules {
-    fn become_stored(&self, object: &mut Value) {
-        set(object, "apiVersion", "networking.k8s.io/v1");
-    }
-
-    fn become_served(&self, object: &mut Value) {
-        if matches!(self, Self::V1Beta1) {
-            set(object, "apiVersion", "networking.k8s.io/v1beta1");
-        }
-    }
-
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Cluster, address::canonical);
         errors.extend(validate_parent(object));

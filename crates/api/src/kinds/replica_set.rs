@@ -1,20 +1,16 @@
-//! ReplicaSet (`apps/v1`): keeps a number of equal pods.
+//! ReplicaSet (`apps/v1`): keeps a number of equal pods, those that a label selector chooses.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    ALL_VERBS, cell,
-    column::{AGE, CONTAINERS, IMAGES, NAME, shown, wide},
-    generation, pod,
-    value::{at, child, count, is_set, keep, number, set},
+    ALL_VERBS, cell, pod,
+    pod_set::{COLUMNS, PodSet, Selecting},
+    value::{at, child, is_set},
     workload,
 };
 use crate::{
     field::FieldError,
-    meta::{self, Scope},
-    names::dns1123_subdomain,
-    resource::{Resource, Strategy, Subresource, Warnings},
+    resource::{Resource, Subresource},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -33,77 +29,35 @@ pub static RESOURCE: Resource = Resource {
     create_on_update: false,
     delete_returns_object: false,
     time_to_live: None,
-    columns: &[
-        NAME,
-        shown("Desired", "integer", "How many pods are asked for."),
-        shown("Current", "integer", "How many pods there are."),
-        shown("Ready", "integer", "How many of them are ready."),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        wide("Selector", "string", "Labels of the pods that count."),
-    ],
-    strategy: &Rules,
+    columns: COLUMNS,
+    strategy: &PodSet(LabelSelector),
 };
 
 #[derive(Debug)]
-struct Rules;
+struct LabelSelector;
 
-impl Strategy for Rules {
+impl Selecting for LabelSelector {
+    /// A template that is not there is an empty one.
     fn default(&self, object: &mut Value) {
         let spec = child(object, "spec");
-        if !is_set(spec, "/replicas") {
-            set(spec, "replicas", 1);
+        if !is_set(spec, "/template") {
+            pod::default_template(child(spec, "template"));
         }
-        pod::default_template(child(spec, "template"));
     }
 
-    fn prepare_create(&self, object: &mut Value) {
-        generation::begin(object);
-        set(object, "status", json!({"replicas": 0}));
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        workload::validate(object)
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "status");
-        generation::follow_spec(new, old);
+    fn validate_change(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        workload::validate_change(new, old)
     }
 
-    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
-        errors.extend(workload::validate(object));
-        errors
+    fn cell(&self, object: &Value) -> String {
+        cell::selector_or_none(at(object, "/spec/selector"))
     }
 
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = meta::validate_meta_update(new, old);
-        errors.extend(workload::validate(new));
-        errors.extend(workload::validate_change(new, old));
-        errors
-    }
-
-    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        workload::warnings(new, old)
-    }
-
-    fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
-        (path == "status.replicas").then(|| count(object, "/status/replicas").to_string())
-    }
-
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let (containers, images) = cell::containers(at(object, "/spec/template"));
-        vec![
-            cell::name(object),
-            number(object, "/spec/replicas").unwrap_or(1).into(),
-            count(object, "/status/replicas").into(),
-            count(object, "/status/readyReplicas").into(),
-            cell::age(object, now),
-            containers,
-            images,
-            cell::selector_or_none(at(object, "/spec/selector")).into(),
-        ]
+    fn orphans_dependents(&self) -> bool {
+        false
     }
 }

@@ -1,22 +1,18 @@
 //! ReplicationController (`v1`): keeps a number of equal pods, as ReplicaSets do. It is the older kind: its selector is a map of
 //! labels, which may change, and is the template's labels when it is absent.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     ALL_VERBS, cell,
-    column::{AGE, CONTAINERS, IMAGES, NAME, shown, wide},
     errors::Errors,
-    generation, pod,
-    value::{at, child, count, is_set, keep, map, number, pairs, set},
+    pod_set::{COLUMNS, PodSet, Selecting},
+    value::{at, child, map, pairs, set},
     workload,
 };
 use crate::{
     field::FieldError,
-    meta::{self, Scope},
-    names::dns1123_subdomain,
-    resource::{Resource, Strategy, Subresource, Warnings},
+    resource::{Resource, Subresource},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -35,93 +31,40 @@ pub static RESOURCE: Resource = Resource {
     create_on_update: false,
     delete_returns_object: false,
     time_to_live: None,
-    columns: &[
-        NAME,
-        shown("Desired", "integer", "How many pods are asked for."),
-        shown("Current", "integer", "How many pods there are."),
-        shown("Ready", "integer", "How many of them are ready."),
-        AGE,
-        CONTAINERS,
-        IMAGES,
-        wide("Selector", "string", "Labels of the pods that count."),
-    ],
-    strategy: &Rules,
+    columns: COLUMNS,
+    strategy: &PodSet(Labels),
 };
 
 #[derive(Debug)]
-struct Rules;
+struct Labels;
 
-impl Strategy for Rules {
+impl Selecting for Labels {
     fn default(&self, object: &mut Value) {
-        let spec = child(object, "spec");
-        if !is_set(spec, "/replicas") {
-            set(spec, "replicas", 1);
-        }
-        if !is_set(spec, "/template") {
-            return;
-        }
-        pod::default_template(child(spec, "template"));
-        let Some(labels) = map(spec, "/template/metadata/labels").filter(|labels| !labels.is_empty()).cloned() else {
-            return;
-        };
-        if pairs(spec, "/selector").is_empty() {
-            set(spec, "selector", labels.clone());
+        let labels = map(object, "/spec/template/metadata/labels").filter(|labels| !labels.is_empty());
+        let Some(labels) = labels.cloned() else { return };
+        if pairs(object, "/spec/selector").is_empty() {
+            set(child(object, "spec"), "selector", labels.clone());
         }
         if pairs(object, "/metadata/labels").is_empty() {
             set(child(object, "metadata"), "labels", labels);
         }
     }
 
-    fn prepare_create(&self, object: &mut Value) {
-        generation::begin(object);
-        set(object, "status", json!({"replicas": 0}));
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validate(object)
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "status");
-        generation::follow_spec(new, old);
+    /// Whatever fits the template may follow whatever did.
+    fn validate_change(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    fn cell(&self, object: &Value) -> String {
+        cell::labels(object, "/spec/selector")
     }
 
     fn orphans_dependents(&self) -> bool {
         true
-    }
-
-    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
-        errors.extend(validate(object));
-        errors
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = meta::validate_meta_update(new, old);
-        errors.extend(validate(new));
-        errors
-    }
-
-    fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        workload::warnings(new, old)
-    }
-
-    fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
-        (path == "status.replicas").then(|| count(object, "/status/replicas").to_string())
-    }
-
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let (containers, images) = cell::containers(at(object, "/spec/template"));
-        vec![
-            cell::name(object),
-            number(object, "/spec/replicas").unwrap_or(1).into(),
-            count(object, "/status/replicas").into(),
-            count(object, "/status/readyReplicas").into(),
-            cell::age(object, now),
-            containers,
-            images,
-            cell::labels(object, "/spec/selector").into(),
-        ]
     }
 }
 
@@ -149,7 +92,12 @@ fn validate(object: &Value) -> Vec<FieldError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::resource::Strategy as _;
+
+    const RULES: PodSet<Labels> = PodSet(Labels);
 
     fn controller(change: impl Fn(&mut Value)) -> Value {
         let mut controller = json!({
@@ -162,13 +110,13 @@ mod tests {
             }},
         });
         change(&mut controller);
-        Rules.default(&mut controller);
-        Rules.prepare_create(&mut controller);
+        RULES.default(&mut controller);
+        RULES.prepare_create(&mut controller);
         controller
     }
 
     fn check(change: impl Fn(&mut Value), expect: &[&str]) {
-        let errors = Rules.validate_create(&controller(change));
+        let errors = RULES.validate_create(&controller(change));
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
     }
 
@@ -220,7 +168,7 @@ mod tests {
             object["spec"]["template"]["metadata"]["labels"] = json!({"app": "web", "v": "2"});
             object["spec"]["selector"] = json!({"app": "web", "v": "2"});
         });
-        assert_eq!(Rules.validate_update(&new, &old), []);
+        assert_eq!(RULES.validate_update(&new, &old), []);
     }
 
     #[test]
@@ -232,7 +180,7 @@ mod tests {
 
     #[test]
     fn cells_are_those_of_upstreams_table() {
-        let cells = Rules.cells(&controller(|_| {}), "2026-01-01T00:00:00Z".parse().unwrap());
+        let cells = RULES.cells(&controller(|_| {}), "2026-01-01T00:00:00Z".parse().unwrap());
         assert_eq!(
             cells,
             [

@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
+    data,
     errors::Errors,
-    value::{at, child, fill, is_true, map, remove, set, text},
+    value::{at, child, fill, map, remove, set, text},
 };
 use crate::{
-    field::{FieldError, Reason},
+    field::FieldError,
     meta::{self, Scope},
     names::{config_map_key, dns1123_subdomain},
     resource::{Resource, Strategy, Warnings},
@@ -44,8 +45,6 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
-/// Keys apart, all bytes of a secret together.
-const MAX_SIZE: usize = 1024 * 1024;
 const TOKEN: &str = "kubernetes.io/service-account-token";
 const OPAQUE: &str = "Opaque";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
@@ -105,12 +104,9 @@ fn validate(object: &Value) -> Vec<FieldError> {
     let mut size = 0;
     for (key, value) in map(object, "/data").into_iter().flatten() {
         errors.invalid_text(&format!("data[{key}]"), key, config_map_key(key));
-        size += value.as_str().unwrap_or_default().trim_end_matches('=').len() * 3 / 4;
+        size += data::decoded_length(value.as_str().unwrap_or_default());
     }
-    if size > MAX_SIZE {
-        let message = format!("Too long: may not be more than {MAX_SIZE} bytes");
-        errors.push(FieldError::new(Reason::FieldValueTooLong, "data", message));
-    }
+    data::validate_size(size, "data", &mut errors);
     let mut errors = errors.into_vec();
     errors.extend(validate_type(object));
     errors
@@ -156,15 +152,7 @@ fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     if at(new, "/type") != at(old, "/type") {
         errors.invalid("type", &text(new, "/type").into(), "field is immutable");
     }
-    if is_true(old, "/immutable") {
-        let detail = "field is immutable when `immutable` is set";
-        if !is_true(new, "/immutable") {
-            errors.forbidden("immutable", detail);
-        }
-        if at(new, "/data") != at(old, "/data") {
-            errors.forbidden("data", detail);
-        }
-    }
+    data::validate_immutable(new, old, &["data"], &mut errors);
     errors.into_vec()
 }
 

@@ -16,7 +16,7 @@ use crate::{
     field::FieldError,
     meta::{self, Scope},
     names::dns1123_subdomain,
-    resource::{Column, Resource, Strategy, Subresource},
+    resource::{Resource, Strategy, Subresource},
 };
 
 pub static RESOURCE: Resource = Resource {
@@ -35,33 +35,9 @@ pub static RESOURCE: Resource = Resource {
     create_on_update: false,
     delete_returns_object: false,
     time_to_live: None,
-    columns: COLUMNS,
-    strategy: &Rules::V1,
+    columns: &[NAME, shown("CIDRs", "string", "Ranges that addresses come from, the family of the first first."), AGE],
+    strategy: &Rules,
 };
-
-/// What `kubectl` before 1.33 describes; the same object.
-pub static RESOURCE_V1BETA1: Resource = Resource {
-    group: "networking.k8s.io",
-    version: "v1beta1",
-    kind: "ServiceCIDR",
-    plural: "servicecidrs",
-    singular: "servicecidr",
-    short_names: &[],
-    categories: &[],
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[Subresource::Status],
-    definition: "io.k8s.api.networking.v1beta1.ServiceCIDR",
-    registry: "servicecidrs",
-    create_on_update: false,
-    delete_returns_object: false,
-    time_to_live: None,
-    columns: COLUMNS,
-    strategy: &Rules::V1Beta1,
-};
-
-const COLUMNS: &[Column] =
-    &[NAME, shown("CIDRs", "string", "Ranges that addresses come from, the family of the first first."), AGE];
 
 /// The object made from the ranges that the server is told.
 pub const DEFAULT: &str = "kubernetes";
@@ -81,24 +57,10 @@ pub fn ranges(object: &Value) -> Vec<ipnet::IpNet> {
     texts(object, "/spec/cidrs").into_iter().filter_map(|range| range.parse().ok()).collect()
 }
 
-/// One for each version that the kind is served at.
 #[derive(Debug)]
-enum Rules {
-    V1,
-    V1Beta1,
-}
+struct Rules;
 
 impl Strategy for Rules {
-    fn become_stored(&self, object: &mut Value) {
-        set(object, "apiVersion", "networking.k8s.io/v1");
-    }
-
-    fn become_served(&self, object: &mut Value) {
-        if matches!(self, Self::V1Beta1) {
-            set(object, "apiVersion", "networking.k8s.io/v1beta1");
-        }
-    }
-
     fn prepare_create(&self, object: &mut Value) {
         set(object, "status", json!({}));
     }

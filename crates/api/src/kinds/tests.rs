@@ -157,7 +157,7 @@ proptest! {
         for kind in ALL {
             let (mut old, mut new) = (old.clone(), new.clone());
             for object in [&mut old, &mut new] {
-                kind.strategy.become_stored(object);
+                become_stored(kind, object);
                 kind.strategy.default(object);
                 kind.strategy.cells(object, Timestamp::UNIX_EPOCH);
             }
@@ -176,7 +176,7 @@ proptest! {
             for claim in plan.addresses {
                 claim.grant(&mut new, [10, 0, 0, 1].into());
             }
-            kind.strategy.become_served(&mut new);
+            become_served(kind, &mut new);
         }
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use stead_model::{ObjectKey, Revision};
 
-use super::wire::{Metadata, Text, ViewProblem, listed, parse_address, read_each, text_of};
+use super::wire::{Object, Text, ViewProblem, listed, parse_address, read_each, text_of};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a Node (v1).
@@ -30,7 +30,7 @@ pub struct NodeView {
 
 impl FromItem for NodeView {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let WireNode { metadata, spec, status } = serde_json::from_slice(json)?;
+        let Object::<WireSpec, WireStatus> { metadata, spec, status } = serde_json::from_slice(json)?;
         let mut problems = Vec::new();
         let conditions = status.conditions.unwrap_or_default();
         Ok(Self {
@@ -52,16 +52,6 @@ impl FromItem for NodeView {
     fn revision(&self) -> Revision {
         self.revision
     }
-}
-
-#[derive(Deserialize)]
-struct WireNode<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow, default)]
-    spec: WireSpec<'a>,
-    #[serde(borrow, default)]
-    status: WireStatus<'a>,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use stead_model::{ObjectKey, Revision};
 
-use super::wire::{Metadata, Text, text_of};
+use super::wire::{Object, Text, text_of};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a ServiceCIDR (`networking.k8s.io/v1`).
@@ -21,7 +21,7 @@ pub struct RangeView {
 
 impl FromItem for RangeView {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let WireServiceCidr { metadata, spec } = serde_json::from_slice(json)?;
+        let Object::<WireSpec> { metadata, spec, .. } = serde_json::from_slice(json)?;
         let cidrs = spec.cidrs.unwrap_or_default();
         Ok(Self {
             key: metadata.key()?,
@@ -41,14 +41,6 @@ impl FromItem for RangeView {
     fn revision(&self) -> Revision {
         self.revision
     }
-}
-
-#[derive(Deserialize)]
-struct WireServiceCidr<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow, default)]
-    spec: WireSpec<'a>,
 }
 
 #[derive(Default, Deserialize)]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 use serde::Deserialize;
 use stead_model::{ObjectKey, Protocol, Revision};
 
-use super::wire::{Metadata, Text, ViewProblem, listed, parse_address, parse_port, parse_protocol, read_each, text_of};
+use super::wire::{Object, Text, ViewProblem, listed, parse_address, parse_port, parse_protocol, read_each, text_of};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a Service (v1).
@@ -65,7 +65,7 @@ const DEFAULT_AFFINITY: Duration = Duration::from_secs(10_800);
 
 impl FromItem for ServiceView {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let WireService { metadata, spec } = serde_json::from_slice(json)?;
+        let Object::<WireSpec> { metadata, spec, .. } = serde_json::from_slice(json)?;
         let mut problems = Vec::new();
         let is_headless = text_of(&spec.cluster_ip) == "None";
         Ok(Self {
@@ -93,14 +93,6 @@ impl FromItem for ServiceView {
     fn revision(&self) -> Revision {
         self.revision
     }
-}
-
-#[derive(Deserialize)]
-struct WireService<'a> {
-    #[serde(borrow, default)]
-    metadata: Metadata<'a>,
-    #[serde(borrow, default)]
-    spec: WireSpec<'a>,
 }
 
 #[derive(Default, Deserialize)]

@@ -36,6 +36,17 @@ pub enum ViewProblem {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
+/// An object of which a view reads metadata and spec, and perhaps the status.
+#[derive(Deserialize)]
+pub(super) struct Object<'a, Spec: Default, Status: Default = IgnoredAny> {
+    #[serde(borrow, default)]
+    pub(super) metadata: Metadata<'a>,
+    #[serde(default)]
+    pub(super) spec: Spec,
+    #[serde(default)]
+    pub(super) status: Status,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Metadata<'a> {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
-use stead_api::{meta, status::ApiError};
+use stead_api::{kinds, meta, status::ApiError};
 use stead_model::Revision;
 use stead_store::StoreError;
 
@@ -57,7 +57,7 @@ pub(crate) async fn store_new(
 ) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
     let Sent { mut object, mut warnings } = sent;
-    resource.strategy.become_stored(&mut object);
+    kinds::become_stored(resource, &mut object);
     demand.check(&call.path, &object)?;
     let mut place = home(call, meta::name(&object), Source::Cache).await?;
     begin(&mut object);

@@ -81,11 +81,11 @@ pub(crate) async fn write(
         demand.check(&call.path, &old.object)?;
         let served = call.shown.is_converted().then(|| {
             let mut served = old.object.clone();
-            resource.strategy.become_served(&mut served);
+            kinds::become_served(resource, &mut served);
             served
         });
         let Sent { object: mut new, mut warnings } = make(served.as_ref().unwrap_or(&old.object))?;
-        resource.strategy.become_stored(&mut new);
+        kinds::become_stored(resource, &mut new);
         check_preconditions(call, &new, &old)?;
         prepare(call, &mut new, &old.object, manager.as_deref())?;
         if new == old.object {

@@ -6,14 +6,14 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use stead_model::ObjectKey;
 
-use super::{Body, Sources, error_text, query, remote_command, text, upgrade};
+use super::{Body, Sources, error_text, query, remote_command, session, text};
 use crate::runtime::Wanted;
 
 /// Answers `/exec/NAMESPACE/POD/CONTAINER?command=…&input=1&output=1&error=1&tty=1`.
 pub(super) async fn answer(
     sources: &Sources,
     [namespace, pod, container]: [&str; 3],
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<Body> {
     let pairs = query::pairs(request.uri().query().unwrap_or_default());
     let args: Vec<String> =
@@ -29,28 +29,13 @@ pub(super) async fn answer(
         Ok(run) => run,
         Err(message) => return text(StatusCode::NOT_FOUND, message),
     };
-    let agreed = match upgrade::agree(request.headers(), remote_command::SPDY, remote_command::WEB_SOCKET) {
-        Ok(agreed) => agreed,
-        Err(answer) => return answer,
-    };
-    let Ok(session) = Arc::clone(&sources.sessions).try_acquire_owned() else {
-        return text(StatusCode::TOO_MANY_REQUESTS, "too many streaming sessions on this node");
-    };
-    let answer = agreed.answer(request.headers());
     let runtime = Arc::clone(&sources.runtime);
-    tokio::spawn(async move {
-        let _session = session;
-        let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
-        let streams = match remote_command::open(upgraded, agreed, wanted).await {
-            Ok(streams) => streams,
-            Err(error) => return tracing::debug!(%error, "a client did not open its streams"),
-        };
+    session::begin(sources, request, wanted, move |streams| async move {
         match runtime.exec(&run, args, wanted).await {
             Ok(executing) => streams.carry(executing).await,
             Err(error) => streams.end(&remote_command::Outcome::Failed(error_text(&error))).await,
         }
-    });
-    answer
+    })
 }
 
 /// What of input and output the query asks for.

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{RESOURCE, RESOURCE_EVENTS_V1, view};
+use crate::kinds::{become_served, become_stored};
 
 fn new_style() -> Value {
     json!({
@@ -44,7 +45,7 @@ fn cells(event: &Value) -> String {
 #[test]
 fn both_views_are_one_event() {
     let mut event = new_style();
-    view::become_core(&mut event);
+    become_stored(&RESOURCE_EVENTS_V1, &mut event);
     assert_eq!(
         event,
         json!({
@@ -61,12 +62,12 @@ fn both_views_are_one_event() {
             "message": "image is not in the store",
         })
     );
-    view::become_events_v1(&mut event);
+    become_served(&RESOURCE_EVENTS_V1, &mut event);
     assert_eq!(event, new_style());
     let mut event = old_style();
-    view::become_events_v1(&mut event);
+    become_served(&RESOURCE_EVENTS_V1, &mut event);
     assert_eq!((&event["deprecatedCount"], &event["note"]), (&json!(3), &json!(" started ")));
-    view::become_core(&mut event);
+    become_stored(&RESOURCE_EVENTS_V1, &mut event);
     assert_eq!(event, old_style());
 }
 

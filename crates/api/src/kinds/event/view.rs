@@ -1,4 +1,4 @@
-//! An Event as `events.k8s.io/v1` shows it, and back. Both directions lose nothing.
+//! An Event as `events.k8s.io/v1` shows it, and back. Both directions lose nothing; `apiVersion` is the registry's.
 
 use serde_json::Value;
 
@@ -20,7 +20,6 @@ pub fn become_events_v1(event: &mut Value) {
     for (core, events_v1) in NAMES {
         rename(event, core, events_v1);
     }
-    set(event, "apiVersion", "events.k8s.io/v1");
 }
 
 /// Turns an event of `events.k8s.io/v1` into one of core `v1`, the form that is stored.
@@ -28,7 +27,6 @@ pub fn become_core(event: &mut Value) {
     for (core, events_v1) in NAMES {
         rename(event, events_v1, core);
     }
-    set(event, "apiVersion", "v1");
 }
 
 fn rename(event: &mut Value, from: &str, to: &str) {
