@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::IpAddr, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
 
@@ -19,6 +19,35 @@ use crate::config::{EndpointsPerSlice, PortRange};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Flags that may stand before a client verb, as in `stead -n web get pods`; each has a value.
+const BEFORE_VERBS: [&str; 6] = ["-n", "--namespace", "--context", "--kubeconfig", "--as", "--as-group"];
+
+/// The words with those flags behind the verb and its subcommands, where it takes them.
+pub(crate) fn verb_first(words: Vec<OsString>) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    let mut rest = words.into_iter().peekable();
+    let mut arranged: Vec<OsString> = rest.next().into_iter().collect();
+    while let Some(word) = rest.next_if(|word| {
+        let name = word.to_str().unwrap_or_default().split('=').next().unwrap_or_default();
+        BEFORE_VERBS.contains(&name)
+    }) {
+        let has_value = word.to_string_lossy().contains('=');
+        flags.push(word);
+        if !has_value {
+            flags.extend(rest.next());
+        }
+    }
+    let root = Cli::command();
+    let mut command = &root;
+    while let Some(next) = rest.peek().and_then(|word| command.find_subcommand(word)) {
+        command = next;
+        arranged.extend(rest.next());
+    }
+    arranged.extend(flags);
+    arranged.extend(rest);
+    arranged
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,11 +70,15 @@ pub(crate) enum Command {
     Client(Box<stead_verbs::Verb>),
     /// Write shell completion to standard output
     Completion {
+        /// Which shell
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
     /// Write a man page for each command into a directory
-    Man { directory: PathBuf },
+    Man {
+        /// It is made if it is not there
+        directory: PathBuf,
+    },
     /// First process of a lab's PID namespace
     #[command(hide = true)]
     Anchor { lab: String },
@@ -144,7 +177,12 @@ pub(crate) enum ImageCommand {
     /// List images
     Ls,
     /// Give an image one more name
-    Tag { from: String, to: String },
+    Tag {
+        /// A name that it has
+        from: String,
+        /// The name that it gets
+        to: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -204,4 +242,37 @@ pub(crate) struct ProxyArgs {
     /// Name of the Node object of this machine (default: its host name)
     #[arg(long)]
     pub(crate) hostname_override: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_may_stand_before_the_verb() {
+        let check = |line: &str, expect: &str| {
+            let words = line.split_whitespace().map(OsString::from).collect();
+            let arranged: Vec<String> = verb_first(words).into_iter().map(|word| word.into_string().unwrap()).collect();
+            assert_eq!(arranged.join(" "), expect);
+        };
+        check("stead get pods -n web", "stead get pods -n web");
+        check("stead -n web get pods", "stead get -n web pods");
+        check("stead --context=a -n web rollout status deploy/x", "stead rollout status --context=a -n web deploy/x");
+        check("stead -n web exec pod -- ls -n", "stead exec -n web pod -- ls -n");
+        check("stead up --name x", "stead up --name x");
+        check("stead", "stead");
+    }
+
+    #[test]
+    fn every_flag_and_value_is_explained() {
+        Cli::command().debug_assert();
+        let mut lacking = Vec::new();
+        let mut left = vec![Cli::command()];
+        while let Some(command) = left.pop() {
+            left.extend(command.get_subcommands().cloned());
+            let shown = command.get_arguments().filter(|one| !one.is_hide_set() && one.get_help().is_none());
+            lacking.extend(shown.map(|one| format!("{} {}", command.get_name(), one.get_id())));
+        }
+        assert_eq!(lacking, [] as [&str; 0]);
+    }
 }

@@ -31,7 +31,15 @@ fn main() -> ExitCode {
     {
         return stead_node::shim::main(Path::new(&directory));
     }
-    match run(Cli::parse().command) {
+    let cli = match Cli::try_parse_from(args::verb_first(env::args_os().collect())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Whoever closed the stream that it goes to wants no more of it.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("stead: {error:#}");

@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::{
     api::{APPLY_PATCH, Api},
     connection::Connection,
-    error::VerbError,
-    get,
+    error::{VerbError, told},
     kinds::Kinds,
     manifest,
     write::{DryRun, WriteOptions, namespace_of},
@@ -37,7 +36,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
     for object in objects {
         problems.extend(apply(args, &api, &kinds, object).await.err());
     }
-    get::told(problems)
+    told(problems)
 }
 
 async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Result<(), VerbError> {

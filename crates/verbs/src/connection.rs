@@ -21,15 +21,39 @@ pub(crate) struct Connection {
     /// The namespace (default: the context's)
     #[arg(long, short)]
     pub(crate) namespace: Option<String>,
+    /// Ask as this user instead
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// With --as: as a member of these groups
+    #[arg(long = "as-group", value_name = "GROUP", requires = "user")]
+    pub(crate) groups: Vec<String>,
 }
 
 impl Connection {
     /// Nothing is sent yet: a server that is not up shows in the first request.
     pub(crate) async fn open(&self) -> Result<Api, VerbError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let client = stead_client::connect_with(self.read()?, &options).await?;
+        let mut config = self.read()?;
+        for login in config.auth_infos.iter_mut().filter_map(|one| one.auth_info.as_mut()) {
+            login.impersonate = self.user.clone().or(login.impersonate.take());
+            if !self.groups.is_empty() {
+                login.impersonate_groups = Some(self.groups.clone());
+            }
+        }
+        let client = stead_client::connect_with(config, &options).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         Ok(Api { client, namespace })
+    }
+
+    /// The address of the API server.
+    pub(crate) fn server(&self) -> Result<String, VerbError> {
+        let config = self.read()?;
+        let context = self.context.as_ref().or(config.current_context.as_ref());
+        let context =
+            config.contexts.iter().find(|one| Some(&one.name) == context).and_then(|one| one.context.as_ref());
+        let cluster = context.and_then(|context| config.clusters.iter().find(|one| one.name == context.cluster));
+        let server = cluster.and_then(|one| one.cluster.as_ref()).and_then(|cluster| cluster.server.clone());
+        server.ok_or(VerbError::NoKubeconfig)
     }
 
     fn read(&self) -> Result<Kubeconfig, VerbError> {

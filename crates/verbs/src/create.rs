@@ -1,12 +1,20 @@
 //! `stead create -f FILE`, and the generators that need no file.
 
 mod generate;
+mod secret;
+mod token;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::{connection::Connection, error::VerbError, get, kinds::Kinds, manifest, write, write::WriteOptions};
+use crate::{
+    connection::Connection,
+    error::{VerbError, told},
+    kinds::Kinds,
+    manifest, write,
+    write::WriteOptions,
+};
 
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -45,6 +53,11 @@ enum Generator {
     /// A ConfigMap of files and literal values
     #[command(visible_alias = "cm")]
     Configmap(generate::DataGenerator),
+    /// A Secret
+    #[command(subcommand)]
+    Secret(secret::SecretGenerator),
+    /// A token for a ServiceAccount, printed
+    Token(token::TokenArgs),
 }
 
 pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
@@ -55,6 +68,8 @@ pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
         Some(Generator::Namespace(named)) => (&named.common, vec![named.object("Namespace")]),
         Some(Generator::Serviceaccount(named)) => (&named.common, vec![named.object("ServiceAccount")]),
         Some(Generator::Configmap(generator)) => (&generator.common, vec![generator.config_map()?]),
+        Some(Generator::Secret(generator)) => (generator.common(), vec![generator.object()?]),
+        Some(Generator::Token(args)) => return token::run(args).await,
     };
     let api = common.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
@@ -63,5 +78,5 @@ pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
         let said = common.connection.namespace.as_deref();
         problems.extend(write::create(&api, &kinds, object, said, &common.options).await.err());
     }
-    get::told(problems)
+    told(problems)
 }

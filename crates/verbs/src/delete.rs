@@ -1,17 +1,17 @@
 //! `stead delete`: by name, by selector, or what a manifest names; it waits until they are gone.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::{
-    api::{Api, Ended, JSON, Next, escape},
+    api::{Api, Next, escape},
     connection::Connection,
-    error::VerbError,
-    get,
+    duration::Span,
+    error::{VerbError, told},
+    following::{Followed, Seen, follow},
     kinds::{Kind, Kinds},
     manifest, selection,
     write::namespace_of,
@@ -45,9 +45,9 @@ pub struct DeleteArgs {
     /// Whether to wait until they are gone
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     wait: bool,
-    /// Seconds to wait for each (0: for ever)
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    timeout: u64,
+    /// How long to wait for each, as 30s or 5m (0: for ever)
+    #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true)]
+    timeout: Span,
     /// Say nothing about what is not there
     #[arg(long)]
     ignore_not_found: bool,
@@ -73,21 +73,28 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
     for (kind, namespace, name) in victims {
         let path = kind.object(&namespace, &name);
         match api.send(Method::DELETE, &path, &args.body()).await {
-            Ok(_) => {
+            Ok(answer) => {
                 let force = if args.force { " force" } else { "" };
                 println!("{} {name:?}{force} deleted", kind.full_name());
-                going.push((kind, namespace, name));
+                let uid = uid(&answer);
+                going.push((kind, namespace, name, uid));
             }
             Err(error) if error.is_not_found() && args.ignore_not_found => {}
             Err(error) => problems.push(error),
         }
     }
     if args.wait && !args.force {
-        for (kind, namespace, name) in &going {
-            problems.extend(wait_until_gone(args, &api, kind, namespace, name).await.err());
+        for (kind, namespace, name, uid) in &going {
+            problems.extend(wait_until_gone(args, &api, kind, namespace, name, uid).await.err());
         }
     }
-    get::told(problems)
+    told(problems)
+}
+
+/// Of what goes: an answer is the object, or a Status with its details.
+fn uid(answer: &Value) -> String {
+    let of_status = answer["details"]["uid"].as_str();
+    of_status.unwrap_or_else(|| stead_api::meta::uid(answer)).to_owned()
 }
 
 impl DeleteArgs {
@@ -142,38 +149,15 @@ async fn wait_until_gone(
     kind: &Kind,
     namespace: &str,
     name: &str,
+    uid: &str,
 ) -> Result<(), VerbError> {
-    let gone = gone(api, kind, namespace, name);
-    match args.timeout {
-        0 => gone.await,
-        seconds => match timeout(Duration::from_secs(seconds), gone).await {
-            Ok(result) => result,
-            Err(_) => Err(VerbError::TimedOut(format!("{}/{name}", kind.full_name()))),
-        },
-    }
-}
-
-async fn gone(api: &Api, kind: &Kind, namespace: &str, name: &str) -> Result<(), VerbError> {
-    let path = kind.object(namespace, name);
-    let uid = match api.get(&path).await {
-        Ok(object) => stead_api::meta::uid(&object).to_owned(),
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    loop {
-        let object = match api.get(&path).await {
-            Ok(object) if stead_api::meta::uid(&object) == uid => object,
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let revision = stead_api::meta::resource_version(&object);
-        let collection = kind.collection(Some(namespace));
-        let watch = format!("{collection}?watch=true&fieldSelector=metadata.name%3D{name}&resourceVersion={revision}");
-        let ended =
-            api.watch(&watch, JSON, |kind, _| Ok(if kind == "DELETED" { Next::Stop } else { Next::More })).await?;
-        if ended == Ended::Enough {
-            return Ok(());
-        }
+    let followed = follow(api, kind, namespace, name, args.timeout.limit(), |seen| match seen {
+        Seen::Object(object) if stead_api::meta::uid(object) == uid => Ok(Next::More),
+        // Another one of that name is not the one that was to go.
+        Seen::Object(_) | Seen::Gone => Ok(Next::Stop),
+    });
+    match followed.await? {
+        Followed::Stopped => Ok(()),
+        Followed::TimedOut => Err(VerbError::TimedOut(format!("the condition on {}/{name}", kind.plural))),
     }
 }

@@ -16,12 +16,12 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::page::Page;
+pub(crate) use self::{events::interval, page::Page};
 use crate::{
     api::{Api, escape},
+    chosen::items,
     connection::Connection,
-    error::VerbError,
-    get,
+    error::{VerbError, told},
     kinds::{Kind, Kinds},
     older::{self, OutputVersion},
     selection,
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     if described == 0 && problems.is_empty() {
         eprintln!("No resources found in {} namespace.", api.namespace);
     }
-    get::told(problems)
+    told(problems)
 }
 
 /// Those named, or all that the selector chooses. What is not there is a problem, not an end.
@@ -150,6 +150,13 @@ async fn describe(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -
     Ok(page)
 }
 
+/// A template of pods as it stands in a page, without its columns brought into line.
+pub(crate) fn template_text(template: &Value) -> String {
+    let mut page = Page::default();
+    pod::describe_template(&mut page, template);
+    page.unaligned()
+}
+
 /// The Events about an object; those of cluster-scoped ones are in `default`.
 async fn events_of(api: &Api, object: &Value) -> Result<Vec<Value>, VerbError> {
     let own = stead_api::meta::namespace(object);
@@ -165,18 +172,4 @@ async fn events_of(api: &Api, object: &Value) -> Result<Vec<Value>, VerbError> {
     }
     let selector = escape(&fields.join(","));
     Ok(items(api.get(&format!("/api/v1/namespaces/{namespace}/events?fieldSelector={selector}")).await?))
-}
-
-/// A list's items, each with the kind that the list says for all.
-fn items(mut list: Value) -> Vec<Value> {
-    let kind = list["kind"].as_str().and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
-    let version = list["apiVersion"].clone();
-    let Value::Array(mut items) = list["items"].take() else { return Vec::new() };
-    for item in items.iter_mut().filter_map(Value::as_object_mut) {
-        if let Some(kind) = &kind {
-            item.entry("kind").or_insert_with(|| kind.as_str().into());
-            item.entry("apiVersion").or_insert_with(|| version.clone());
-        }
-    }
-    items
 }

@@ -31,6 +31,9 @@ pub enum VerbError {
     UnknownManifestKind { kind: String, version: String },
     #[error("error: {field}: {problem}")]
     Argument { field: &'static str, problem: String },
+    /// What was asked for cannot be, in kubectl's words.
+    #[error("error: {0}")]
+    Usage(String),
     #[error("error: {}: cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("error: {}: it has more than {mebibytes} MiB: split it", path.display())]
@@ -61,6 +64,12 @@ pub enum VerbError {
     Exited(u8),
     #[error("error: unable to listen on any of the requested ports: {0}")]
     Listen(String),
+    /// There are differences, which were shown.
+    #[error("")]
+    Differs,
+    /// Ends with a code of its own.
+    #[error("{text}")]
+    Failed { code: u8, text: String },
     /// Several things went wrong, each told on its own; nothing is left to say.
     #[error("")]
     Told,
@@ -82,9 +91,22 @@ impl VerbError {
         Self::Argument { field, problem: problem.into() }
     }
 
+    pub(crate) fn usage(problem: impl Into<String>) -> Self {
+        Self::Usage(problem.into())
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Server { code: StatusCode::NOT_FOUND, .. })
     }
+}
+
+/// Tells each problem but the last, which is the verb's own.
+pub(crate) fn told(mut problems: Vec<VerbError>) -> Result<(), VerbError> {
+    let last = problems.pop();
+    for problem in problems {
+        eprintln!("{}", stead_client::error_text(&problem));
+    }
+    last.map_or(Ok(()), Err)
 }
 
 /// Invalid objects speak for themselves; everything else says first where it comes from.

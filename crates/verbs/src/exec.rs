@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    api::escape,
+    api::{Api, escape},
     connection::Connection,
     error::VerbError,
     kinds::Kinds,
@@ -56,27 +56,69 @@ enum Input {
     Terminal,
 }
 
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// POD, or TYPE/NAME of what has pods: its first one is taken
+    #[arg(value_name = "POD")]
+    pod: String,
+    /// The container (default: the first)
+    #[arg(long, short)]
+    container: Option<String>,
+    /// Pass standard input on
+    #[arg(long, short = 'i')]
+    stdin: bool,
+    /// Standard input is a terminal
+    #[arg(long, short)]
+    tty: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 pub(crate) async fn run(args: &ExecArgs) -> Result<(), VerbError> {
-    let api = args.connection.open().await?;
+    let input = input(args.stdin, args.tty);
+    let Place { api, path, container } =
+        place(&args.connection, &args.pod, args.container.clone(), "exec into").await?;
+    let path = format!("{path}/exec?{}", query(&args.command, container.as_deref(), input));
+    outcome(&join(&api, &path, input).await?)
+}
+
+pub(crate) async fn attach(args: &AttachArgs) -> Result<(), VerbError> {
+    let input = input(args.stdin, args.tty);
+    let Place { api, path, container } =
+        place(&args.connection, &args.pod, args.container.clone(), "attach a container in").await?;
+    if input == Input::Terminal {
+        eprintln!("If you don't see a command prompt, try pressing enter.");
+    }
+    let path = format!("{path}/attach?{}", query(&[], container.as_deref(), input));
+    let said = join(&api, &path, input).await?;
+    // Who attaches is told nothing when the program ends well.
+    if said.is_empty() { Ok(()) } else { outcome(&said) }
+}
+
+/// The pod's path, and the container in it.
+struct Place {
+    api: Api,
+    path: String,
+    container: Option<String>,
+}
+
+async fn place(connection: &Connection, pod: &str, container: Option<String>, what: &str) -> Result<Place, VerbError> {
+    let api = connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let pod = pods::find(&api, &kinds, &args.pod).await?;
+    let pod = pods::find(&api, &kinds, pod).await?;
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     if matches!(phase, "Succeeded" | "Failed") {
-        let problem = format!("cannot exec into a container in a completed pod; current phase is {phase}");
-        return Err(VerbError::Remote(problem));
+        let place = if what.ends_with("in") { "a completed pod" } else { "a container in a completed pod" };
+        return Err(VerbError::Remote(format!("cannot {what} {place}; current phase is {phase}")));
     }
-    let container = match &args.container {
-        Some(name) => Some(name.clone()),
-        None => pods::default_container(&pod),
-    };
-    let input = input(args);
-    let name = stead_api::meta::name(&pod);
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{name}/exec?{}",
-        api.namespace,
-        query(&args.command, container.as_deref(), input)
-    );
-    let connection = streaming::open(&api, &path, PROTOCOL).await?;
+    let container = container.or_else(|| pods::default_container(&pod));
+    let path = format!("/api/v1/namespaces/{}/pods/{}", api.namespace, stead_api::meta::name(&pod));
+    Ok(Place { api, path, container })
+}
+
+/// Joins this process's streams with the far ones, and returns what was said at the end.
+async fn join(api: &Api, path: &str, input: Input) -> Result<Vec<u8>, VerbError> {
+    let connection = streaming::open(api, path, PROTOCOL).await?;
     let stream = |kind: &'static str| connection.stream(Headers::new([("streamtype", kind)]));
     let mut end = stream("error").await?;
     let stdin = if input == Input::None { None } else { Some(stream("stdin").await?) };
@@ -102,11 +144,11 @@ pub(crate) async fn run(args: &ExecArgs) -> Result<(), VerbError> {
         said.extend_from_slice(&bytes);
     }
     drop(raw);
-    outcome(&said)
+    Ok(said)
 }
 
-fn input(args: &ExecArgs) -> Input {
-    match (args.stdin, args.tty) {
+fn input(stdin: bool, tty: bool) -> Input {
+    match (stdin, tty) {
         (false, _) => Input::None,
         (true, false) => Input::Pipe,
         (true, true) if terminal::is_at_stdin() => Input::Terminal,

@@ -145,8 +145,6 @@ impl Wanted {
     }
 }
 
-pub(crate) use self::tables::told;
-
 /// Says that nothing was found, as kubectl does.
 fn say_nothing(args: &GetArgs, wanted: &[Wanted]) {
     let namespace = wanted.iter().find(|one| one.kind.is_namespaced).and_then(|one| one.namespace.as_deref());

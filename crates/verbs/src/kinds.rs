@@ -7,7 +7,7 @@ use crate::{api::Api, error::VerbError};
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 
 /// One resource of one version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kind {
     /// Empty for the core group.
     pub(crate) group: String,
@@ -17,6 +17,8 @@ pub(crate) struct Kind {
     pub(crate) kind: String,
     pub(crate) short_names: Vec<String>,
     pub(crate) categories: Vec<String>,
+    pub(crate) verbs: Vec<String>,
+    pub(crate) subresources: Vec<String>,
     pub(crate) is_namespaced: bool,
 }
 
@@ -51,10 +53,24 @@ impl Kinds {
         known.ok_or_else(|| VerbError::UnknownManifestKind { kind: kind.to_owned(), version: version.to_owned() })
     }
 
+    /// Each kind at the version that its group prefers.
+    pub(crate) fn preferred(&self) -> Vec<&Kind> {
+        one_of_each(&self.0.iter().collect::<Vec<_>>())
+    }
+
     /// Those of a category such as `all`; empty where there is no such category.
     pub(crate) fn of_category(&self, category: &str) -> Vec<&Kind> {
-        self.0.iter().filter(|kind| kind.categories.iter().any(|one| one == category)).collect()
+        let of_it = self.0.iter().filter(|kind| kind.categories.iter().any(|one| one == category));
+        one_of_each(&of_it.collect::<Vec<_>>())
     }
+}
+
+/// The first version of each kind.
+fn one_of_each<'a>(many: &[&'a Kind]) -> Vec<&'a Kind> {
+    let is_first = |(at, kind): &(usize, &&Kind)| {
+        !many[..*at].iter().any(|other| (&other.group, &other.plural) == (&kind.group, &kind.plural))
+    };
+    many.iter().enumerate().filter(is_first).map(|(_, kind)| *kind).collect()
 }
 
 impl Kind {
@@ -65,6 +81,11 @@ impl Kind {
     /// What kubectl puts before a name: `service`, `deployment.apps`.
     pub(crate) fn full_name(&self) -> String {
         if self.group.is_empty() { self.singular.clone() } else { format!("{}.{}", self.singular, self.group) }
+    }
+
+    /// What kubectl calls many of them: `services`, `deployments.apps`.
+    pub(crate) fn full_plural(&self) -> String {
+        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// The path of the collection; over all namespaces where `namespace` is `None`.
@@ -108,6 +129,8 @@ fn parse(list: &Value) -> Vec<Kind> {
                     kind: text(&resource["responseKind"], "kind"),
                     short_names: texts(resource, "shortNames"),
                     categories: texts(resource, "categories"),
+                    verbs: texts(resource, "verbs"),
+                    subresources: items(resource, "subresources").map(|one| text(one, "subresource")).collect(),
                     is_namespaced: resource["scope"] == "Namespaced",
                 });
             }

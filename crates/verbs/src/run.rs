@@ -7,6 +7,7 @@ use crate::{connection::Connection, error::VerbError, expose::labels_of, kinds::
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// The name of the pod
     name: String,
     /// The image of its container
     #[arg(long)]

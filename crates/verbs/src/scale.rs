@@ -6,8 +6,7 @@ use serde_json::json;
 use crate::{
     api::MERGE_PATCH,
     connection::Connection,
-    error::VerbError,
-    get,
+    error::{VerbError, told},
     kinds::Kinds,
     selection,
     write::{DryRun, WriteOptions},
@@ -64,5 +63,5 @@ pub(crate) async fn run(args: &ScaleArgs) -> Result<(), VerbError> {
             }
         }
     }
-    get::told(problems)
+    told(problems)
 }

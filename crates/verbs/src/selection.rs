@@ -42,18 +42,10 @@ pub(crate) fn parse(words: &[String], kinds: &Kinds) -> Result<Vec<Target>, Verb
     for word in first.split(',').filter(|word| !word.is_empty()) {
         match kinds.of_category(word).as_slice() {
             [] => targets.push(Target { kind: kinds.find(word)?.clone(), names: rest.to_vec() }),
-            many => targets.extend(preferred(many).map(|kind| Target { kind: kind.clone(), names: rest.to_vec() })),
+            many => targets.extend(many.iter().map(|&kind| Target { kind: kind.clone(), names: rest.to_vec() })),
         }
     }
     Ok(targets)
-}
-
-/// One version of each kind: the first.
-fn preferred<'a>(many: &'a [&'a Kind]) -> impl Iterator<Item = &'a Kind> {
-    let is_first = |(at, kind): &(usize, &&Kind)| {
-        !many[..*at].iter().any(|other| (&other.group, &other.plural) == (&kind.group, &kind.plural))
-    };
-    many.iter().enumerate().filter(is_first).map(|(_, kind)| *kind)
 }
 
 #[cfg(test)]

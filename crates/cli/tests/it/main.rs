@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
 mod endpoints;
+mod equality;
 mod faults;
 mod input;
 mod lab;

@@ -1,15 +1,21 @@
 //! Objects from flags, as kubectl's generators make them.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Common;
 use crate::error::VerbError;
 
 #[derive(Debug, Args)]
 pub(super) struct Named {
+    /// The name of the new object
     name: String,
     #[command(flatten)]
     pub(super) common: Common,
@@ -53,6 +59,7 @@ pub(super) struct NodePort {
 
 #[derive(Debug, Args)]
 pub(super) struct Balanced {
+    /// The name of the new object
     name: String,
     /// PORT or PORT:TARGETPORT
     #[arg(long, value_delimiter = ',', value_name = "PORT:TARGET")]
@@ -63,6 +70,7 @@ pub(super) struct Balanced {
 
 #[derive(Debug, Args)]
 pub(super) struct External {
+    /// The name of the new object
     name: String,
     /// The name it stands for
     #[arg(long, value_name = "NAME")]
@@ -125,10 +133,12 @@ fn port(text: &str) -> Result<Value, VerbError> {
 
 #[derive(Debug, Args)]
 pub(super) struct DeploymentGenerator {
+    /// The name of the new object
     name: String,
     /// Images; a container for each
     #[arg(long, required = true, value_delimiter = ',')]
     image: Vec<String>,
+    /// How many pods
     #[arg(long, short, default_value_t = 1)]
     replicas: u32,
     /// The port that its only container listens on
@@ -172,41 +182,90 @@ impl DeploymentGenerator {
 
 #[derive(Debug, Args)]
 pub(super) struct DataGenerator {
+    /// The name of the new object
     name: String,
-    /// KEY=VALUE
-    #[arg(long, value_name = "KEY=VALUE")]
-    from_literal: Vec<String>,
-    /// FILE or KEY=FILE
-    #[arg(long, value_name = "KEY=FILE")]
-    from_file: Vec<String>,
+    #[command(flatten)]
+    sources: Sources,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 impl DataGenerator {
     pub(super) fn config_map(&self) -> Result<Value, VerbError> {
-        let data = self.data()?;
-        Ok(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}, "data": data}))
+        let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.name}});
+        for (key, bytes) in self.sources.read()? {
+            match String::from_utf8(bytes) {
+                Ok(text) => map["data"][key] = text.into(),
+                Err(binary) => map["binaryData"][key] = BASE64_STANDARD.encode(binary.as_bytes()).into(),
+            }
+        }
+        Ok(map)
     }
+}
 
-    fn data(&self) -> Result<Map<String, Value>, VerbError> {
-        let mut data = Map::new();
+/// What `--from-literal` and `--from-file` say.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Sources {
+    /// KEY=VALUE
+    #[arg(long, value_name = "KEY=VALUE")]
+    from_literal: Vec<String>,
+    /// FILE, KEY=FILE, or a directory of files
+    #[arg(long, value_name = "KEY=FILE")]
+    from_file: Vec<PathBuf>,
+    /// A file with KEY=VALUE lines
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from_literal", "from_file"])]
+    from_env_file: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// Bytes by key; a key that comes twice is refused.
+    pub(super) fn read(&self) -> Result<BTreeMap<String, Vec<u8>>, VerbError> {
+        let mut data = BTreeMap::new();
+        let mut add = |key: &str, value: Vec<u8>| match data.insert(key.to_owned(), value) {
+            None => Ok(()),
+            Some(_) => Err(VerbError::usage(format!(
+                "cannot add key {key:?}, another key by that name already exists in Data"
+            ))),
+        };
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| VerbError::Read { path, source }
+        };
         for literal in &self.from_literal {
             let (key, value) = literal
                 .split_once('=')
-                .ok_or_else(|| VerbError::argument("--from-literal", format!("{literal:?}: expected KEY=VALUE")))?;
-            data.insert(key.to_owned(), value.into());
+                .ok_or_else(|| VerbError::usage(format!("invalid literal source {literal}, expected key=value")))?;
+            let is_quoted = |mark: char| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);
+            let bare = if is_quoted('"') || is_quoted('\'') { &value[1..value.len() - 1] } else { value };
+            add(key, bare.into())?;
         }
-        for file in &self.from_file {
-            let (key, path) = match file.split_once('=') {
-                Some((key, path)) => (key.to_owned(), Path::new(path)),
-                None => {
-                    let name = Path::new(file).file_name().map(|name| name.to_string_lossy().into_owned());
-                    (name.unwrap_or_default(), Path::new(file))
-                }
+        for source in &self.from_file {
+            let text = source.to_string_lossy();
+            let (key, path) = match text.split_once('=') {
+                Some((key, path)) => (Some(key), PathBuf::from(path)),
+                None => (None, source.clone()),
             };
-            let text = fs::read_to_string(path).map_err(|source| VerbError::Read { path: path.to_owned(), source })?;
-            data.insert(key, text.into());
+            let paths = if path.is_dir() {
+                let mut files: Vec<PathBuf> =
+                    fs::read_dir(&path).map_err(failed(&path))?.flatten().map(|entry| entry.path()).collect();
+                files.retain(|file| file.is_file());
+                files.sort();
+                files
+            } else {
+                vec![path]
+            };
+            for path in paths {
+                let own = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                add(key.unwrap_or(&own), fs::read(&path).map_err(failed(&path))?)?;
+            }
+        }
+        for path in &self.from_env_file {
+            let text = fs::read_to_string(path).map_err(failed(path))?;
+            let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            for line in lines {
+                let (key, value) = line.split_once('=').unwrap_or((line, ""));
+                add(key, value.into())?;
+            }
         }
         Ok(data)
     }

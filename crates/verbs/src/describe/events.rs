@@ -29,7 +29,7 @@ pub(super) fn describe(page: &mut Page, events: &[Value], now: Timestamp) {
 }
 
 /// `5s`, or `5s (x3 over 2m)` for what happened again and again.
-fn interval(event: &Value, now: Timestamp) -> String {
+pub(crate) fn interval(event: &Value, now: Timestamp) -> String {
     let first = age(time(&event["eventTime"]).or(time(&event["firstTimestamp"])), now);
     let series = &event["series"];
     if !series.is_null() {

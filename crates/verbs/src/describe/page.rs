@@ -10,7 +10,7 @@ const UNSHOWN_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configurati
 
 /// Blocks of lines; columns line up within a block only.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(crate) struct Page {
     blocks: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl Page {
         }
     }
 
-    pub(super) fn line(&mut self, level: usize, text: impl Display) {
+    pub(crate) fn line(&mut self, level: usize, text: impl Display) {
         if self.blocks.is_empty() {
             self.blocks.push(String::new());
         }
@@ -44,7 +44,7 @@ impl Page {
     }
 
     /// What comes lines up anew.
-    pub(super) fn block(&mut self) {
+    pub(crate) fn block(&mut self) {
         self.blocks.push(String::new());
     }
 
@@ -86,7 +86,12 @@ impl Page {
         self.column(title, &lines);
     }
 
-    pub(super) fn render(&self) -> String {
+    /// The lines with a tab between columns.
+    pub(super) fn unaligned(&self) -> String {
+        self.blocks.concat()
+    }
+
+    pub(crate) fn render(&self) -> String {
         let mut out = Vec::new();
         for block in &self.blocks {
             let mut writer = TabWriter::new(&mut out).minwidth(0).padding(2);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{GetArgs, Wanted, say_nothing};
 use crate::{
     api::{Api, Next, TABLE},
-    error::VerbError,
+    error::{VerbError, told},
     print::{
         Output, json_path,
         table::{Breadth, Columns, Extras, Shown, print_rows},
@@ -139,13 +139,4 @@ fn sort(args: &GetArgs, rows: &mut [Value]) -> Result<(), VerbError> {
         }
     });
     Ok(())
-}
-
-/// Tells each problem but the last, which is the verb's own.
-pub(crate) fn told(mut problems: Vec<VerbError>) -> Result<(), VerbError> {
-    let last = problems.pop();
-    for problem in problems {
-        eprintln!("{problem}");
-    }
-    last.map_or(Ok(()), Err)
 }

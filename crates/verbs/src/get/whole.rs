@@ -4,10 +4,11 @@ use std::io;
 
 use serde_json::Value;
 
-use super::{GetArgs, Wanted, say_nothing, tables::told};
+use super::{GetArgs, Wanted, say_nothing};
 use crate::{
     api::{Api, JSON, Next},
-    error::VerbError,
+    chosen,
+    error::{VerbError, told},
     kinds::Kind,
     older::{self, OutputVersion},
     print::{self, Form, Found, Output, json_path},
@@ -70,7 +71,8 @@ async fn read(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Read {
                 Ok(answer) => {
                     answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut read.revision);
                     if one.names.is_empty() {
-                        read.found.extend(items(answer, &one.kind, args));
+                        let items = chosen::items(answer).into_iter();
+                        read.found.extend(items.map(|object| (one.kind.clone(), shown(object, args))));
                     } else {
                         read.found.push((one.kind.clone(), shown(answer, args)));
                     }
@@ -93,20 +95,6 @@ async fn watch(args: &GetArgs, api: &Api, one: &Wanted, revision: &str, output: 
     };
     api.watch(&one.watch_path(args, revision), JSON, on_event).await?;
     Ok(())
-}
-
-/// The objects of a list, each with the version and kind that the list says for all.
-fn items(mut list: Value, kind: &Kind, args: &GetArgs) -> Vec<(Kind, Value)> {
-    let items = list["items"].take();
-    let Value::Array(items) = items else { return Vec::new() };
-    let whole = |mut object: Value| {
-        if let Some(map) = object.as_object_mut() {
-            map.entry("apiVersion").or_insert_with(|| kind.api_version().into());
-            map.entry("kind").or_insert_with(|| kind.kind.clone().into());
-        }
-        (kind.clone(), shown(object, args))
-    };
-    items.into_iter().map(whole).collect()
 }
 
 fn shown(object: Value, args: &GetArgs) -> Value {

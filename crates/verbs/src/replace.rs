@@ -1,0 +1,83 @@
+//! `stead replace -f`: objects become what manifests say, whole.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use http::Method;
+use serde_json::{Value, json};
+use stead_api::meta;
+
+use crate::{
+    api::{Api, Next},
+    connection::Connection,
+    error::{VerbError, told},
+    following::{Seen, follow},
+    kinds::Kinds,
+    manifest, write,
+    write::{DryRun, WriteOptions, namespace_of},
+};
+
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
+    #[arg(long, short, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    /// Delete each object first, and make it anew
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    options: WriteOptions,
+}
+
+pub(crate) async fn run(args: &ReplaceArgs) -> Result<(), VerbError> {
+    let objects = manifest::read(&args.filename)?;
+    let api = args.connection.open().await?;
+    let kinds = Kinds::read(&api).await?;
+    let mut problems = Vec::new();
+    for object in objects {
+        let replaced = if args.force && args.options.dry_run == DryRun::None {
+            anew(args, &api, &kinds, object).await
+        } else {
+            replace(args, &api, &kinds, object).await
+        };
+        problems.extend(replaced.err());
+    }
+    told(problems)
+}
+
+async fn replace(args: &ReplaceArgs, api: &Api, kinds: &Kinds, mut object: Value) -> Result<(), VerbError> {
+    let kind = kinds.of_object(&object)?;
+    if args.options.dry_run == DryRun::Client {
+        return args.options.report(kind, object, "replaced");
+    }
+    let namespace = namespace_of(api, &object, args.connection.namespace.as_deref())?;
+    let path = kind.object(&namespace, meta::name(&object));
+    if meta::resource_version(&object).is_empty() {
+        let now = api.get(&path).await?;
+        meta::set(&mut object, "resourceVersion", meta::resource_version(&now));
+    }
+    let after = api.send(Method::PUT, &format!("{path}?{}", args.options.query()), &object).await?;
+    args.options.report(kind, after, "replaced")
+}
+
+async fn anew(args: &ReplaceArgs, api: &Api, kinds: &Kinds, mut object: Value) -> Result<(), VerbError> {
+    let kind = kinds.of_object(&object)?;
+    let said = args.connection.namespace.as_deref();
+    let namespace = namespace_of(api, &object, said)?;
+    let name = meta::name(&object).to_owned();
+    let deletion = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
+    match api.send(Method::DELETE, &kind.object(&namespace, &name), &deletion).await {
+        Ok(_) => println!("{} {name:?} deleted", kind.full_name()),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    follow(api, kind, &namespace, &name, None, |seen| match seen {
+        Seen::Object(_) => Ok(Next::More),
+        Seen::Gone => Ok(Next::Stop),
+    })
+    .await?;
+    meta::unset(&mut object, "resourceVersion");
+    write::create_as(api, kinds, object, said, &args.options, "replaced").await
+}
