@@ -6,6 +6,7 @@ const PRIVILEGES: &str = "containers run as their image says, with the runtime's
 const SAME_NETWORK: &str = "a pod has a network namespace of its own";
 const SPREAD: &str = "pods are spread over the nodes that match nodeSelector";
 const VOLUMES: &str = "volumes are emptyDir, hostPath and configMap";
+const NO_SECRETS: &str = "nodes may not read Secrets";
 const NO_DNS: &str = "there is no DNS server yet";
 
 pub(crate) const POD_SPEC: &[Unhonoured] = &[
@@ -33,7 +34,7 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
     refuse(&["volumes", "*", "quobyte"], When::Set, VOLUMES),
     refuse(&["volumes", "*", "rbd"], When::Set, VOLUMES),
     refuse(&["volumes", "*", "scaleIO"], When::Set, VOLUMES),
-    refuse(&["volumes", "*", "secret"], When::Set, VOLUMES),
+    refuse(&["volumes", "*", "secret"], When::Set, NO_SECRETS),
     refuse(&["volumes", "*", "storageos"], When::Set, VOLUMES),
     refuse(&["volumes", "*", "vsphereVolume"], When::Set, VOLUMES),
     refuse(&["volumes", "*", "emptyDir", "medium"], When::IsNot(&["Memory"]), "a volume lies on disk or in memory"),
@@ -71,8 +72,8 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
     refuse(&["hostUsers"], When::Is("false"), "pods share the users of the machine"),
     refuse(&["shareProcessNamespace"], When::Is("true"), "a container sees its own processes only"),
     refuse(&["containers", "*", "ports", "*", "hostPort"], When::Set, "a Service of type NodePort is the way in"),
-    refuse(&["containers", "*", "envFrom", "*", "secretRef"], When::Set, "the variables would be missing"),
-    refuse(&["containers", "*", "env", "*", "valueFrom", "secretKeyRef"], When::Set, "the variable would be missing"),
+    refuse(&["containers", "*", "envFrom", "*", "secretRef"], When::Set, NO_SECRETS),
+    refuse(&["containers", "*", "env", "*", "valueFrom", "secretKeyRef"], When::Set, NO_SECRETS),
     refuse(
         &["containers", "*", "env", "*", "valueFrom", "resourceFieldRef"],
         When::Set,

@@ -109,6 +109,26 @@ fn fields_inside_lists_are_named_with_their_place() {
     assert_eq!(errors[0].field, "spec.template.spec.containers[1].env[1].valueFrom.secretKeyRef");
 }
 
+#[test]
+fn what_needs_a_secret_is_refused_by_name() {
+    let spec = json!({
+        "volumes": [{"name": "s", "secret": {"secretName": "s"}}],
+        "containers": [{
+            "envFrom": [{"secretRef": {"name": "s"}}],
+            "env": [{"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        }],
+    });
+    let errors = refusals(POD_SPEC, &spec, "spec");
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+    let expect = [
+        "spec.volumes[0].secret",
+        "spec.containers[0].envFrom[0].secretRef",
+        "spec.containers[0].env[0].valueFrom.secretKeyRef",
+    ];
+    assert_eq!(fields, expect);
+    assert!(errors.iter().all(|error| error.message.contains("nodes may not read Secrets")), "{errors:?}");
+}
+
 /// What is honoured, or describes what needs no acting on. Together with the tables this is every field there is.
 const HONOURED: &[(&str, &[&str])] = &[
     (

@@ -109,7 +109,7 @@ fn variables_come_from_one_place() {
     check_container(
         json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}),
         &[
-            "spec.containers[0].env[0].valueFrom.secretKeyRef: Forbidden: secretKeyRef is not served by this version of Stead: the variable would be missing",
+            "spec.containers[0].env[0].valueFrom.secretKeyRef: Forbidden: secretKeyRef is not served by this version of Stead: nodes may not read Secrets",
         ],
     );
 }
