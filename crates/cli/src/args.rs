@@ -269,7 +269,7 @@ mod tests {
         let mut lacking = Vec::new();
         let mut left = vec![Cli::command()];
         while let Some(command) = left.pop() {
-            left.extend(command.get_subcommands().cloned());
+            left.extend(command.get_subcommands().filter(|one| !one.is_hide_set()).cloned());
             let shown = command.get_arguments().filter(|one| !one.is_hide_set() && one.get_help().is_none());
             lacking.extend(shown.map(|one| format!("{} {}", command.get_name(), one.get_id())));
         }

@@ -16,8 +16,6 @@ pub(super) fn describe_namespace(page: &mut Page, namespace: &Value) {
         let [kind, status, reason, message] = ["type", "status", "reason", "message"].map(|key| plain(&condition[key]));
         page.line(1, format_args!("{kind}\t{status}\t{}\t{reason}\t{message}", date(&condition["lastTransitionTime"])));
     }
-    page.line(0, "\nNo resource quota.");
-    page.line(0, "\nNo LimitRange resource.");
 }
 
 pub(super) fn describe_config_map(page: &mut Page, config_map: &Value) {
