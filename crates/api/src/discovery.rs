@@ -171,6 +171,13 @@ fn groups<'a>(resources: &[&'a Resource]) -> Vec<Group<'a>> {
     groups
 }
 
+/// By name, as upstream lists them.
+fn subresources(resource: &Resource) -> Vec<SubresourceFacts> {
+    let mut facts = resource.subresources.iter().map(|subresource| subresource.facts(resource)).collect::<Vec<_>>();
+    facts.sort_by_key(|facts| facts.name);
+    facts
+}
+
 fn aggregated_resource(resource: &Resource) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let own = kind(resource.group, resource.version, resource.kind);
@@ -187,12 +194,11 @@ fn aggregated_resource(resource: &Resource) -> Value {
         }
     }
     if !resource.subresources.is_empty() {
-        let subresource = |subresource: &Subresource| {
-            let facts = subresource.facts(resource);
+        let subresource = |facts: &SubresourceFacts| {
             let response = facts.kind.map_or_else(|| own.clone(), |(g, v, k)| kind(g, v, k));
             json!({"subresource": facts.name, "responseKind": response, "verbs": facts.verbs})
         };
-        value["subresources"] = resource.subresources.iter().map(subresource).collect();
+        value["subresources"] = subresources(resource).iter().map(subresource).collect();
     }
     value
 }
@@ -211,8 +217,7 @@ fn legacy_entries(resource: &Resource) -> Vec<Value> {
         }
     }
     let mut entries = vec![own];
-    for subresource in resource.subresources {
-        let facts = subresource.facts(resource);
+    for facts in subresources(resource) {
         let mut entry = json!({
             "name": format!("{}/{}", resource.plural, facts.name),
             "singularName": "",

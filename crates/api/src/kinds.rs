@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::resource::Resource;
 
 mod address;
+pub mod binding;
 pub(crate) mod cell;
 mod column;
 pub mod config_map;
@@ -40,6 +41,7 @@ pub mod workload;
 
 /// Every kind at every version it is served at, core first.
 pub static ALL: &[&Resource] = &[
+    &binding::RESOURCE,
     &config_map::RESOURCE,
     &endpoints::RESOURCE,
     &event::RESOURCE,

@@ -129,9 +129,7 @@ impl PatchError {
         match self {
             Self::TooManyOperations { .. } => PatchErrorClass::TooLarge,
             Self::Operation { problem, .. } => match problem {
-                OperationError::UnknownKind { .. }
-                | OperationError::MissingMember { .. }
-                | OperationError::BadPointer { .. } => PatchErrorClass::Malformed,
+                OperationError::MissingMember { .. } | OperationError::BadPointer { .. } => PatchErrorClass::Malformed,
                 _ => PatchErrorClass::Inapplicable,
             },
             _ => PatchErrorClass::Malformed,

@@ -142,7 +142,8 @@ pub trait Strategy: std::fmt::Debug + Sync {
         None
     }
 
-    /// The names [`selectable_field`](Self::selectable_field) answers to.
+    /// The names [`selectable_field`](Self::selectable_field) answers to. Versions of one stored form name the same fields in the
+    /// same order; the version that is stored may name more.
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
     }

@@ -60,6 +60,9 @@ pub enum SelectorError {
     Unescaped { character: char },
     #[error("field label not supported: {field}")]
     UnknownField { field: String },
+    /// The kind has no selectable fields of its own.
+    #[error("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")]
+    NotMetadata { field: String },
 }
 
 impl Selector {
@@ -95,12 +98,14 @@ impl Selector {
 impl FieldSelector {
     /// The selector with `spec.nodeName` and the like known to `resource`; fails at the first that is not.
     pub fn validate(&self, resource: &Resource) -> Result<(), SelectorError> {
-        let known = |field: &str| {
-            field == "metadata.name"
-                || (field == "metadata.namespace" && resource.namespaced)
-                || resource.strategy.selectable_fields().contains(&field)
+        let own = resource.strategy.selectable_fields();
+        let known = |field: &str| match field {
+            "metadata.name" => true,
+            "metadata.namespace" => resource.namespaced || own.is_empty(),
+            field => own.contains(&field),
         };
         match self.terms().iter().find(|term| !known(&term.field)) {
+            Some(term) if own.is_empty() => Err(SelectorError::NotMetadata { field: term.field.clone() }),
             Some(term) => Err(SelectorError::UnknownField { field: term.field.clone() }),
             None => Ok(()),
         }

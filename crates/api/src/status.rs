@@ -111,7 +111,7 @@ impl Status {
             status.insert("code".to_owned(), self.code.into());
         }
         let details = self.details.to_map();
-        if !details.is_empty() {
+        if !details.is_empty() || self.reason.is_some_and(StatusReason::has_details) {
             status.insert("details".to_owned(), Value::Object(details));
         }
         Value::Object(status)
@@ -179,6 +179,11 @@ impl StatusReason {
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::Timeout => "Timeout",
         }
+    }
+
+    /// Whether upstream's answers have `details` even where there are none to give.
+    const fn has_details(self) -> bool {
+        matches!(self, Self::NotFound | Self::MethodNotAllowed | Self::NotAcceptable | Self::Forbidden)
     }
 
     /// The HTTP status code that goes with it.

@@ -4,6 +4,7 @@
 //! Lease, the status of pods bound to it, and events. Who comes by the read-only port reads objects but Secrets. Whoever is known may discover the API and ask who he is and what he
 //! may; the unknown see its health and version. Everything else is refused.
 
+use http::Method;
 use serde_json::Value;
 use stead_api::{kinds, meta, status::ApiError};
 
@@ -12,6 +13,10 @@ use crate::{
     path::{ResourcePath, Target, Verb, subresource_name},
     refusal::Refusal,
 };
+
+mod unserved;
+
+pub(crate) use unserved::unserved;
 
 /// Where node agents keep their leases.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -139,7 +144,6 @@ const PATHS: &[(Option<Who>, &[&str])] = &[
     (None, &["/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/version", "/version/"]),
     (Some(Who::Known), DISCOVERY),
     (Some(Who::ReadOnly), DISCOVERY),
-    (Some(Who::Nodes), &["*"]),
     (Some(Who::Masters), &["*"]),
 ];
 
@@ -164,15 +168,16 @@ pub(crate) struct Attributes<'a> {
     pub(crate) name: &'a str,
 }
 
-/// May this path, that is no resource, be read by `identity`?
-pub(crate) fn path(identity: &Identity, path: &str) -> Result<(), Refusal> {
-    if may_get(identity, path) {
+/// May `identity` do that to this path, which is no resource?
+pub(crate) fn path(identity: &Identity, method: &Method, path: &str) -> Result<(), Refusal> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if reads && may_get(identity, path) || identity.in_group(MASTERS) {
         return Ok(());
     }
     if identity.is_anonymous() {
         return Err(ApiError::unauthorized().into());
     }
-    Err(ApiError::forbidden_path(&identity.user, "get", path).into())
+    Err(ApiError::forbidden_path(&identity.user, &method.as_str().to_ascii_lowercase(), path).into())
 }
 
 /// Whether `identity` may GET a path that is no resource.
@@ -341,21 +346,31 @@ fn foreign_name(path: &ResourcePath<'_>, node: &str, name: &str) -> Refusal {
 }
 
 fn denied(identity: &Identity, verb: Verb, path: &ResourcePath<'_>) -> Refusal {
-    let mut what = path.resource.plural.to_owned();
-    if let Some(subresource) = path.subresource {
-        what = format!("{what}/{}", subresource_name(subresource));
-    }
-    let place = match path.namespace {
-        Some(namespace) => format!("in the namespace {namespace:?}"),
-        None => "at the cluster scope".to_owned(),
+    let attributes = Attributes {
+        verb: verb.as_str(),
+        group: path.resource.group,
+        resource: path.resource.plural,
+        subresource: path.subresource.map(subresource_name).unwrap_or_default(),
+        namespace: path.namespace.unwrap_or_default(),
+        name: path.name.unwrap_or_default(),
     };
-    let why = format!(
-        "User {:?} cannot {} resource {what:?} in API group {:?} {place}",
-        identity.user,
-        verb.as_str(),
-        path.resource.group
-    );
-    ApiError::forbidden(path.resource, path.name.unwrap_or_default(), why).into()
+    ApiError::forbidden(path.resource, attributes.name, attributes.refusal(identity)).into()
+}
+
+impl Attributes<'_> {
+    /// Why `identity` may not do it, in upstream's words.
+    fn refusal(&self, identity: &Identity) -> String {
+        let Self { verb, group, resource, subresource, namespace, .. } = self;
+        let what = match *subresource {
+            "" => (*resource).to_owned(),
+            subresource => format!("{resource}/{subresource}"),
+        };
+        let place = match *namespace {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {namespace:?}"),
+        };
+        format!("User {:?} cannot {verb} resource {what:?} in API group {group:?} {place}", identity.user)
+    }
 }
 
 #[cfg(test)]

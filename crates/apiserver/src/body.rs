@@ -17,8 +17,10 @@ use stead_api::{
 
 use crate::{query::FieldValidation, refusal::Refusal};
 
+mod held;
 mod yaml;
 
+pub(crate) use held::hold;
 use yaml::yaml;
 
 /// Bytes of a request body; upstream's limit too.

@@ -29,6 +29,7 @@ pub(crate) fn root() -> Bytes {
                 "/apis",
                 "/healthz",
                 "/livez",
+                "/metrics",
                 "/openapi/v2",
                 "/openapi/v3",
                 "/readyz",

@@ -11,7 +11,9 @@ use stead_api::{resource::Subresource, status::ApiError};
 
 use crate::{
     auth::Identity,
-    authenticate, authorize, body, discovery, health, legacy, openapi,
+    authenticate, authorize, body, discovery, health, legacy,
+    metrics::{self, Asked},
+    openapi,
     path::{self, ResourcePath, Target, Verb},
     proxy,
     query::Query,
@@ -19,6 +21,7 @@ use crate::{
     server::Inner,
     verbs,
     view::{Shown, View},
+    yaml::{self, Writing},
 };
 
 /// A request for a resource, allowed as far as can be said without the object.
@@ -41,8 +44,21 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
 }
 
+/// Answers a request once all of it is here: what a handler leaves of its body is read and forgotten.
 pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
+    let (body, held) = body::hold(&parts.headers, body);
+    let writing = Writing::wanted(&parts.headers);
+    if writing == Writing::Yaml && legacy::is_older(parts.uri.path()) {
+        // What an older version answers is made of what v1 answers in JSON.
+        parts.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    }
+    let response = handle(server, parts, body).await;
+    held.discard().await;
+    writing.write(response).await
+}
+
+async fn handle(server: Arc<Inner>, mut parts: Parts, body: Body) -> Response {
     if let Err(refusal) = authenticate::identify(&server, &mut parts).await {
         return refusal.into_response();
     }
@@ -54,25 +70,43 @@ pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
 }
 
 async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Body) -> Result<Response, Refusal> {
-    let text = parts.uri.path();
     let query = Query::parse(parts.uri.query())?;
-    let target = path::parse(text);
+    let target = path::parse(parts.uri.path());
+    let request = server.metrics.begin(Asked::of(parts, &target, &query));
+    let answered = lead(server, identity, parts, target, &query, body).await;
+    let code = answered.as_ref().map_or_else(Refusal::code, Response::status);
+    server.metrics.end(request, code);
+    answered
+}
+
+async fn lead(
+    server: &Arc<Inner>,
+    identity: &Identity,
+    parts: &Parts,
+    target: Target<'_>,
+    query: &Query,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let text = parts.uri.path();
     authorize::read_only(identity, &target)?;
     let path = match target {
         Target::Resource(path) => path,
         other => {
-            authorize::path(identity, text)?;
+            if matches!(other, Target::Unknown) {
+                authorize::unserved(identity, &parts.method, text)?;
+            }
+            authorize::path(identity, &parts.method, text)?;
             let reads = matches!(parts.method, Method::GET | Method::HEAD);
             if !reads && !matches!(other, Target::Unknown) {
                 return Err(ApiError::no_such_method().into());
             }
-            return elsewhere(server, &other, text, parts, &query).await;
+            return elsewhere(server, &other, text, parts, query).await;
         }
     };
     if path.subresource.is_some_and(Subresource::connects) {
-        return connect(server, identity, path, parts, &query, body).await;
+        return connect(server, identity, path, parts, query, body).await;
     }
-    resource(server, identity, path, parts, &query, body).await
+    resource(server, identity, path, parts, query, body).await
 }
 
 /// What leads on to a pod or node.
@@ -107,6 +141,7 @@ async fn elsewhere(
 ) -> Result<Response, Refusal> {
     match target {
         Target::Health { check } => health::answer(server, text, *check, query).await,
+        Target::Metrics => metrics::answer(server, &parts.headers),
         Target::Version => Ok(json(StatusCode::OK, health::version(), &[], pretty(query, &parts.headers))),
         Target::Root => Ok(json(StatusCode::OK, discovery::root(), &[], pretty(query, &parts.headers))),
         Target::Groups { .. } | Target::Group(_) | Target::GroupVersion { .. } => {
@@ -152,7 +187,11 @@ async fn resource(
     if !is_served(verb, &path) {
         return Err(ApiError::no_such_method().into());
     }
-    let view = View::negotiate(&parts.headers, query).map_err(|_| ApiError::not_acceptable(&["application/json"]));
+    let view = View::negotiate(&parts.headers, query);
+    let view = view.map_err(|_| ApiError::not_acceptable(&["application/json", yaml::MEDIA_TYPE]));
+    if verb == Verb::Watch && Writing::wanted(&parts.headers) == Writing::Yaml {
+        return Err(ApiError::not_acceptable(&["application/json;stream=watch"]).into());
+    }
     if path.subresource == Some(Subresource::Log) {
         return verbs::log::get(server, &path, query).await;
     }
@@ -170,6 +209,9 @@ async fn resource(
         (Some(Subresource::Binding), _) => verbs::binding::bind(&call, &read(&call, body).await?).await?,
         (Some(Subresource::Eviction), _) => verbs::eviction::evict(&call, &demand, &read(&call, body).await?).await?,
         (Some(Subresource::Token), _) => verbs::token::request(&call, &demand, &read(&call, body).await?).await?,
+        (None, Verb::Create) if verbs::binding::is_binding(&call) => {
+            verbs::binding::bind_named(&call, &read(&call, body).await?).await?
+        }
         (None, Verb::Create) if verbs::review::is_review(&call) => {
             verbs::review::review(&call, &read(&call, body).await?).await?
         }
@@ -187,6 +229,8 @@ async fn read(call: &Call<'_>, body: Body) -> Result<Bytes, Refusal> {
 
 fn is_served(verb: Verb, path: &ResourcePath<'_>) -> bool {
     match path.subresource {
+        // Objects of all namespaces are read together, and written one by one.
+        None if !verb.reads() && path.resource.namespaced && path.namespace.is_none() => false,
         None if verb == Verb::Create => path.name.is_none(),
         None => path.resource.verbs.contains(&verb.as_str()),
         Some(Subresource::Status | Subresource::Scale) => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),

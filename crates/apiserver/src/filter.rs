@@ -36,7 +36,8 @@ impl Filter {
         let fields = query.get("fieldSelector").unwrap_or_default();
         let fields = FieldSelector::parse(fields)?;
         fields.validate(resource)?;
-        let namespace = namespace.or_else(|| fields.required("metadata.namespace")).map(str::to_owned);
+        let namespace = namespace.or_else(|| fields.required("metadata.namespace").filter(|_| resource.namespaced));
+        let namespace = namespace.map(str::to_owned);
         let only = name.or_else(|| fields.required("metadata.name"));
         let only = match (only, &namespace) {
             (Some(name), Some(namespace)) => Some(object_path(resource, namespace, name)),

@@ -50,6 +50,11 @@ pub(crate) enum OutboundError {
     Dial { address: SocketAddr, source: io::Error },
     #[error("dial tcp {0}: i/o timeout")]
     Slow(SocketAddr),
+    #[error("{}", tls_text(source))]
+    Tls { address: SocketAddr, source: io::Error },
+    /// It takes connections, and says nothing of TLS on them.
+    #[error("net/http: TLS handshake timeout")]
+    SlowTls(SocketAddr),
     #[error("{address}: {source}")]
     Http { address: SocketAddr, source: hyper::Error },
 }
@@ -59,8 +64,7 @@ pub(crate) enum OutboundError {
 /// upgraded connection's.
 pub(crate) async fn send(peer: &Peer, request: Request<Body>) -> Result<Response<Incoming>, OutboundError> {
     let address = peer.address;
-    let dialled = tokio::time::timeout(CONNECT, dial(peer)).await.map_err(|_| OutboundError::Slow(address))?;
-    let stream = dialled.map_err(|source| OutboundError::Dial { address, source })?;
+    let stream = dial(peer).await?;
     let failed = |source| OutboundError::Http { address, source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(async move {
@@ -74,16 +78,31 @@ pub(crate) async fn send(peer: &Peer, request: Request<Body>) -> Result<Response
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn dial(peer: &Peer) -> io::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(peer.address).await?;
+async fn dial(peer: &Peer) -> Result<Box<dyn Stream>, OutboundError> {
+    let address = peer.address;
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| OutboundError::Slow(address))?;
+    let stream = stream.map_err(|source| OutboundError::Dial { address, source })?;
     // Nagle's delay would hold back keystrokes.
     let _ = stream.set_nodelay(true);
     match &peer.security {
         Security::Plain => Ok(Box::new(stream)),
         Security::Tls(config) => {
-            let name = ServerName::IpAddress(peer.address.ip().into());
-            Ok(Box::new(TlsConnector::from(config.clone()).connect(name, stream).await?))
+            let name = ServerName::IpAddress(address.ip().into());
+            let greeted = TlsConnector::from(config.clone()).connect(name, stream);
+            let greeted = tokio::time::timeout(CONNECT, greeted).await.map_err(|_| OutboundError::SlowTls(address))?;
+            Ok(Box::new(greeted.map_err(|source| OutboundError::Tls { address, source })?))
         }
+    }
+}
+
+fn tls_text(error: &io::Error) -> String {
+    use rustls::{Error, InvalidMessage};
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "http: server gave HTTP response to HTTPS client".to_owned()
+        }
+        _ => format!("tls: {error}"),
     }
 }
 
@@ -111,6 +130,24 @@ pub(crate) fn is_reachable(address: &IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_peer_without_tls_is_told_apart_from_one_that_is_not_there() {
+        use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plain = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            stream
+        });
+        let peer = Peer { address, security: Security::Tls(unverified()) };
+        let refused = dial(&peer).await.err().unwrap().to_string();
+        assert_eq!(refused, "http: server gave HTTP response to HTTPS client");
+        drop(plain.await.unwrap());
+        let refused = dial(&peer).await.err().unwrap().to_string();
+        assert_eq!(refused, format!("dial tcp {address}: connect: connection refused"));
+    }
 
     #[test]
     fn cve_2020_8562_only_checked_addresses_are_reachable() {

@@ -32,6 +32,7 @@ pub(crate) enum Target<'a> {
     },
     /// `/.well-known/openid-configuration`
     TokenIssuer,
+    Metrics,
     /// `/openid/v1/jwks`
     TokenKeys,
     /// The list of kinds that users define, which kubectl asks for before it creates a list of one kind. There are none.
@@ -148,6 +149,7 @@ fn parse_plain(path: &str) -> Target<'_> {
     match parts.as_slice() {
         [""] => Target::Root,
         ["version"] => Target::Version,
+        ["metrics"] => Target::Metrics,
         [".well-known", "openid-configuration"] => Target::TokenIssuer,
         ["openid", "v1", "jwks"] => Target::TokenKeys,
         ["apis", "apiextensions.k8s.io", "v1", "customresourcedefinitions"] => Target::CustomKinds,
@@ -288,6 +290,7 @@ mod tests {
         for (path, expected) in [
             ("/", Target::Root),
             ("/version", Target::Version),
+            ("/metrics", Target::Metrics),
             ("/readyz/ping", Target::Health { check: Some("ping") }),
             ("/api", Target::Groups { core: true }),
             ("/apis", Target::Groups { core: false }),

@@ -17,14 +17,15 @@ use http::{
 };
 use hyper::body::Incoming;
 use stead_api::status::ApiError;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
+    auth::Identity,
     outbound::{self, OutboundError, Peer, Upgrade, join, without_bearer},
     path::ResourcePath,
     refusal::Refusal,
     serve::ClientAddress,
     server::Inner,
+    shares::Share,
 };
 use link::Page;
 
@@ -50,12 +51,11 @@ pub(crate) async fn answer(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let permit = server.outbound.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| ApiError::too_many_requests("too many requests are passed on already", 1))?;
+    let share = server.outbound.take(parts.extensions.get().map_or("", |identity: &Identity| &identity.user))?;
     let id = percent_decoded(path.name.unwrap_or_default());
     let peer = place::find(server, path, &id).await?;
     if let Some(upgrade) = Upgrade::of(parts) {
-        return upgraded(server, &peer, path.tail, parts, upgrade, permit).await;
+        return upgraded(server, &peer, path.tail, parts, upgrade, share).await;
     }
     if path.tail.is_empty() && matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(redirected_to_root(&parts.uri));
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
     };
     let request = request(parts, path.tail, &page, &peer, body)?;
     let answer = outbound::send(&peer, request).await.map_err(unreachable)?;
-    Ok(passed_on(answer, page, permit))
+    Ok(passed_on(answer, page, share))
 }
 
 fn unreachable(error: OutboundError) -> Refusal {
@@ -144,15 +144,15 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-fn passed_on(answer: http::Response<Incoming>, page: Page, permit: OwnedSemaphorePermit) -> Response {
+fn passed_on(answer: http::Response<Incoming>, page: Page, share: Share) -> Response {
     let (mut parts, body) = answer.into_parts();
     drop_hop_by_hop(&mut parts.headers);
     let cors = parts.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned();
     cors.collect::<Vec<_>>().iter().for_each(|name| drop(parts.headers.remove(name)));
     let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // The permit is given back with the end of the body.
+    // The place is given back with the end of the body.
     let body = Body::new(http_body_util::BodyExt::map_frame(body, move |frame| {
-        let _ = &permit;
+        let _ = &share;
         frame
     }));
     if parts.headers.contains_key(header::LOCATION) {
@@ -177,7 +177,7 @@ async fn upgraded(
     tail: &str,
     parts: &Parts,
     upgrade: Upgrade,
-    permit: OwnedSemaphorePermit,
+    share: Share,
 ) -> Result<Response, Refusal> {
     let page = Page { prefix: String::new(), behind: peer.address.to_string(), host: host(parts).to_owned() };
     let mut request = request(parts, tail, &page, peer, Body::empty())?;
@@ -189,8 +189,8 @@ async fn upgraded(
         ApiError::internal(&what, &what)
     })?;
     match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), permit)),
-        code if code.is_client_error() || code.is_server_error() => Ok(passed_on(answer, page, permit)),
+        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), share)),
+        code if code.is_client_error() || code.is_server_error() => Ok(passed_on(answer, page, share)),
         code => {
             let what = format!("invalid upgrade response: status code {}", code.as_u16());
             Err(ApiError::internal(&what, &what).into())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stead_api::field::FieldError;
+use stead_api::field::{FieldError, Reason};
 use stead_model::Revision;
 
 /// The parameters of one request, decoded, in their order.
@@ -16,9 +16,11 @@ pub(crate) enum InvalidQuery {
     Encoding,
     #[error("strconv.ParseInt: parsing {0:?}: invalid syntax")]
     Number(String),
-    #[error("invalid resource version {0:?}")]
+    #[error(
+        "invalid resource version: resourceVersion: Invalid value: {0:?}: strconv.ParseUint: parsing {0:?}: invalid syntax"
+    )]
     Revision(String),
-    #[error("continue key is not valid")]
+    #[error("invalid continue token: continue key is not valid")]
     Continue,
     #[error("specifying resource version is not allowed when using continue")]
     ContinueWithRevision,
@@ -67,6 +69,8 @@ pub(crate) struct WatchQuery {
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
+    /// What changes from now on.
+    Now,
     /// ADDED for each object there is, then what changes.
     Initial,
     /// The same, and a bookmark that says the objects are complete; at least as new as this revision (zero: as the
@@ -134,6 +138,7 @@ impl Query {
     }
 
     pub(crate) fn list(&self) -> Result<ListQuery, InvalidQuery> {
+        self.number("timeoutSeconds")?;
         let revision = self.revision()?;
         let go_on =
             self.set("continue").map(|token| Continue::parse(token).ok_or(InvalidQuery::Continue)).transpose()?;
@@ -177,24 +182,26 @@ impl Query {
         let revision = self.revision()?;
         let mode = self.set("resourceVersionMatch");
         let initial = self.get("sendInitialEvents").map(|_| self.is_true("sendInitialEvents"));
-        let forbidden = |text: &str| Some(FieldError::forbidden("resourceVersionMatch", text));
-        let problem = match (initial, mode) {
+        let forbidden = |text: &str| FieldError::forbidden("resourceVersionMatch", text);
+        let needs_match = || forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        let problems = match (initial, mode) {
             (None, Some(_)) => {
-                forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+                vec![forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")]
             }
-            (Some(_), None) => forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            (Some(_), None) => vec![needs_match()],
             (Some(_), Some(mode)) if mode != "NotOlderThan" => {
-                Some(FieldError::not_supported("resourceVersionMatch", mode, &["NotOlderThan"]))
+                vec![needs_match(), FieldError::not_supported("resourceVersionMatch", mode, &["NotOlderThan"])]
             }
-            _ => None,
+            _ => Vec::new(),
         };
-        if let Some(problem) = problem {
-            return Err(InvalidQuery::ListOptions(vec![problem]));
+        if !problems.is_empty() {
+            return Err(InvalidQuery::ListOptions(problems));
         }
         let from = match (initial, revision) {
             (Some(true), None) => From::InitialMarked(None),
             (Some(true), Some(revision)) => From::InitialMarked(Some(revision)),
-            (_, None | Some(Revision::ZERO)) => From::Initial,
+            (Some(false), None | Some(Revision::ZERO)) => From::Now,
+            (None, None | Some(Revision::ZERO)) => From::Initial,
             (_, Some(revision)) => From::After(revision),
         };
         let timeout = self.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
@@ -209,7 +216,8 @@ impl Query {
                 "All" => keep = Keep::DryRun,
                 "" => {}
                 other => {
-                    let problem = FieldError::not_supported("dryRun", other, &["All"]);
+                    let text = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+                    let problem = FieldError::new(Reason::FieldValueNotSupported, "dryRun", text);
                     return Err(InvalidQuery::WriteOptions(vec![problem]));
                 }
             }
@@ -232,7 +240,7 @@ impl Query {
 }
 
 fn unknown_match(mode: &str) -> FieldError {
-    FieldError::not_supported("resourceVersionMatch", mode, &["", "Exact", "NotOlderThan"])
+    FieldError::not_supported("resourceVersionMatch", mode, &["Exact", "NotOlderThan", ""])
 }
 
 impl Continue {
@@ -284,6 +292,7 @@ mod tests {
     fn what_lists_refuse() {
         let list = |text: &str| query(text).list().map(|_| ()).unwrap_err();
         assert_eq!(list("limit=many"), InvalidQuery::Number("many".into()));
+        assert_eq!(list("timeoutSeconds=soon"), InvalidQuery::Number("soon".into()));
         assert_eq!(list("resourceVersion=x"), InvalidQuery::Revision("x".into()));
         assert_eq!(list("continue=x"), InvalidQuery::Continue);
         for text in [
@@ -315,6 +324,10 @@ mod tests {
         assert_eq!(watch("resourceVersion=7"), Ok(From::After(Revision(7))));
         let marked = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
         assert_eq!(watch(marked), Ok(From::InitialMarked(None)));
+        let unmarked = "sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
+        assert_eq!(watch(unmarked), Ok(From::Now));
+        assert_eq!(watch(&format!("{unmarked}&resourceVersion=0")), Ok(From::Now));
+        assert_eq!(watch(&format!("{unmarked}&resourceVersion=7")), Ok(From::After(Revision(7))));
         assert_eq!(watch(&format!("{marked}&resourceVersion=3")), Ok(From::InitialMarked(Some(Revision(3)))));
         for text in [
             "sendInitialEvents=true",

@@ -8,7 +8,7 @@ use stead_store::StoreError;
 use crate::query::InvalidQuery;
 
 /// Why a request is not done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal(pub(crate) Box<ApiError>);
 
 impl Refusal {
@@ -18,12 +18,16 @@ impl Refusal {
             tracing::error!(message = %status.message, %log, "request failed");
         }
         let mut response = Response::new(Body::from(status.to_value().to_string()));
-        *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = self.code();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if status.details.retry_after > 0 {
             response.headers_mut().insert(header::RETRY_AFTER, status.details.retry_after.into());
         }
         response
+    }
+
+    pub(crate) fn code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(crate) fn is_not_found(&self) -> bool {

@@ -1,8 +1,9 @@
 //! Connections: accept, TLS handshake, HTTP/1.1 or HTTP/2, each request marked with its connection's [`Identity`].
 //!
-//! Handshakes and idle headers are timed, connections counted. A connection that fails harms no other.
+//! Handshakes and idle headers are timed, connections counted. A connection that fails harms no other, and whoever has more than
+//! his share is told so on the next ones.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -15,16 +16,24 @@ use socket2::{SockRef, TcpKeepalive};
 use stead_model::silence;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt as _;
 
-use crate::auth::{AuthError, Identity};
+use crate::{
+    auth::{AuthError, Identity},
+    body,
+    refusal::Refusal,
+    shares::Shares,
+};
 
-const MAX_CONNECTIONS: usize = 20_000;
+/// Connections that are not yet anybody's.
+const MAX_ACCEPTED: usize = 1_000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long somebody with too many connections may take to hear that on one more.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Also how long a connection may idle between requests; longer than clients keep theirs.
 const HEADERS: Duration = Duration::from_secs(120);
 /// A peer that answers no HTTP/2 ping is gone.
@@ -61,26 +70,30 @@ pub(crate) async fn serve(
     router: Router,
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
+    shares: Arc<Shares>,
     stop: watch::Receiver<bool>,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let way = Way { router, acceptor: TlsAcceptor::from(tls), shares, stop };
+    let permits = Arc::new(Semaphore::new(MAX_ACCEPTED));
     let mut loops = JoinSet::new();
     for listener in listeners {
-        loops.spawn(accept(listener, router.clone(), acceptor.clone(), permits.clone(), stop.clone()));
+        loops.spawn(accept(listener, way.clone(), permits.clone()));
     }
     while loops.join_next().await.is_some() {}
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What each connection needs.
+#[derive(Clone)]
+struct Way {
     router: Router,
     acceptor: TlsAcceptor,
-    permits: Arc<Semaphore>,
+    shares: Arc<Shares>,
     stop: watch::Receiver<bool>,
-) {
+}
+
+async fn accept(listener: TcpListener, way: Way, permits: Arc<Semaphore>) {
     let mut connections = JoinSet::new();
-    let mut stopping = stop.clone();
+    let mut stopping = way.stop.clone();
     loop {
         let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, client) = tokio::select! {
@@ -94,12 +107,11 @@ async fn accept(
             },
             () = stopped(&mut stopping) => break,
         };
-        let (router, acceptor, stop) = (router.clone(), acceptor.clone(), stop.clone());
+        let way = way.clone();
         connections.spawn(async move {
-            if let Err(error) = connection((stream, ClientAddress(client)), router, acceptor, stop).await {
+            if let Err(error) = connection((stream, ClientAddress(client)), way, permit).await {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(permit);
         });
         while connections.try_join_next().is_some() {}
     }
@@ -109,12 +121,13 @@ async fn accept(
     let _ = tokio::time::timeout(GRACE, drained).await;
 }
 
+/// `permit` is held until it is known whose connection this is.
 async fn connection(
     (stream, client): (TcpStream, ClientAddress),
-    router: Router,
-    acceptor: TlsAcceptor,
-    mut stop: watch::Receiver<bool>,
+    way: Way,
+    permit: OwnedSemaphorePermit,
 ) -> Result<(), ConnectionError> {
+    let Way { router, acceptor, shares, mut stop } = way;
     // Nagle's delay would hold back watch events.
     let _ = stream.set_nodelay(true);
     // Upgraded connections and watches over HTTP/1.1 have no pings of their own.
@@ -124,11 +137,29 @@ async fn connection(
         .map_err(|_| ConnectionError::HandshakeTimeout)?
         .map_err(ConnectionError::Handshake)?;
     let identity = identity(&stream)?;
+    // Who shows a token does so later, request by request.
+    let holder = if identity.is_anonymous() { client.0.ip().to_string() } else { identity.user.clone() };
+    let _share = match shares.take(&holder) {
+        Ok(share) => share,
+        Err(refusal) => return refused(stream, refusal).await,
+    };
+    drop(permit);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(identity.clone());
         request.extensions_mut().insert(client);
         router.clone().oneshot(request.map(Body::new))
     });
+    let builder = builder();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        done = connection.as_mut() => return done.map_err(ConnectionError::Http),
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(ConnectionError::Http)
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
     builder
@@ -138,13 +169,26 @@ async fn connection(
         .adaptive_window(true)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_PATIENCE);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        done = connection.as_mut() => return done.map_err(ConnectionError::Http),
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    builder
+}
+
+/// Answers whatever is asked with `refusal`, for some seconds.
+async fn refused(stream: TlsStream<TcpStream>, refusal: Refusal) -> Result<(), ConnectionError> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let refusal = refusal.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let (_, held) = body::hold(&parts.headers, Body::new(body));
+            held.discard().await;
+            Ok::<_, Infallible>(refusal.into_response())
+        }
+    });
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(REFUSAL, connection).await {
+        Ok(done) => done.map_err(ConnectionError::Http),
+        Err(_) => Ok(()),
     }
-    connection.await.map_err(ConnectionError::Http)
 }
 
 /// Ready when the server ends.

@@ -10,11 +10,7 @@ use axum::{
 };
 use stead_api::{kinds, resource::Resource};
 use stead_store::{Store, StoreError};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     alloc::{self, Allocator},
@@ -23,18 +19,15 @@ use crate::{
     cache::{Caches, KindCache},
     compaction,
     config::{Config, ConfigError},
-    dispatch, read_only,
+    dispatch,
+    metrics::Metrics,
+    read_only,
     sealed::SealedStore,
     serve,
+    shares::{Limits, Shares},
     storage::Storage,
     ttl::EventLeases,
 };
-
-/// More watches at a time are told to come back later.
-const MAX_WATCHES: usize = 100_000;
-
-/// More requests at a time that are passed on to pods and nodes are told to come back later.
-const MAX_OUTBOUND: usize = 4_000;
 
 /// The API over one store. Clones share everything.
 #[derive(Clone, Debug)]
@@ -48,10 +41,13 @@ pub(crate) struct Inner {
     pub(crate) caches: Arc<Caches>,
     pub(crate) allocator: Allocator,
     pub(crate) event_leases: EventLeases,
-    /// One permit for each watch.
-    pub(crate) watches: Arc<Semaphore>,
-    /// One permit for each request that is passed on.
-    pub(crate) outbound: Arc<Semaphore>,
+    pub(crate) metrics: Metrics,
+    /// A place for each watch.
+    pub(crate) watches: Arc<Shares>,
+    /// A place for each request that is passed on.
+    pub(crate) outbound: Arc<Shares>,
+    /// A place for each connection.
+    connections: Arc<Shares>,
     /// Turns true when the server ends: watches end with it.
     pub(crate) stop: watch::Sender<bool>,
     /// Ended when the last clone of the server is gone.
@@ -72,19 +68,27 @@ impl Server {
     /// Fills the caches and makes what every cluster has: the first namespaces and the Service `kubernetes` with its
     /// endpoints. Must be called in a tokio runtime.
     pub async fn new(store: Arc<dyn Store>, config: Config) -> Result<Self, ServerError> {
+        Self::limited(store, config, Limits::default()).await
+    }
+
+    /// The same with limits of one's own.
+    pub async fn limited(store: Arc<dyn Store>, config: Config, limits: Limits) -> Result<Self, ServerError> {
         config.validate()?;
         let store: Arc<dyn Store> = Arc::new(SealedStore::new(store, config.sealing_keys.clone()));
         let mut tasks = JoinSet::new();
         let caches = Caches::start(store.clone(), stored_kinds(), &mut tasks).await?;
         let allocator = Allocator::start(store.clone(), caches.clone(), &config).await?;
+        let metrics = Metrics::new();
         let inner = Arc::new(Inner {
             config,
-            storage: Storage { store: store.clone() },
+            storage: Storage { store: store.clone(), writes: metrics.writes() },
+            metrics,
             caches,
             allocator,
             event_leases: EventLeases::new(store),
-            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
-            outbound: Arc::new(Semaphore::new(MAX_OUTBOUND)),
+            watches: Shares::new(limits.watches),
+            outbound: Shares::new(limits.outbound),
+            connections: Shares::new(limits.connections),
             stop: watch::Sender::new(false),
             tasks: std::sync::Mutex::new(JoinSet::new()),
         });
@@ -117,7 +121,8 @@ impl Server {
     ) {
         // Whoever was told to stop before may be served again.
         self.0.stop.send_replace(false);
-        let serving = serve::serve(self.router(), listeners, tls, self.0.stop.subscribe());
+        let connections = self.0.connections.clone();
+        let serving = serve::serve(self.router(), listeners, tls, connections, self.0.stop.subscribe());
         tokio::pin!(serving);
         tokio::select! {
             () = &mut serving => return,

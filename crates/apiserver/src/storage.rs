@@ -9,7 +9,9 @@ use stead_api::{resource::Resource, status::ApiError};
 use stead_model::Revision;
 use stead_store::{Compare, KeyValue, Lease, Op, OpOutcome, RangeRequest, Store, StoreError, Txn};
 
-use crate::{cache::with_revision, refusal::Refusal};
+use tokio::time::Instant;
+
+use crate::{cache::with_revision, metrics::Writes, refusal::Refusal};
 
 /// An object as it was read.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub(crate) enum Written {
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) writes: Writes,
 }
 
 impl Storage {
@@ -113,7 +116,14 @@ impl Storage {
         for key in claims.release.iter().chain(others) {
             txn.success.push(Op::Delete { key: bytes(key) });
         }
+        let operation = match &txn.success[0] {
+            Op::Delete { .. } => "delete",
+            _ if before == Revision::ZERO => "create",
+            _ => "update",
+        };
+        let since = Instant::now();
         let outcome = self.store.txn(txn).await?;
+        self.writes.took(operation, since.elapsed());
         if outcome.succeeded {
             return Ok(Written::At(outcome.revision));
         }

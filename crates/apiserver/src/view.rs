@@ -14,7 +14,7 @@ use stead_api::{
 };
 use stead_model::Revision;
 
-use crate::query::Query;
+use crate::{query::Query, yaml};
 
 /// The form of the objects in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl<'a> MediaRange<'a> {
     }
 
     fn view(&self, query: &Query) -> Option<View> {
-        if !matches!(self.media_type, "application/json" | "application/*" | "*/*") {
+        if !matches!(self.media_type, "application/json" | yaml::MEDIA_TYPE | "application/*" | "*/*") {
             return None;
         }
         let meta_v1 = self.parameter("g") == Some("meta.k8s.io") && self.parameter("v") == Some("v1");

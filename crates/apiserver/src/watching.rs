@@ -12,13 +12,15 @@ use serde_json::{Value, json};
 use stead_api::{status::ApiError, table::Columns};
 use stead_model::Revision;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
     cache::{Change, ChangeKind, Entry, KindCache, Listing, Position},
     filter::Filter,
+    metrics::Watched,
+    shares::Share,
     view::{Shown, View},
 };
 
@@ -29,8 +31,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// What a watch shows before the changes.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// Changes after a position only.
-    At { position: Position, revision: Revision },
+    /// Changes from a position on that are newer than a revision, which may still be to come.
+    At { position: Position, after: Revision },
     /// Each object as ADDED.
     Objects(Listing),
     /// The same, then a bookmark that says they are complete.
@@ -48,7 +50,8 @@ pub(crate) struct Watch {
     pub(crate) stop: watch::Receiver<bool>,
     /// Held as long as the watch goes on.
     #[expect(dead_code, reason = "what counts is when it is dropped")]
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) share: Option<Share>,
+    pub(crate) watched: Watched,
 }
 
 struct Watcher {
@@ -58,6 +61,8 @@ struct Watcher {
     position: Position,
     /// Everything up to here has been sent.
     seen: Revision,
+    /// Changes up to here are the client's already.
+    after: Revision,
     columns: Columns,
     /// Ready when the watch has lived its time or the server ends. One future for all waits: watchers that enlist anew after each
     /// event wait for each other.
@@ -77,8 +82,12 @@ pub(crate) fn frames(watch: Watch, start: Start) -> impl Stream<Item = Result<By
         let Listing { entries, revision, position } = listing;
         (Some(Initial { entries: entries.into_iter(), marked }), position, revision)
     };
+    let after = match &start {
+        Start::At { after, .. } => *after,
+        Start::Objects(_) | Start::MarkedObjects(_) => Revision::ZERO,
+    };
     let (initial, position, seen) = match start {
-        Start::At { position, revision } => (None, position, revision),
+        Start::At { position, after } => (None, position, after),
         Start::Objects(listing) => initial(listing, false),
         Start::MarkedObjects(listing) => initial(listing, true),
     };
@@ -89,6 +98,7 @@ pub(crate) fn frames(watch: Watch, start: Start) -> impl Stream<Item = Result<By
         initial,
         position,
         seen,
+        after,
         columns: Columns::Defined,
         end: Box::pin(end(watch.timeout, watch.stop.clone())),
         tick,
@@ -189,7 +199,8 @@ impl Watcher {
             return true;
         };
         let full = !batch.changes.is_empty();
-        for change in &batch.changes {
+        let after = self.after;
+        for change in batch.changes.iter().filter(|change| change.revision > after) {
             self.change(change, frame);
         }
         self.position = batch.position;
@@ -213,6 +224,7 @@ impl Watcher {
     fn event(&mut self, kind: &str, json: &Bytes, frame: &mut BytesMut) {
         let object = self.watch.shown.event_object(json, Timestamp::now(), self.columns);
         self.columns = Columns::Omitted;
+        self.watch.watched.events.inc();
         put(frame, kind, &object);
     }
 

@@ -1,6 +1,8 @@
 use super::*;
 use crate::sample::ALL;
 
+mod rows;
+
 #[test]
 fn aggregated_documents() {
     let core = aggregated(Root::Core, &ALL);
@@ -21,7 +23,7 @@ fn aggregated_documents() {
     let groups = aggregated(Root::Groups, &ALL);
     assert_eq!(groups["items"][0]["metadata"]["name"], "apps");
     assert_eq!(
-        groups["items"][0]["versions"][0]["resources"][0]["subresources"][1],
+        groups["items"][0]["versions"][0]["resources"][0]["subresources"][0],
         json!({"subresource": "scale", "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
             "verbs": ["get", "patch", "update"]})
     );
@@ -52,12 +54,12 @@ fn legacy_resource_lists_name_subresources() {
         names,
         [
             "namespaces",
-            "namespaces/status",
             "namespaces/finalize",
+            "namespaces/status",
             "pods",
-            "pods/status",
-            "pods/log",
             "pods/binding",
+            "pods/log",
+            "pods/status",
             "services",
             "services/status"
         ]
@@ -65,7 +67,7 @@ fn legacy_resource_lists_name_subresources() {
     let apps = api_resource_list(&ALL, "apps", "v1").unwrap();
     assert_eq!(apps["groupVersion"], "apps/v1");
     assert_eq!(
-        apps["resources"][2],
+        apps["resources"][1],
         json!({"name": "deployments/scale", "singularName": "", "namespaced": true, "kind": "Scale",
             "group": "autoscaling", "version": "v1", "verbs": ["get", "patch", "update"]})
     );

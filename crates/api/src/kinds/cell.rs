@@ -62,8 +62,8 @@ pub(crate) fn selector_or_none(label_selector: &Value) -> String {
 /// The first three of `items` and how many more there are, `empty` when there are none.
 pub(crate) fn first_three(items: &[String], empty: &str) -> String {
     match items.len() {
-        0 => empty.to_owned(),
-        1..=3 => items.join(","),
+        _ if items.iter().all(String::is_empty) && items.len() < 2 => empty.to_owned(),
+        0..=3 => items.join(","),
         more => format!("{} + {} more...", items[..3].join(","), more - 3),
     }
 }

@@ -135,11 +135,7 @@ fn drop_old_topology(slice: &mut Value) {
 }
 
 fn port_cell(port: &Value) -> String {
-    match (number(port, "/port"), text(port, "/name")) {
-        (Some(number), _) => number.to_string(),
-        (None, "") => "*".to_owned(),
-        (None, name) => name.to_owned(),
-    }
+    number(port, "/port").map_or_else(|| text(port, "/name").to_owned(), |number| number.to_string())
 }
 
 #[cfg(test)]

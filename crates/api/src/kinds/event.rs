@@ -72,6 +72,7 @@ const COLUMNS: &[Column] = &[
     Column { name: "Name", kind: "string", format: "name", description: "Name of the event.", priority: 1 },
 ];
 
+/// Fields by their name in core `v1`; those that `events.k8s.io/v1` has too come first, in the order of [`SELECTABLE_EVENTS_V1`].
 const SELECTABLE: &[&str] = &[
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -82,7 +83,21 @@ const SELECTABLE: &[&str] = &[
     "involvedObject.fieldPath",
     "reason",
     "reportingComponent",
+    "type",
     "source",
+];
+
+/// The same fields by their name in `events.k8s.io/v1`.
+const SELECTABLE_EVENTS_V1: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
     "type",
 ];
 
@@ -132,16 +147,19 @@ impl Strategy for Rules {
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
-        let value = match path {
+        let at = self.selectable_fields().iter().position(|field| *field == path)?;
+        let value = match SELECTABLE[at] {
             "source" => or(text(object, "/source/component"), text(object, "/reportingComponent")),
-            _ if SELECTABLE.contains(&path) => text(object, &format!("/{}", path.replace('.', "/"))),
-            _ => return None,
+            stored => text(object, &format!("/{}", stored.replace('.', "/"))),
         };
         Some(value.to_owned())
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
-        SELECTABLE
+        match self {
+            Self::Core => SELECTABLE,
+            Self::EventsV1 => SELECTABLE_EVENTS_V1,
+        }
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -104,15 +104,11 @@ impl Strategy for Rules {
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
-        match path {
-            "name" => Some(text(object, "/metadata/name").to_owned()),
-            "status.phase" => Some(text(object, "/status/phase").to_owned()),
-            _ => None,
-        }
+        (path == "status.phase").then(|| text(object, "/status/phase").to_owned())
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
-        &["name", "status.phase"]
+        &["status.phase"]
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

@@ -104,7 +104,7 @@ impl Strategy for Rules {
             address(object, "InternalIP").into(),
             address(object, "ExternalIP").into(),
             or(&info("osImage"), UNKNOWN).into(),
-            or(&info("kernelVersion"), UNKNOWN).into(),
+            kernel(&info("kernelVersion"), &info("architecture")).into(),
             or(&info("containerRuntimeVersion"), UNKNOWN).into(),
         ]
     }
@@ -197,6 +197,12 @@ fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
         errors.forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid");
     }
     errors.into_vec()
+}
+
+/// The kernel's version, and what it runs on where that is known.
+fn kernel(version: &str, architecture: &str) -> String {
+    let version = or(version, UNKNOWN);
+    if architecture.is_empty() { version.to_owned() } else { format!("{version} ({architecture})") }
 }
 
 #[cfg(test)]

@@ -46,6 +46,9 @@ pub(super) trait Selecting: std::fmt::Debug + Sync {
 
     /// As [`Strategy::orphans_dependents`].
     fn orphans_dependents(&self) -> bool;
+
+    /// As [`Strategy::selectable_fields`]; upstream lets only the older kind be selected by its number of pods.
+    fn selectable_fields(&self) -> &'static [&'static str];
 }
 
 #[derive(Debug)]
@@ -95,11 +98,12 @@ impl<S: Selecting> Strategy for PodSet<S> {
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
-        (path == "status.replicas").then(|| count(object, "/status/replicas").to_string())
+        let selectable = self.selectable_fields().contains(&path) && path == "status.replicas";
+        selectable.then(|| count(object, "/status/replicas").to_string())
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
+        self.0.selectable_fields()
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

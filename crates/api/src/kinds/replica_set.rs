@@ -60,4 +60,8 @@ impl Selecting for LabelSelector {
     fn orphans_dependents(&self) -> bool {
         false
     }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
 }

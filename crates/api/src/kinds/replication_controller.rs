@@ -66,6 +66,10 @@ impl Selecting for Labels {
     fn orphans_dependents(&self) -> bool {
         true
     }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
 }
 
 fn validate(object: &Value) -> Vec<FieldError> {

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod columns;
+
 #[test]
 fn an_empty_object_has_a_cell_for_each_column_and_harms_nobody() {
     for kind in ALL {

@@ -50,6 +50,18 @@ impl ApiError {
         Self::of(StatusReason::Forbidden, resource, name, format!("{named} is forbidden: {detail}"))
     }
 
+    /// The same of a resource that is not served; `group` may be empty.
+    pub fn forbidden_unserved(group: &str, plural: &str, name: &str, detail: impl fmt::Display) -> Self {
+        let mut named = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+        if !name.is_empty() {
+            named = format!("{named} {name:?}");
+        }
+        let mut error = Self::new(StatusReason::Forbidden, format!("{named} is forbidden: {detail}"));
+        (error.status.details.name, error.status.details.group) = (name.to_owned(), group.to_owned());
+        error.status.details.kind = plural.to_owned();
+        error
+    }
+
     /// For paths that are no resources.
     pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
         Self::new(StatusReason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"))
@@ -136,6 +148,27 @@ impl ApiError {
     pub fn precondition_failed(resource: &Resource, name: &str, field: &str, wanted: &str, found: &str) -> Self {
         let detail = format!("Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}");
         Self::conflict(resource, name, detail)
+    }
+
+    /// What a deletion expects of an object: the field, its value there and in the store. `since` says what may have been done to
+    /// the object.
+    pub fn deletion_conflict(resource: &Resource, name: &str, differs: (&str, &str, &str), since: &str) -> Self {
+        let (field, wanted, found) = differs;
+        let kind = resource.kind;
+        let mut error = Self::new(
+            StatusReason::Conflict,
+            format!(
+                "Operation cannot be fulfilled on {kind} {name:?}: the {field} in the precondition ({wanted}) does not match \
+                 the {field} in record ({found}). The object might have been {since}"
+            ),
+        );
+        error.status.details = Details {
+            name: name.to_owned(),
+            group: resource.group.to_owned(),
+            kind: kind.to_owned(),
+            ..Details::default()
+        };
+        error
     }
 
     /// What a client has seen is compacted away.

@@ -128,7 +128,7 @@ fn paths_that_are_no_resources() {
     check("/apis/apps/v1", [false, true, true, true]);
     check("/openapi/v3/api/v1", [false, true, true, true]);
     check("/openid/v1/jwks", [false, true, true, true]);
-    check("/metrics", [false, false, true, true]);
+    check("/metrics", [false, false, false, true]);
 }
 
 #[test]

@@ -107,6 +107,11 @@ impl KindCache {
         self.state.read().expect("no code panics while it holds a cache")
     }
 
+    /// How many objects there are.
+    pub(crate) fn count(&self) -> usize {
+        self.state().objects.len()
+    }
+
     /// The object at `NAMESPACE/NAME` or `NAME`.
     pub(crate) fn get(&self, path: &str) -> Option<Arc<Entry>> {
         self.state().objects.get(path).cloned()
@@ -126,6 +131,12 @@ impl KindCache {
             }
         };
         Listing { entries, revision: state.revision, position: state.head() }
+    }
+
+    /// Where a watch starts that wants nothing of what there is, and the revision of that.
+    pub(crate) fn head(&self) -> (Position, Revision) {
+        let state = self.state();
+        (state.head(), state.revision)
     }
 
     /// Where a watch starts that has seen everything up to `seen`.

@@ -8,8 +8,10 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
 };
+
+use crate::shares::Share;
 
 /// Between the answer 101 and the connection being there.
 const SWITCH: Duration = Duration::from_secs(10);
@@ -57,13 +59,13 @@ pub(crate) fn join(
     upgrade: Upgrade,
     answer: Response<Incoming>,
     mut stop: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
+    share: Share,
 ) -> Response<Body> {
     let mut passed_on = Response::new(Body::empty());
     *passed_on.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *passed_on.headers_mut() = answer.headers().clone();
     tokio::spawn(async move {
-        let _permit = permit;
+        let _share = share;
         let both = async { tokio::try_join!(upgrade.client, hyper::upgrade::on(answer)) };
         let (client, behind) = match tokio::time::timeout(SWITCH, both).await {
             Ok(Ok(both)) => both,

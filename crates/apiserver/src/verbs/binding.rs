@@ -1,14 +1,15 @@
-//! POST of `pods/NAME/binding`: a scheduler gives a pod its node, once.
+//! POST of `pods/NAME/binding`, or of `bindings`: a scheduler gives a pod its node, once.
 
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stead_api::{kinds, meta, status::ApiError};
+use stead_api::{kinds, meta, resource::Subresource, status::ApiError};
 
 use crate::{
     body::Encoding,
     dispatch::{Answer, Call},
+    path::ResourcePath,
     query::Keep,
     refusal::Refusal,
     storage::{Claims, Written},
@@ -41,12 +42,38 @@ struct Target {
     name: String,
 }
 
+/// Whether the call is for the collection of Bindings, which names its pod in the body alone.
+pub(crate) fn is_binding(call: &Call<'_>) -> bool {
+    std::ptr::eq(call.path.resource, &kinds::binding::RESOURCE)
+}
+
+/// The same as [`bind`] for the pod that the Binding names.
+pub(crate) async fn bind_named(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {
+    let binding = read(call, body)?;
+    let path = ResourcePath {
+        resource: &kinds::pod::RESOURCE,
+        name: Some(&binding.metadata.name),
+        subresource: Some(Subresource::Binding),
+        ..call.path
+    };
+    let Call { server, identity, query, headers, shown, .. } = *call;
+    apply(&Call { server, identity, path, query, headers, shown }, &binding).await
+}
+
 pub(crate) async fn bind(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {
-    let keep = call.query.keep()?;
+    apply(call, &read(call, body)?).await
+}
+
+fn read(call: &Call<'_>, body: &[u8]) -> Result<Binding, Refusal> {
     let value = Encoding::of(call.headers)?.value(body, DEFINITION)?;
-    let binding: Binding = serde_json::from_value(value).map_err(|error| {
+    let binding = serde_json::from_value(value).map_err(|error| {
         ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))
-    })?;
+    });
+    Ok(binding?)
+}
+
+async fn apply(call: &Call<'_>, binding: &Binding) -> Result<Answer, Refusal> {
+    let keep = call.query.keep()?;
     if !matches!(binding.target.kind.as_str(), "" | "Node") {
         return Err(ApiError::bad_request(format!(
             "invalid target kind {:?}: must be empty or 'Node'",
@@ -64,8 +91,8 @@ pub(crate) async fn bind(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal
         let found = call.server.storage.get(&call.key()).await?;
         let old = found.ok_or_else(|| ApiError::not_found(call.path.resource, call.name()))?;
         let mut pod = old.object.clone();
-        check(call, &binding, &pod)?;
-        become_bound(&mut pod, &binding);
+        check(call, binding, &pod)?;
+        become_bound(&mut pod, binding);
         let written = match keep {
             Keep::DryRun => Written::At(old.revision),
             Keep::Stored => {

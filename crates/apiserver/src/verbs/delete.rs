@@ -140,7 +140,7 @@ impl Options {
             (Some(policy), None) => Some(FieldError::not_supported(
                 "propagationPolicy",
                 policy,
-                &["Background", "Foreground", "Orphan", "nil"],
+                &["Foreground", "Background", "Orphan", "nil"],
             )),
         }
     }
@@ -162,14 +162,14 @@ impl Options {
     fn check(&self, call: &Call<'_>, name: &str, old: &Stored) -> Result<(), Refusal> {
         let Some(preconditions) = &self.preconditions else { return Ok(()) };
         let (uid, revision) = (meta::uid(&old.object), old.revision.to_string());
-        let differs = |what: &str, wanted: &Option<String>, found: &str| match wanted {
+        let differs = |what: &str, wanted: &Option<String>, found: &str, since: &str| match wanted {
             Some(wanted) if wanted != found => {
-                Err(ApiError::precondition_failed(call.path.resource, name, what, wanted, found).into())
+                Err(ApiError::deletion_conflict(call.path.resource, name, (what, wanted, found), since).into())
             }
             _ => Ok(()),
         };
-        differs("UID", &preconditions.uid, uid)?;
-        differs("ResourceVersion", &preconditions.resource_version, &revision)
+        differs("UID", &preconditions.uid, uid, "deleted and then recreated")?;
+        differs("ResourceVersion", &preconditions.resource_version, &revision, "modified")
     }
 }
 
@@ -234,7 +234,9 @@ async fn remove(
         };
         let end = if gone { End::Gone } else { End::Waits };
         if keep == Keep::DryRun || end == End::Waits && new == old.object {
-            return Ok(Outcome { object: new, end });
+            let mut object = if end == End::Gone { old.object } else { new };
+            with_revision(&mut object, old.revision);
+            return Ok(Outcome { object, end });
         }
         let removal = Removal::of(resource, &old.object);
         let storage = &call.server.storage;

@@ -1,7 +1,7 @@
 //! PATCH: JSON, merge and strategic merge patches (configurations to apply are [`apply`](super::apply)'s), applied to the object as it is and tried again when others write too.
 
 use serde_json::Value;
-use stead_api::{decode::prune, field::FieldError, patch::PatchType, status::ApiError};
+use stead_api::{decode::prune, field::FieldError, meta, patch::PatchType, status::ApiError};
 
 use crate::{
     authorize::Demand,
@@ -9,7 +9,11 @@ use crate::{
     dispatch::{Answer, Call},
     managing::Noting,
     refusal::Refusal,
-    verbs::{apply, update::write},
+    verbs::{
+        apply,
+        create::check_namespace,
+        update::{check_name, write},
+    },
 };
 
 /// How often a patch is applied anew. A patch that names a revision fails at the first that differs.
@@ -28,10 +32,33 @@ pub(crate) async fn patch(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Resu
     }
     let (kind, patch) = read(call, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
-        let patched = kind.apply(present, &patch, resource.definition)?;
+        let mut patched = kind.apply(present, &patch, resource.definition)?;
+        check_identity(call, &mut patched, present)?;
         accept(prune(patched, resource.definition), resource, validation)
     };
     write(call, demand, keep, ATTEMPTS, Noting::Due, make).await
+}
+
+/// What was patched is still the object that the path names.
+fn check_identity(call: &Call<'_>, patched: &mut Value, present: &Value) -> Result<(), Refusal> {
+    let resource = call.path.resource;
+    for key in ["apiVersion", "kind"] {
+        if patched.get(key) != present.get(key) {
+            let why = format!("{key} is not that of the path, which is {} {}", resource.api_version(), resource.kind);
+            let problem = FieldError::invalid("patch", format!("{:?}", patched.to_string()), why);
+            return Err(ApiError::invalid_kind("", "", "", &[problem]).into());
+        }
+    }
+    check_name(call, patched)?;
+    check_namespace(call, patched)?;
+    match meta::uid(patched) {
+        "" => Ok(()),
+        uid if uid == meta::uid(present) => Ok(()),
+        uid => {
+            let problem = FieldError::invalid("metadata.uid", format!("{uid:?}"), "field is immutable");
+            Err(ApiError::invalid(resource, call.name(), &[problem.clone(), problem]).into())
+        }
+    }
 }
 
 /// The patch, and in which of its forms it is written.

@@ -26,17 +26,28 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
     let filter = Filter::new(call.path.resource, call.path.namespace, call.path.name, call.query)?;
     let cache = call.server.cache(call.path.resource);
     let at = match query.from {
-        From::After(revision) | From::InitialMarked(Some(revision)) => At::NotOlderThan(revision),
+        // A revision to come is waited for by the watch itself.
+        From::After(_) => At::Any,
+        From::InitialMarked(Some(revision)) => At::NotOlderThan(revision),
         From::InitialMarked(None) => At::Newest,
-        From::Initial if call.query.get("resourceVersion") == Some("0") => At::Any,
-        From::Initial => At::Newest,
+        From::Initial | From::Now if call.query.get("resourceVersion") == Some("0") => At::Any,
+        From::Initial | From::Now => At::Newest,
     };
-    reach(call.server, cache, at).await?;
+    match (reach(call.server, cache, at).await, query.from) {
+        (Err(refusal), From::InitialMarked(Some(_))) => {
+            return Ok(stream(Body::from(error_event(&refusal.0))));
+        }
+        (reached, _) => reached?,
+    }
     let start = match query.from {
-        From::Initial => Start::Objects(filter.list(cache)),
-        From::InitialMarked(_) => Start::MarkedObjects(filter.list(cache)),
+        From::Now => {
+            let (position, after) = cache.head();
+            Start::At { position, after }
+        }
+        From::InitialMarked(_) if query.bookmarks => Start::MarkedObjects(filter.list(cache)),
+        From::Initial | From::InitialMarked(_) => Start::Objects(filter.list(cache)),
         From::After(revision) => match cache.position_after(revision) {
-            Ok(position) => Start::At { position, revision },
+            Ok(position) => Start::At { position, after: revision },
             // As an event: some clients go back to a list for that alone, and for no other kind of answer.
             Err(too_old) => {
                 let error = ApiError::resource_version_too_old(revision.0, too_old.floor.0);
@@ -45,10 +56,9 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
         },
     };
     let timeout = query.timeout.unwrap_or_else(|| TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>()));
-    let permit = call.server.watches.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| ApiError::too_many_requests("too many watches, please try again later", 1))?;
     let watch = Watch {
-        permit: Some(permit),
+        share: Some(call.server.watches.take(&call.identity.user)?),
+        watched: call.server.metrics.watched(call.path.resource),
         cache: cache.clone(),
         filter,
         shown: call.shown,

@@ -27,7 +27,8 @@ fn watch(cache: &Arc<KindCache>, stop: &watch::Sender<bool>) -> Watch {
         bookmarks: true,
         timeout: Duration::from_secs(600),
         stop: stop.subscribe(),
-        permit: None,
+        share: None,
+        watched: Watched::default(),
     }
 }
 
@@ -42,7 +43,7 @@ async fn waiting_events_come_in_one_frame_and_the_too_slow_are_told_410() {
     let cache = Arc::new(KindCache::new(&RESOURCE));
     let stop = watch::Sender::new(false);
     put(&cache, 1..2);
-    let start = Start::At { position: cache.position_after(Revision(1)).unwrap(), revision: Revision(1) };
+    let start = Start::At { position: cache.position_after(Revision(1)).unwrap(), after: Revision(1) };
     let mut stream = Box::pin(frames(watch(&cache, &stop), start));
     put(&cache, 2..12);
     assert_eq!(events(stream.next().await).len(), 10);

@@ -75,6 +75,37 @@ async fn nodes_write_their_own_objects() {
     node1.post("/api/v1/namespaces/default/events", &event).await.expect(201);
 }
 
+#[tokio::test]
+async fn nothing_is_written_to_all_namespaces_at_once() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for kind in stead_api::kinds::ALL.iter().filter(|kind| kind.namespaced) {
+        let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
+        let path = format!("{root}/{}/{}", kind.version, kind.plural);
+        let object = json!({"metadata": {"name": "x"}});
+        for answer in [admin.post(&path, &object).await, admin.delete(&path).await] {
+            let refused = answer.expect(405);
+            assert_eq!(refused["reason"], "MethodNotAllowed", "{path}");
+            assert_eq!(refused["details"], json!({}), "{path}");
+        }
+        cluster.client(Identity::new("jane", &[])).delete(&path).await.expect(403);
+    }
+    admin.get("/api/v1/namespaces/default/services/kubernetes").await.expect(200);
+}
+
+#[tokio::test]
+async fn the_forbidden_do_not_learn_what_is_served() {
+    let cluster = Cluster::new().await;
+    let jane = cluster.client(Identity::new("jane", &[]));
+    let refused = jane.get("/api/v1/nope").await.expect(403);
+    let expected =
+        "nope is forbidden: User \"jane\" cannot list resource \"nope\" in API group \"\" at the cluster scope";
+    assert_eq!(refused["message"], expected);
+    assert_eq!(refused["details"], json!({"kind": "nope"}));
+    jane.get("/apis/apps/v9").await.expect(404);
+    assert_eq!(cluster.admin().get("/api/v1/nope").await.expect(404)["details"], json!({}));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_say_who_connects() {
     let cluster = Cluster::new().await;

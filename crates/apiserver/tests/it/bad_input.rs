@@ -67,6 +67,26 @@ async fn wrong_objects_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn patches_change_no_identity() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let path = format!("{SERVICES}/kubernetes");
+    let patch = async |patch: Value| admin.patch(&path, "merge-patch", &patch).await;
+    let name = patch(json!({"metadata": {"name": "t"}})).await;
+    check(&name, 400, "BadRequest", "the name of the object (t) does not match the name on the URL (kubernetes)");
+    let namespace = patch(json!({"metadata": {"namespace": "t"}})).await;
+    let text = "the namespace of the provided object does not match the namespace sent on the request";
+    check(&namespace, 400, "BadRequest", text);
+    let uid = patch(json!({"metadata": {"uid": "t"}})).await;
+    let text = "Service \"kubernetes\" is invalid: metadata.uid: Invalid value: \"t\": field is immutable";
+    check(&uid, 422, "Invalid", text);
+    check(&patch(json!({"kind": "Pod"})).await, 422, "Invalid", " \"\" is invalid: patch: Invalid value:");
+    check(&patch(json!({"apiVersion": "v2"})).await, 422, "Invalid", "apiVersion is not that of the path");
+    let leap = admin.patch(&path, "json-patch", &json!([{"op": "leap", "path": "/spec"}])).await;
+    check(&leap, 422, "Invalid", "the server rejected our request due to an error in our request");
+}
+
+#[tokio::test]
 async fn wrong_texts_are_refused() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();

@@ -55,6 +55,14 @@ async fn a_pod_is_bound_once() {
     let binding = json!({"target": {"kind": "Node", "name": "node2"}});
     let refused = admin.post(&format!("{PODS}/p/binding"), &binding).await.expect(409);
     assert!(refused["message"].as_str().unwrap().contains("pod p is already assigned to node \"node1\""), "{refused}");
+    pod(&admin, "q").await;
+    let named = json!({"metadata": {"name": "q"}, "target": {"kind": "Node", "name": "node2"}});
+    let bindings = "/api/v1/namespaces/default/bindings";
+    assert_eq!(admin.post(bindings, &named).await.expect(201)["status"], "Success");
+    assert_eq!(admin.get(&format!("{PODS}/q")).await.expect(200)["spec"]["nodeName"], "node2");
+    let nobody = json!({"metadata": {"name": "nobody"}, "target": {"kind": "Node", "name": "node2"}});
+    assert_eq!(admin.post(bindings, &nobody).await.expect(404)["message"], "pods \"nobody\" not found");
+    admin.get(bindings).await.expect(405);
     let by_node = admin.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dnode1").await.expect(200);
     assert_eq!(by_node["items"].as_array().unwrap().len(), 1);
 }
@@ -89,16 +97,33 @@ async fn preconditions_hold_or_nothing_is_deleted() {
     let path = format!("{MAPS}/m");
     let refused = admin.delete_with(&path, &json!({"preconditions": {"uid": "other"}})).await.expect(409);
     let expected = format!(
-        "Operation cannot be fulfilled on configmaps \"m\": Precondition failed: UID in precondition: other, UID in object meta: {}",
+        "Operation cannot be fulfilled on ConfigMap \"m\": the UID in the precondition (other) does not match the UID in record ({}). The object might have been deleted and then recreated",
         made["metadata"]["uid"].as_str().unwrap()
     );
     assert_eq!(refused["message"], expected);
-    admin.delete_with(&path, &json!({"preconditions": {"resourceVersion": "1"}})).await.expect(409);
+    assert_eq!(refused["details"], json!({"kind": "ConfigMap", "name": "m"}));
+    let refused = admin.delete_with(&path, &json!({"preconditions": {"resourceVersion": "1"}})).await.expect(409);
+    assert!(refused["message"].as_str().unwrap().ends_with("The object might have been modified"), "{refused}");
     admin.delete(&format!("{path}?dryRun=All")).await.expect(200);
     let preconditions = json!({"preconditions": {"uid": made["metadata"]["uid"]}});
     admin.delete_with(&path, &preconditions).await.expect(200);
     let gone = admin.delete(&path).await.expect(404);
     assert_eq!(gone["details"]["kind"], "configmaps");
+}
+
+#[tokio::test]
+async fn a_deletion_tried_dry_shows_what_would_be_left() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let services = "/api/v1/namespaces/default/services";
+    let made = admin.post(services, &json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})).await;
+    let made = made.expect(201);
+    let path = format!("{services}/s?dryRun=All");
+    assert_eq!(admin.delete(&path).await.expect(200), made, "unmarked, at the revision it has");
+    let waits = admin.delete(&format!("{path}&propagationPolicy=Foreground")).await.expect(200);
+    assert_eq!(waits["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    assert_eq!(waits["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert_eq!(admin.get(&format!("{services}/s")).await.expect(200), made);
 }
 
 #[tokio::test]

@@ -91,12 +91,131 @@ async fn selectors_choose_and_unknown_fields_are_refused() {
         assert_eq!(list["metadata"]["remainingItemCount"], Value::Null, "not with selectors");
     }
     let unknown = admin.get(&format!("{MAPS}?fieldSelector=spec.color%3Dred")).await.expect(400);
-    assert_eq!(unknown["message"], "field label not supported: spec.color");
+    let expected = "\"spec.color\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    assert_eq!(unknown["message"], expected);
+    assert_eq!(admin.get(&format!("{MAPS}?timeoutSeconds=soon")).await.expect(400)["reason"], "BadRequest");
     admin.get(&format!("{MAPS}?labelSelector=a%3D%3D%3Db")).await.expect(400);
     let all = admin.get("/api/v1/services?fieldSelector=spec.clusterIP!%3DNone").await.expect(200);
     assert_eq!(names(&all), ["kubernetes"]);
     let empty = admin.get("/api/v1/namespaces/nowhere/configmaps").await.expect(200);
     assert_eq!(empty["items"], json!([]));
+}
+
+/// Which fields of each kind select, as the API server of 1.36 answers.
+#[tokio::test]
+async fn field_selectors_of_every_kind() {
+    const EVENT: &[&str] = &["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let check = async |path: &str, fields: &[String], code: u16| {
+        for field in fields {
+            let answer = admin.get(&format!("{path}?fieldSelector={field}%3Dx")).await;
+            assert_eq!(answer.code, code, "{path} {field}: {}", answer.text);
+            if code == 400 {
+                assert_eq!(answer.message(), format!("field label not supported: {field}"), "{path}");
+            }
+        }
+    };
+    let texts = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
+    let of = |start: &str| EVENT.iter().map(|field| format!("{start}.{field}")).collect::<Vec<_>>();
+    for (path, known, unknown) in [
+        ("/api/v1/services", &["spec.type", "spec.clusterIP"][..], &["spec.ports"][..]),
+        (
+            "/api/v1/pods",
+            &[
+                "metadata.namespace",
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "spec.serviceAccountName",
+                "spec.hostNetwork",
+                "status.phase",
+                "status.podIP",
+                "status.podIPs",
+                "status.nominatedNodeName",
+            ],
+            &["spec.nope"],
+        ),
+        ("/api/v1/nodes", &["metadata.name", "spec.unschedulable"], &["metadata.namespace"]),
+        ("/api/v1/namespaces", &["status.phase"], &["name", "metadata.namespace"]),
+        ("/api/v1/secrets", &["type"], &["data"]),
+        ("/api/v1/replicationcontrollers", &["status.replicas"], &["status.nope"]),
+        ("/apis/networking.k8s.io/v1/ipaddresses", &["metadata.name", "metadata.namespace"], &[]),
+        ("/apis/networking.k8s.io/v1/servicecidrs", &["metadata.namespace"], &[]),
+        (
+            "/api/v1/events",
+            &["reason", "reportingComponent", "source", "type"],
+            &["reportingController", "regarding.name"],
+        ),
+        (
+            "/apis/events.k8s.io/v1/events",
+            &["reason", "reportingController", "type"],
+            &["reportingComponent", "source"],
+        ),
+    ] {
+        check(path, &texts(known), 200).await;
+        check(path, &texts(unknown), 400).await;
+    }
+    check("/api/v1/events", &of("involvedObject"), 200).await;
+    check("/apis/events.k8s.io/v1/events", &of("regarding"), 200).await;
+    check("/apis/events.k8s.io/v1/events", &of("involvedObject"), 400).await;
+    for path in ["/apis/apps/v1/replicasets", "/apis/apps/v1/deployments", "/api/v1/endpoints"] {
+        let refused = admin.get(&format!("{path}?fieldSelector=status.replicas%3D0")).await.expect(400);
+        assert!(refused["message"].as_str().unwrap().contains("is not a known field selector: only"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn events_are_selected_by_either_versions_fields() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for (name, kind) in [("a", "Pod"), ("b", "Service")] {
+        let event = json!({
+            "metadata": {"name": name}, "reason": "R", "message": "m", "type": "Normal", "reportingComponent": kind,
+            "involvedObject": {"kind": kind, "namespace": "default", "name": "x"}, "reportingInstance": "i",
+        });
+        admin.post("/api/v1/namespaces/default/events", &event).await.expect(201);
+    }
+    for (path, expected) in [
+        ("/api/v1/events?fieldSelector=involvedObject.kind%3DPod", "a"),
+        ("/api/v1/events?fieldSelector=reportingComponent%3DService,type%3DNormal", "b"),
+        ("/apis/events.k8s.io/v1/events?fieldSelector=regarding.kind%3DService", "b"),
+        ("/apis/events.k8s.io/v1/events?fieldSelector=reportingController%3DPod,type%3DNormal", "a"),
+    ] {
+        assert_eq!(names(&admin.get(path).await.expect(200)), [expected], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn answers_come_in_yaml_where_that_is_wanted() {
+    const YAML: &str = "application/yaml";
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    admin.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"t": "yes\n", "u": "no"}})).await.expect(201);
+    let table = "application/yaml;as=Table;v=v1;g=meta.k8s.io";
+    for (path, accept, code, kind) in [
+        ("/api/v1/namespaces/default/configmaps/a", YAML, 200, "ConfigMap"),
+        (MAPS, YAML, 200, "ConfigMapList"),
+        (MAPS, table, 200, "Table"),
+        ("/api/v1/namespaces/nope", YAML, 404, "Status"),
+        ("/api", YAML, 200, "APIVersions"),
+        ("/api/v1beta1/services", YAML, 200, "ServiceList"),
+    ] {
+        let answer = admin.get_as(path, accept).await;
+        assert_eq!(answer.code, code, "{path}: {}", answer.text);
+        assert_eq!(answer.headers["content-type"], YAML, "{path}");
+        let value: Value = serde_saphyr::from_str(&answer.text).unwrap();
+        assert_eq!(value["kind"], kind, "{path}: {}", answer.text);
+        assert!(!answer.text.starts_with('{'), "{}", answer.text);
+        let json = admin.get_as(path, &accept.replace("yaml", "json")).await.body;
+        assert_eq!((&value["items"], &value["data"]), (&json["items"], &json["data"]), "{path}");
+    }
+    let preferred = admin.get_as(MAPS, "application/json,application/yaml;q=0.9").await;
+    assert_eq!(preferred.headers["content-type"], "application/json");
+    let refused = admin.get_as(&format!("{MAPS}?watch=1"), YAML).await;
+    assert_eq!(refused.code, 406, "{}", refused.text);
+    let text = "only the following media types are accepted: application/json;stream=watch";
+    assert!(refused.text.contains(text), "{}", refused.text);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use stead_apiserver::{
-    Config, Identity, SealingKeys, Server, TokenKey,
+    Config, Identity, Limits, SealingKeys, Server, TokenKey,
     pki::{CertKey, Pki, api_server_names},
     tls,
 };
@@ -70,6 +70,13 @@ impl Cluster {
         let mut config = config(&pki);
         change(&mut config);
         let server = Server::new(store.clone(), config).await.unwrap();
+        Self { pki, server, store }
+    }
+
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        let pki = Pki::create().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Model::new());
+        let server = Server::limited(store.clone(), config(&pki), limits).await.unwrap();
         Self { pki, server, store }
     }
 

@@ -106,12 +106,53 @@ async fn a_watch_ends_after_its_timeout_with_a_bookmark() {
 }
 
 #[tokio::test]
-async fn the_future_times_out_and_the_past_is_gone() {
+async fn a_watch_can_do_without_what_there_is() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();
-    let future = admin.get(&format!("{MAPS}?watch=1&resourceVersion=1000000")).await.expect(504);
-    assert_eq!(future["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
-    assert!(future["message"].as_str().unwrap().contains("Too large resource version: 1000000"));
+    admin.post(MAPS, &map("a", "x")).await.expect(201);
+    for (name, more) in [("b", ""), ("c", "&resourceVersion=0")] {
+        let query = format!("watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan{more}");
+        let mut watch = admin.watch(&format!("{MAPS}?{query}")).await;
+        admin.post(MAPS, &map(name, "x")).await.expect(201);
+        assert_eq!(watch.take(1).await, [format!("ADDED {name}")], "{query}");
+    }
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&labelSelector=l%3Dy";
+    let mut unmarked = admin.watch(&format!("{MAPS}?{query}")).await;
+    admin.post(MAPS, &map("d", "y")).await.expect(201);
+    assert_eq!(unmarked.take(1).await, ["ADDED d"], "no bookmark unless bookmarks are asked for");
+}
+
+#[tokio::test]
+async fn the_future_is_waited_for() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let first = admin.post(MAPS, &map("a", "x")).await.expect(201);
+    let from = version(&first).parse::<u64>().unwrap() + 2;
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={from}")).await;
+    for name in ["b", "c", "d"] {
+        let made = admin.post(MAPS, &map(name, "x")).await.expect(201);
+        if version(&made).parse::<u64>().unwrap() > from {
+            assert_eq!(watch.take(1).await, [format!("ADDED {name}")]);
+            return;
+        }
+    }
+    panic!("three writes are more than two revisions");
+}
+
+#[tokio::test]
+async fn objects_of_the_future_time_out_and_the_past_is_gone() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let marked = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut future = admin.watch(&format!("{MAPS}?watch=1&resourceVersion=1000000&{marked}")).await;
+    let error = future.next().await.unwrap();
+    assert_eq!(error["type"], "ERROR");
+    assert_eq!(error["object"]["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert!(error["object"]["message"].as_str().unwrap().contains("Too large resource version: 1000000"));
+    assert_eq!(future.next().await, None);
+    let exact = "watch=1&sendInitialEvents=true&resourceVersionMatch=Exact";
+    let causes = admin.get(&format!("{MAPS}?{exact}")).await.expect(422)["details"]["causes"].take();
+    assert_eq!(causes.as_array().map(Vec::len), Some(2), "{causes}");
     assert_eq!(admin.get(&format!("{MAPS}?watch=1&resourceVersion=x")).await.expect(400)["reason"], "BadRequest");
 }
 

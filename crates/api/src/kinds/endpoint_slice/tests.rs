@@ -23,12 +23,13 @@ fn cells_count_all_endpoints() {
         format!("{} | {}", cells[2].as_str().unwrap(), cells[3].as_str().unwrap())
     };
     assert_eq!(cells(json!({})), "<unset> | <unset>");
+    assert_eq!(cells(json!({"ports": [{"name": ""}]})), "<unset> | <unset>", "neither number nor name");
     assert_eq!(
         cells(json!({
             "ports": [{"port": 80}, {"name": "any"}, {"name": ""}],
             "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}],
         })),
-        "80,any,* | 10.0.0.1"
+        "80,any, | 10.0.0.1"
     );
     assert_eq!(
         cells(json!({
