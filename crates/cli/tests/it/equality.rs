@@ -161,9 +161,7 @@ fn mask(word: &str) -> String {
     };
     // `hello-7c9f8d5b6-x2x4z` and `node2`, where the scheduler put it.
     let word = match word.find("hello-") {
-        Some(at) if word[at..].bytes().any(|byte| byte.is_ascii_digit()) && !word.contains("hello-app") => {
-            format!("{}~", &word[..at])
-        }
+        Some(at) if !word.contains("hello-app") => format!("{}~", &word[..at]),
         _ => word,
     };
     if word.starts_with("node1/") || word.starts_with("node2/") || word == "node1" || word == "node2" {
