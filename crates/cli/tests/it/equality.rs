@@ -117,19 +117,19 @@ fn split(line: &str) -> Vec<String> {
     words
 }
 
-/// The text with a sign for what differs from run to run; behind such a sign columns count no more.
+/// The text with a sign for what differs from run to run. Where there is such, columns are as wide as it makes them, and count
+/// no more.
 fn masked(text: &str) -> String {
-    let mut lines = String::new();
-    for line in text.lines() {
-        let indent = line.len() - line.trim_start().len();
-        let words: Vec<String> = line.split_whitespace().map(mask).collect();
-        let bare = words.join(" ");
-        let is_volatile = line.split_whitespace().collect::<Vec<_>>().join(" ") != bare;
-        let line = if is_volatile { format!("{}{bare}", &line[..indent]) } else { line.to_owned() };
-        lines.push_str(line.trim_end());
-        lines.push('\n');
+    let bare = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let signed = |line: &str| line.split_whitespace().map(mask).collect::<Vec<_>>().join(" ");
+    if text.lines().all(|line| signed(line) == bare(line)) {
+        return text.to_owned();
     }
-    lines
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        format!("{}{}\n", &line[..indent], signed(line))
+    };
+    text.lines().map(line).collect()
 }
 
 fn mask(word: &str) -> String {
