@@ -8,8 +8,11 @@
 
 use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use stead_model::{ObjectKey, Revision};
+
+/// What stands for no time in a type that must have one: upstream reads it as none again.
+pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// An object as one reader wants it.
 pub trait FromItem: Sized + Send + 'static {
@@ -38,9 +41,11 @@ where
     T: Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + 'static,
 {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let object: Self = match without_managers(json) {
-            Some(json) => serde_json::from_slice(&json)?,
-            None => serde_json::from_slice(json)?,
+        let without = without_managers(json);
+        let json = without.as_deref().unwrap_or(json);
+        let object: Self = match serde_json::from_slice(json) {
+            Ok(object) => object,
+            Err(error) => with_times(json).ok_or(error)?,
         };
         if object.metadata().name.as_deref().unwrap_or_default().is_empty() {
             return Err(ItemError::Nameless);
@@ -78,6 +83,19 @@ fn without_managers(json: &[u8]) -> Option<Vec<u8>> {
     Some([&json[..start], b"null", &json[start + managers.len()..]].concat())
 }
 
+/// Reads an object whose conditions do not all say since when they hold: there the API has a time or null, and its schema a
+/// time alone. `None` where that is not what is wrong.
+fn with_times<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let mut object: Value = serde_json::from_slice(json).ok()?;
+    for condition in object.pointer_mut("/status/conditions")?.as_array_mut()? {
+        let time = condition.as_object_mut()?.entry("lastTransitionTime").or_insert(Value::Null);
+        if time.is_null() {
+            *time = NEVER.into();
+        }
+    }
+    serde_json::from_value(object).ok()
+}
+
 /// The key that metadata name; parts that are missing are empty.
 pub fn object_key(metadata: &ObjectMeta) -> ObjectKey {
     ObjectKey::new(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
@@ -90,7 +108,7 @@ pub fn parse_revision(text: &str) -> Revision {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::{Node, Pod};
+    use k8s_openapi::api::core::v1::{Node, Pod, Service};
 
     use super::*;
 
@@ -108,6 +126,19 @@ mod tests {
         let pod = Pod::from_item(pod).unwrap();
         assert_eq!((pod.metadata.managed_fields, pod.metadata.uid.as_deref()), (None, Some("u")));
         assert!(pod.spec.is_some());
+    }
+
+    #[test]
+    fn conditions_without_a_time_are_read() {
+        for condition in [r#"{"type":"A","status":"True"}"#, r#"{"type":"A","lastTransitionTime":null}"#] {
+            let json = format!(r#"{{"metadata":{{"name":"a"}},"status":{{"conditions":[{condition}]}}}}"#);
+            let service = Service::from_item(json.as_bytes()).unwrap();
+            let conditions = service.status.unwrap().conditions.unwrap();
+            assert_eq!(
+                (conditions[0].type_.as_str(), conditions[0].last_transition_time.0.to_string()),
+                ("A", NEVER.into())
+            );
+        }
     }
 
     #[test]

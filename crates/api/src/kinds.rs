@@ -14,6 +14,7 @@ mod address;
 pub mod binding;
 pub(crate) mod cell;
 mod column;
+mod conditions;
 pub mod config_map;
 mod data;
 pub mod deployment;

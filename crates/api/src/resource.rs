@@ -136,6 +136,11 @@ pub trait Strategy: std::fmt::Debug + Sync {
         Vec::new()
     }
 
+    /// What whoever uses the kind at all is told: what to use instead.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The value of a field that field selectors may name, beside `metadata.name` and `metadata.namespace`.
     /// `None`: the kind knows no such field. An unset field is the empty text.
     fn selectable_field(&self, _object: &Value, _path: &str) -> Option<String> {

@@ -84,7 +84,7 @@ struct Listing {
 
 impl ServiceSnapshot {
     /// Takes in one change and adds those it touches to `touched`. Objects that a finished list did not name are dropped, and
-    /// touched; one that is repeated at the revision known is not.
+    /// touched; one that is repeated at the revision known is not, and one that cannot be read stays as it was when it could.
     pub fn apply(&mut self, change: ServiceChange, touched: &mut Touched) {
         match change {
             ServiceChange::Service(change) => self.apply_service(change, touched),
@@ -150,9 +150,9 @@ impl ServiceSnapshot {
                 let gone = self.service_list.finish(touched);
                 touched.services.extend(gone.into_iter().filter(|key| self.services.remove(key).is_some()));
             }
-            Change::Delete(service) => {
-                touched.services.extend(self.services.remove_entry(&service.key).map(|(key, _)| key));
-            }
+            Change::Delete(ServiceView { key, .. }) => self.remove_service(&key, touched),
+            Change::UnreadGone(key, _) => self.remove_service(&key, touched),
+            Change::Unread(key, _) => self.service_list.name(&key),
         }
     }
 
@@ -181,7 +181,9 @@ impl ServiceSnapshot {
                     self.remove_slice(&key, touched);
                 }
             }
-            Change::Delete(slice) => self.remove_slice(&slice.key, touched),
+            Change::Delete(SliceView { key, .. }) => self.remove_slice(&key, touched),
+            Change::UnreadGone(key, _) => self.remove_slice(&key, touched),
+            Change::Unread(key, _) => self.slice_list.name(&key),
         }
     }
 
@@ -200,7 +202,9 @@ impl ServiceSnapshot {
                 let gone = self.node_list.finish(touched);
                 touched.nodes.extend(gone.into_iter().filter(|key| self.nodes.remove(key).is_some()));
             }
-            Change::Delete(node) => touched.nodes.extend(self.nodes.remove_entry(&node.key).map(|(key, _)| key)),
+            Change::Delete(NodeView { key, .. }) => self.remove_node(&key, touched),
+            Change::UnreadGone(key, _) => self.remove_node(&key, touched),
+            Change::Unread(key, _) => self.node_list.name(&key),
         }
     }
 
@@ -220,8 +224,18 @@ impl ServiceSnapshot {
                 }
             }
             Change::Delete(range) => drop(self.ranges.remove(&range.key)),
+            Change::UnreadGone(key, _) => drop(self.ranges.remove(&key)),
+            Change::Unread(key, _) => self.range_list.name(&key),
         }
         touched.ranges |= self.ranges.len() < before;
+    }
+
+    fn remove_service(&mut self, key: &ObjectKey, touched: &mut Touched) {
+        touched.services.extend(self.services.remove_entry(key).map(|(key, _)| key));
+    }
+
+    fn remove_node(&mut self, key: &ObjectKey, touched: &mut Touched) {
+        touched.nodes.extend(self.nodes.remove_entry(key).map(|(key, _)| key));
     }
 
     fn insert_slice(&mut self, slice: SliceView, touched: &mut Touched) {

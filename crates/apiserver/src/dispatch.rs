@@ -106,7 +106,29 @@ async fn lead(
     if path.subresource.is_some_and(Subresource::connects) {
         return connect(server, identity, path, parts, query, body).await;
     }
-    resource(server, identity, path, parts, query, body).await
+    let deprecation = path.resource.strategy.deprecation().filter(|_| !legacy::asks(parts));
+    let answer = resource(server, identity, path, parts, query, body).await;
+    match deprecation {
+        Some(text) => Ok(deprecated(answer.unwrap_or_else(Refusal::into_response), text)),
+        None => answer,
+    }
+}
+
+/// An answer about a kind that has a successor, good or bad: said before all else.
+fn deprecated(mut response: Response, text: &str) -> Response {
+    let headers = response.headers_mut();
+    let others = Vec::from_iter(headers.get_all(header::WARNING).iter().cloned());
+    headers.remove(header::WARNING);
+    for warning in warning(text).into_iter().chain(others) {
+        headers.append(header::WARNING, warning);
+    }
+    response
+}
+
+/// `None`: a text that no header can carry; all of ours can.
+fn warning(text: &str) -> Option<HeaderValue> {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    HeaderValue::from_str(&format!("299 - \"{text}\"")).ok()
 }
 
 /// What leads on to a pod or node.
@@ -287,12 +309,8 @@ pub(crate) fn json(code: StatusCode, body: Bytes, warnings: &[String], form: For
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for warning in warnings {
-        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        // A text that no header can carry is left out; all of ours can.
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
+    for value in warnings.iter().filter_map(|text| warning(text)) {
+        response.headers_mut().append(header::WARNING, value);
     }
     response
 }

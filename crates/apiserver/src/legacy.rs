@@ -89,8 +89,18 @@ fn at(mut parts: Parts, uri: Uri) -> Parts {
     parts
 }
 
+/// Marks a request to v1 that was made of one to an older version.
+#[derive(Clone, Copy, Debug)]
+struct Turned;
+
+/// Whether an older version asks in these words of v1: what v1 is given up for is nothing to its clients.
+pub(crate) fn asks(parts: &Parts) -> bool {
+    parts.extensions.get::<Turned>().is_some()
+}
+
 /// Asks v1.
-fn forward(server: &Arc<Inner>, parts: Parts, body: Body) -> BoxFuture<'static, Response> {
+fn forward(server: &Arc<Inner>, mut parts: Parts, body: Body) -> BoxFuture<'static, Response> {
+    parts.extensions.insert(Turned);
     dispatch::answer(server.clone(), Request::from_parts(parts, body)).boxed()
 }
 

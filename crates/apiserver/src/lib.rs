@@ -26,6 +26,7 @@ mod health;
 mod legacy;
 mod managing;
 mod metrics;
+mod node_limits;
 mod openapi;
 mod outbound;
 mod own;

@@ -2,8 +2,8 @@
 //!
 //! It asks for a streamed list first (`sendInitialEvents`) and falls back to LIST and WATCH where the server refuses that.
 //! Bodies are cut into objects while they arrive ([`split`]), so that a large list is never in memory as a whole. A broken
-//! connection resumes at the last revision; a revision that is gone brings a new list. An object that cannot be read is logged
-//! and left out, and never stops the others. What the objects mean is the caller's business.
+//! connection resumes at the last revision; a revision that is gone brings a new list. An object that cannot be read is
+//! logged and given out as its key alone, and never stops the others. What the objects mean is the caller's business.
 
 mod backoff;
 mod frame;

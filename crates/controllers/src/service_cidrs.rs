@@ -72,7 +72,9 @@ fn is_needed(snapshot: &Snapshot, object: &ServiceCIDR) -> bool {
         return false;
     }
     let addresses = snapshot.ip_addresses.iter().filter(|(_, address)| is_allocated(address));
-    let mut addresses = addresses.filter_map(|(key, _)| key.name.parse::<IpAddr>().ok());
+    // Whose an address is that cannot be read nobody knows.
+    let keys = addresses.map(|(key, _)| key).chain(snapshot.ip_addresses.unknown());
+    let mut addresses = keys.filter_map(|key| key.name.parse::<IpAddr>().ok());
     addresses.any(|address| has(object, address) && !others().any(|other| has(other, address)))
 }
 

@@ -79,8 +79,34 @@ impl Work {
         }
     }
 
+    /// The object that the work is about, of each of the kinds it needs.
+    fn subject(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::EndpointSlices(key)
+            | Self::Endpoints(key)
+            | Self::EndpointMirror(key)
+            | Self::ReplicaSet(key)
+            | Self::ReplicationController(key)
+            | Self::Deployment(key)
+            | Self::Node(key)
+            | Self::Namespace(key)
+            | Self::ServiceCidr(key)
+            | Self::Garbage(_, key) => Some(key),
+            Self::Schedule => None,
+        }
+    }
+
+    /// Whether what the work is about exists and cannot be read: then nothing is known of what to do, and its absence from the
+    /// snapshot is no reason to delete anything.
+    fn is_about_unknown(&self, snapshot: &Snapshot) -> bool {
+        self.subject().is_some_and(|key| self.needs().iter().any(|kind| snapshot.is_unknown(*kind, key)))
+    }
+
     /// Asks the controller. Pure: the same snapshot and time give the same outcome.
     pub(crate) fn look(&self, snapshot: &Snapshot, now: Timestamp, known: &Known) -> Outcome {
+        if self.is_about_unknown(snapshot) {
+            return Outcome::default();
+        }
         match self {
             Self::EndpointSlices(key) => endpoint_slices::reconcile(snapshot, key, known.endpoints_per_slice),
             Self::Endpoints(key) => endpoints::reconcile(snapshot, key),
@@ -258,5 +284,101 @@ fn garbage(snapshot: &Snapshot, delta: &KindDelta, work: &mut Vec<Work>) {
                 work.push(Work::Garbage(kind, key));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::{
+        core::v1::{Endpoints, Service},
+        networking::v1::IPAddress,
+    };
+    use serde_json::json;
+    use stead_api::snapshot::Change;
+    use stead_model::Revision;
+
+    use super::*;
+    use crate::world::World;
+
+    /// Found at a start: Endpoints of each kind, slices of a mirror, a pod on a node, a ServiceCIDR that is being deleted.
+    fn leftovers() -> World {
+        let mut world = World::new();
+        let metadata = json!({"namespace": "default", "name": "web", "uid": "e", "resourceVersion": "1"});
+        world.adopt(Kind::Endpoints, &json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}));
+        world.adopt(
+            Kind::EndpointSlice,
+            &json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"namespace": "default", "name": "web-1", "uid": "s", "resourceVersion": "2", "labels": {
+                    "kubernetes.io/service-name": "web",
+                    "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
+                }},
+            }),
+        );
+        world.adopt(
+            Kind::Pod,
+            &json!({
+                "apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "web"},
+                "metadata": {"namespace": "default", "name": "web", "uid": "p", "resourceVersion": "3"},
+            }),
+        );
+        world
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_reason_to_delete() {
+        let (service, node) = (ObjectKey::new("default", "web"), ObjectKey::cluster("web"));
+        let mut world = leftovers();
+        world.take_in(Change::<Service>::Unread(service.clone(), Revision(4)).into());
+        world.take_in(Change::<Node>::Unread(node.clone(), Revision(5)).into());
+        let works = [
+            Work::Endpoints(service.clone()),
+            Work::EndpointMirror(service.clone()),
+            Work::EndpointSlices(service.clone()),
+            Work::Node(node.clone()),
+        ];
+        let known = Known { ca: String::new(), since: world.now, endpoints_per_slice: 100 };
+        let writes = |world: &World| {
+            let looks = works.iter().flat_map(|work| work.look(&world.snapshot, world.now, &known).writes);
+            looks.map(|write| write.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(writes(&world), [""; 0]);
+        // Once they are gone for sure there is.
+        world.take_in(Change::<Service>::UnreadGone(service.clone(), Revision(6)).into());
+        world.take_in(Change::<Node>::UnreadGone(node.clone(), Revision(7)).into());
+        assert_eq!(writes(&world).len(), 3, "{:?}", writes(&world));
+        world.settle();
+        assert_eq!(world.all(Kind::Endpoints).count() + world.all(Kind::EndpointSlice).count(), 0);
+    }
+
+    #[test]
+    fn endpoints_that_cannot_be_read_keep_their_mirror() {
+        let key = ObjectKey::new("default", "web");
+        let mut world = leftovers();
+        world.put(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"ports": [{"port": 80}]},
+        }));
+        world.take_in(Change::<Endpoints>::UnreadGone(key.clone(), Revision(8)).into());
+        world.take_in(Change::<Endpoints>::Unread(key, Revision(9)).into());
+        world.settle();
+        assert_eq!(world.all(Kind::EndpointSlice).count(), 1);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_keeps_its_range() {
+        let mut world = World::new();
+        let deleted = world.now.to_string();
+        world.adopt(
+            Kind::ServiceCIDR,
+            &json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "spec": {"cidrs": ["10.97.0.0/24"]},
+                "metadata": {"name": "more", "uid": "c", "resourceVersion": "1", "deletionTimestamp": deleted,
+                    "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+            }),
+        );
+        world.take_in(Change::<IPAddress>::Unread(ObjectKey::cluster("10.97.0.9"), Revision(2)).into());
+        world.wait(jiff::SignedDuration::from_secs(60));
+        assert_eq!(world.all(Kind::ServiceCIDR).count(), 1);
     }
 }

@@ -404,6 +404,11 @@ impl World {
             let object = T::from_item(json.as_bytes()).unwrap();
             KindChange::from(if exists { Change::Apply(object) } else { Change::Delete(object) })
         });
+        self.take_in(change);
+    }
+
+    /// What the watch of a kind says.
+    pub(crate) fn take_in(&mut self, change: KindChange) {
         for delta in self.snapshot.apply(change) {
             for work in caused_by(&self.snapshot, &delta) {
                 if (self.only)(&work) && !self.queue.contains(&work) {

@@ -26,8 +26,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use serde_json::Value;
-use stead_api::snapshot::Change;
+use stead_api::{item::object_key, snapshot::Change};
 use stead_client::{Query, Recorder, ServiceCache, watch};
+use stead_model::ObjectKey;
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use crate::{
@@ -108,7 +109,7 @@ struct Agent {
     pods: BTreeMap<String, Entry>,
     /// What the runtime had at the start, for pods that have not been seen yet.
     found: adopt::FoundRuns,
-    /// Pods that the list under way has named; `None` while there is none.
+    /// Pods that the list under way has named; `None` while there is none, or none that says which pods are gone.
     listed: Option<BTreeSet<String>>,
 }
 
@@ -202,6 +203,17 @@ impl Agent {
                     self.on_gone(&uid);
                 }
             }
+            Change::Unread(key, _) => match (self.uid_of(&key), &mut self.listed) {
+                (Some(uid), Some(listed)) => drop(listed.insert(uid)),
+                // It may be any of those that run here.
+                (None, _) => self.listed = None,
+                (Some(_), None) => {}
+            },
+            Change::UnreadGone(key, _) => {
+                if let Some(uid) = self.uid_of(&key) {
+                    self.on_gone(&uid);
+                }
+            }
             Change::InitDone => {
                 let Some(listed) = self.listed.take() else { return };
                 // Now that all pods have been seen: what runs for none of them is taken down.
@@ -220,6 +232,12 @@ impl Agent {
                 gone.iter().for_each(|uid| self.on_gone(uid));
             }
         }
+    }
+
+    /// The pod of this name that was read last.
+    fn uid_of(&self, key: &ObjectKey) -> Option<String> {
+        let mut named = self.pods.iter().filter(|(_, entry)| object_key(&entry.pod.metadata) == *key);
+        named.next_back().map(|(uid, _)| uid.clone())
     }
 
     fn on_object(&mut self, pod: Pod) {

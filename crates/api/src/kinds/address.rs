@@ -18,12 +18,21 @@ pub(crate) fn ip(text: &str) -> Vec<String> {
 
 /// An address as the name of an object: there is one way to write it.
 pub(crate) fn canonical(text: &str) -> Vec<String> {
-    let problems = ip(text);
-    let is_canonical = text.parse::<IpAddr>().is_ok_and(|address| address.to_string() == text);
-    if problems.is_empty() && !is_canonical {
-        vec!["must be a canonical format IP address".to_owned()]
-    } else {
-        problems
+    in_one_way(text, ip(text), text.parse::<IpAddr>().ok())
+}
+
+/// A range where there is one way to write it.
+pub(crate) fn canonical_cidr(text: &str) -> Vec<String> {
+    in_one_way(text, cidr(text), text.parse::<ipnet::IpNet>().ok())
+}
+
+/// What else is wrong with a text that means `value` and has these problems.
+fn in_one_way(text: &str, problems: Vec<String>, value: Option<impl ToString>) -> Vec<String> {
+    match value.map(|value| value.to_string()) {
+        Some(canonical) if problems.is_empty() && canonical != text => {
+            vec![format!("must be in canonical form (\"{canonical}\")")]
+        }
+        _ => problems,
     }
 }
 
@@ -36,8 +45,7 @@ pub(crate) fn ip_warning(field: &str, text: &str) -> Option<String> {
         Ok(address) if address.to_canonical() == address => None,
         _ => {
             let address = parse_with_leading_zeros(text)?.to_canonical();
-            let what = "will be considered invalid in a future Kubernetes release";
-            Some(format!("{field}: non-standard IP address {text:?} {what}: use \"{address}\""))
+            Some(format!("{field}: non-standard IP address {text:?} is invalid: use \"{address}\""))
         }
     }
 }
@@ -59,6 +67,9 @@ pub(crate) fn cidr(text: &str) -> Vec<String> {
         return vec![INVALID.to_owned()];
     };
     let mut problems = Vec::new();
+    if parsed.to_canonical() != parsed {
+        problems.push("must not have an IPv4-mapped IPv6 address".to_owned());
+    }
     if address.parse::<IpAddr>().is_err() || (length.len() > 1 && length.starts_with('0')) {
         problems.push("must not have leading 0s in IP or prefix length".to_owned());
     }
@@ -66,6 +77,11 @@ pub(crate) fn cidr(text: &str) -> Vec<String> {
         problems.push("must not have bits set beyond the prefix length".to_owned());
     }
     problems
+}
+
+/// [`canonical`] for a field that may keep what was stored before the rules became strict.
+pub(crate) fn canonical_or_stored(text: &str, stored: &[&str]) -> Vec<String> {
+    if stored.contains(&text) && parse_with_leading_zeros(text).is_some() { Vec::new() } else { canonical(text) }
 }
 
 /// [`ip`] for a field that may keep what was stored before the rules became strict.
@@ -165,8 +181,11 @@ mod tests {
     #[test]
     fn names_are_written_in_one_way() {
         check(canonical, "fd00::9", &[]);
-        check(canonical, "fd00:0::9", &["must be a canonical format"]);
+        check(canonical, "fd00:0::9", &["must be in canonical form (\"fd00::9\")"]);
         check(canonical, "10.0.0.01", &["must not have leading 0s"]);
+        check(canonical_cidr, "fd00::/112", &[]);
+        check(canonical_cidr, "FD00::/112", &["must be in canonical form (\"fd00::/112\")"]);
+        check(canonical_cidr, "::ffff:10.0.0.0/104", &["must not have an IPv4-mapped IPv6 address"]);
     }
 
     #[test]

@@ -49,6 +49,19 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
+const STATUS_COUNTS: workload::StatusCounts = workload::StatusCounts {
+    all: &[
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "collisionCount",
+    ],
+    of_replicas: &["updatedReplicas", "readyReplicas", "availableReplicas"],
+};
+
 #[derive(Debug)]
 struct Rules;
 
@@ -92,6 +105,7 @@ impl Strategy for Rules {
         let mut errors = meta::validate_meta_update(new, old);
         errors.extend(validate(new));
         errors.extend(workload::validate_change(new, old));
+        errors.extend(workload::validate_status(new, old, &STATUS_COUNTS));
         errors
     }
 

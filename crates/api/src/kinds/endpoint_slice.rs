@@ -112,7 +112,7 @@ impl Strategy for Rules {
         vec![
             cell::name(object),
             text(object, "/addressType").into(),
-            cell::first_three(&ports, "<unset>").into(),
+            cell::or(&cell::first_three(&ports, ""), "<unset>").into(),
             cell::first_three(&addresses, "<unset>").into(),
             cell::age(object, now),
         ]

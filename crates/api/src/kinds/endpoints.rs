@@ -75,6 +75,10 @@ impl Strategy for Rules {
         addresses(new).filter_map(|(field, ip)| address::ip_warning(&field, ip)).collect()
     }
 
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         // Subsets without a ready address are not `<none>`: nothing is shown.
         let empty = if list(object, "/subsets").is_empty() { cell::NONE } else { "" };
@@ -140,9 +144,11 @@ fn validate(endpoints: &Value, stored: &[&str]) -> Vec<FieldError> {
 
 fn validate_address(endpoint: &Value, root: &str, stored: &[&str], errors: &mut Errors) {
     let (ip, field) = (text(endpoint, "/ip"), format!("{root}.ip"));
-    let problems = address::ip_or_stored(ip, stored);
-    let problems = if problems.is_empty() { address::destination(ip) } else { problems };
-    errors.invalid_text(&field, ip, problems);
+    let odd = address::ip_or_stored(ip, stored);
+    // Upstream says of what is no address at all twice that it is none.
+    let is_odd_address = !odd.is_empty() && address::family(ip).is_some();
+    let destination = if is_odd_address { Vec::new() } else { address::destination(ip) };
+    errors.invalid_text(&field, ip, odd.into_iter().chain(destination));
     errors.maybe_named(&format!("{root}.hostname"), text(endpoint, "/hostname"), dns1123_label);
     if is_set(endpoint, "/nodeName") {
         let node = text(endpoint, "/nodeName");

@@ -57,7 +57,14 @@ impl Errors {
     pub(crate) fn one_of(&mut self, field: impl Into<String>, text: &str, supported: &[&str]) {
         if text.is_empty() {
             self.required(field);
-        } else if !supported.contains(&text) {
+        } else {
+            self.supported(field, text, supported);
+        }
+    }
+
+    /// The same for a field that tells the empty text from none: it is one more that is not supported.
+    pub(crate) fn supported(&mut self, field: impl Into<String>, text: &str, supported: &[&str]) {
+        if !supported.contains(&text) {
             self.push(FieldError::not_supported(field, text, supported));
         }
     }

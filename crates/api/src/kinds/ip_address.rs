@@ -88,7 +88,12 @@ impl Strategy for Rules {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Errors::default();
         errors.extend(meta::validate_meta_update(new, old));
-        errors.immutable(new, old, "/spec/parentRef", "spec.parentRef");
+        errors.extend(validate_parent(new));
+        let parent = "/spec/parentRef";
+        if at(new, parent) != at(old, parent) {
+            let shown = if is_set(new, parent) { shown_parent(at(new, parent)) } else { "null".to_owned() };
+            errors.push(FieldError::invalid("spec.parentRef", shown, "field is immutable"));
+        }
         errors.into_vec()
     }
 
@@ -99,6 +104,13 @@ impl Strategy for Rules {
         let shown = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
         vec![cell::name(object), cell::or(&shown, cell::NONE).into()]
     }
+}
+
+/// As upstream shows its own structure.
+fn shown_parent(parent: &Value) -> String {
+    let part = |key: &str| text(parent, key);
+    let [group, resource, namespace, name] = ["/group", "/resource", "/namespace", "/name"].map(part);
+    format!(r#"{{"Group":{group:?},"Resource":{resource:?},"Namespace":{namespace:?},"Name":{name:?}}}"#)
 }
 
 fn validate_parent(object: &Value) -> Vec<FieldError> {
@@ -139,8 +151,8 @@ mod tests {
         }
         for (name, expect) in [
             ("10.96.0.09", "metadata.name: Invalid value: \"10.96.0.09\": must not have leading 0s"),
-            ("FD00::9", "metadata.name: Invalid value: \"FD00::9\": must be a canonical format IP address"),
-            ("fd00:0::9", "metadata.name: Invalid value: \"fd00:0::9\": must be a canonical format IP address"),
+            ("FD00::9", "metadata.name: Invalid value: \"FD00::9\": must be in canonical form (\"fd00::9\")"),
+            ("fd00:0::9", "metadata.name: Invalid value: \"fd00:0::9\": must be in canonical form (\"fd00::9\")"),
             (
                 "web",
                 "metadata.name: Invalid value: \"web\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
@@ -159,9 +171,19 @@ mod tests {
     fn a_parent_stays() {
         let old = address("10.96.0.9", json!({"resource": "services", "name": "web"}));
         let new = address("10.96.0.9", json!({"resource": "services", "name": "other"}));
-        let errors = RESOURCE.strategy.validate_update(&new, &old);
-        let [only] = errors.as_slice() else { panic!("{errors:?}") };
-        assert!(only.field == "spec.parentRef" && only.message.ends_with("field is immutable"), "{only}");
+        let errors = |new: &Value| {
+            RESOURCE.strategy.validate_update(new, &old).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            errors(&new),
+            [
+                "spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"\",\"Name\":\"other\"}: field is immutable"
+            ]
+        );
+        assert_eq!(
+            errors(&json!({"metadata": {"name": "10.96.0.9"}})),
+            ["spec.parentRef: Required value", "spec.parentRef: Invalid value: null: field is immutable"]
+        );
     }
 
     #[test]

@@ -104,6 +104,17 @@ impl Strategy for Rules {
         generation::follow_spec(new, old);
     }
 
+    /// Whose a pod is, is not its agent's to say.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        keep(new, old, "spec");
+        for key in ["generation", "ownerReferences"] {
+            match at(old, "/metadata").get(key) {
+                Some(value) => meta::set(new, key, value.clone()),
+                None => meta::unset(new, key),
+            }
+        }
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
         errors.extend(validate::validate_pod(object));

@@ -90,6 +90,7 @@ impl<S: Selecting> Strategy for PodSet<S> {
         let mut errors = meta::validate_meta_update(new, old);
         errors.extend(self.0.validate(new));
         errors.extend(self.0.validate_change(new, old));
+        errors.extend(workload::validate_status(new, old, &workload::SET_COUNTS));
         errors
     }
 

@@ -176,6 +176,37 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_a_status_fit_together() {
+        let check = |status: Value, expect: &[&str]| {
+            let old = controller(|_| {});
+            let new = json!({"metadata": old["metadata"], "spec": old["spec"], "status": status});
+            let errors = RULES.validate_update(&new, &old);
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+        };
+        let good = json!({"replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 2});
+        check(good, &[]);
+        check(
+            json!({"replicas": 1, "readyReplicas": 5}),
+            &["status.readyReplicas: Invalid value: 5: cannot be greater than status.replicas"],
+        );
+        check(
+            json!({"availableReplicas": -1}),
+            &["status.availableReplicas: Invalid value: -1: must be greater than or equal to 0"],
+        );
+        check(
+            json!({"replicas": -1, "readyReplicas": -1, "availableReplicas": 5, "fullyLabeledReplicas": 2, "observedGeneration": -3}),
+            &[
+                "status.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "status.readyReplicas: Invalid value: -1: must be greater than or equal to 0",
+                "status.observedGeneration: Invalid value: -3: must be greater than or equal to 0",
+                "status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 5: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 5: cannot be greater than readyReplicas",
+            ],
+        );
+    }
+
+    #[test]
     fn a_scale_has_the_selector_as_text() {
         let scale = workload::scale_of(&controller(|object| object["spec"]["replicas"] = 3.into()));
         assert_eq!(scale["spec"], json!({"replicas": 3}));

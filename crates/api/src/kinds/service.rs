@@ -13,7 +13,7 @@ use super::{
     ALL_VERBS, cell,
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
-    unhonoured,
+    conditions, unhonoured,
     value::{count, keep, list, set, text, texts},
 };
 use crate::{
@@ -66,6 +66,7 @@ struct Rules;
 impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         default::default(object);
+        conditions::default(object);
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -146,7 +147,7 @@ fn ports(service: &Value) -> String {
     let ports = list(service, "/spec/ports").iter().map(|port| {
         let (number, protocol) = (count(port, "/port"), text(port, "/protocol"));
         match count(port, "/nodePort") {
-            0 => format!("{number}/{protocol}"),
+            ..=0 => format!("{number}/{protocol}"),
             node_port => format!("{number}:{node_port}/{protocol}"),
         }
     });

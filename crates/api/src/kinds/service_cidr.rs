@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     ALL_VERBS, address, cell,
     column::{AGE, NAME, shown},
+    conditions,
     errors::Errors,
     value::{at, keep, list, set, text, texts},
 };
@@ -61,6 +62,10 @@ pub fn ranges(object: &Value) -> Vec<ipnet::IpNet> {
 struct Rules;
 
 impl Strategy for Rules {
+    fn default(&self, object: &mut Value) {
+        conditions::default(object);
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         set(object, "status", json!({}));
     }
@@ -108,12 +113,13 @@ fn validate(object: &Value) -> Vec<FieldError> {
         0 => errors.push(FieldError::required(CIDRS, "at least one CIDR required")),
         1 | 2 => {}
         _ => {
-            errors.invalid(CIDRS, shown, "may only hold up to 2 values");
+            let shown = json!({"CIDRs": shown});
+            errors.invalid(CIDRS, &shown, "may only hold up to 2 values");
             return errors.into_vec();
         }
     }
     for (index, range) in ranges.iter().enumerate() {
-        let mut problems = address::cidr(range);
+        let mut problems = address::canonical_cidr(range);
         if problems.is_empty() {
             problems.extend(unusable(range));
         }
@@ -157,7 +163,7 @@ fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
                 errors.extend(validate(new));
             }
         }
-        _ => errors.invalid(CIDRS, at(new, "/spec/cidrs"), immutable),
+        _ => errors.invalid(CIDRS, &is.into(), immutable),
     }
     errors.into_vec()
 }
@@ -183,7 +189,7 @@ mod tests {
         check(
             &["10.0.0.0/16", "10.1.0.0/16", "fd00::/112"],
             &[
-                "spec.cidrs: Invalid value: [\"10.0.0.0/16\",\"10.1.0.0/16\",\"fd00::/112\"]: may only hold up to 2 values",
+                "spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.0/16\",\"10.1.0.0/16\",\"fd00::/112\"]}: may only hold up to 2 values",
             ],
         );
         check(

@@ -27,6 +27,40 @@ pub(crate) fn validate(object: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
+/// The numbers of a status: which they are, in upstream's order, and which of them count some of `replicas`.
+#[derive(Debug)]
+pub(crate) struct StatusCounts {
+    pub(crate) all: &'static [&'static str],
+    pub(crate) of_replicas: &'static [&'static str],
+}
+
+/// Those of ReplicaSets and ReplicationControllers.
+pub(crate) const SET_COUNTS: StatusCounts = StatusCounts {
+    all: &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+    of_replicas: &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+};
+
+/// What a status may not say, where it says something new.
+pub(crate) fn validate_status(new: &Value, old: &Value, counts: &StatusCounts) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    if at(new, "/status") == at(old, "/status") {
+        return errors.into_vec();
+    }
+    let value = |name: &str| count(new, &format!("/status/{name}"));
+    let field = |name: &str| format!("status.{name}");
+    for name in counts.all {
+        errors.non_negative(new, &format!("/status/{name}"), field(name));
+    }
+    for name in counts.of_replicas.iter().filter(|name| value(name) > value("replicas")) {
+        errors.invalid(field(name), &value(name).into(), "cannot be greater than status.replicas");
+    }
+    let available = value("availableReplicas");
+    if available > value("readyReplicas") {
+        errors.invalid(field("availableReplicas"), &available.into(), "cannot be greater than readyReplicas");
+    }
+    errors.into_vec()
+}
+
 /// The template alone. `keeper` is the kind that upstream names as the one that keeps the pods.
 pub(crate) fn validate_template(template: &Value, keeper: &str, errors: &mut Errors) {
     errors.extend(meta::validate_labels(map(template, "/metadata/labels"), "spec.template.labels"));

@@ -362,3 +362,38 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_cannot_be_read_any_more_goes_on_as_it_was() {
+    let mut snapshot = ServiceSnapshot::default();
+    for change in [service("web"), slice("web-1", "web"), node("node1")] {
+        apply(&mut snapshot, change);
+    }
+    let (revision, node1) = (Revision(9), ObjectKey::cluster("node1"));
+    let unread = || {
+        [
+            ServiceChange::Service(Change::Unread(key("web"), revision)),
+            ServiceChange::Slice(Change::Unread(key("web-1"), revision)),
+            ServiceChange::Node(Change::Unread(node1.clone(), revision)),
+        ]
+    };
+    let starts =
+        [ServiceChange::Service(Change::Init), ServiceChange::Slice(Change::Init), ServiceChange::Node(Change::Init)];
+    let ends = [
+        ServiceChange::Service(Change::InitDone),
+        ServiceChange::Slice(Change::InitDone),
+        ServiceChange::Node(Change::InitDone),
+    ];
+    for change in unread().into_iter().chain(starts).chain(unread()).chain(ends) {
+        let touched = apply(&mut snapshot, change);
+        assert!(touched.services.is_empty() && touched.nodes.is_empty(), "{touched:?}");
+    }
+    assert!(snapshot.service(&key("web")).is_some() && snapshot.node("node1").is_some());
+    assert_eq!(snapshot.slices_of(&key("web")).len(), 1);
+    apply(&mut snapshot, ServiceChange::Slice(Change::UnreadGone(key("web-1"), revision)));
+    assert_eq!(
+        apply(&mut snapshot, ServiceChange::Service(Change::UnreadGone(key("web"), revision))),
+        services(&["web"])
+    );
+    assert!(snapshot.service(&key("web")).is_none() && snapshot.slices_of(&key("web")).is_empty());
+}

@@ -93,6 +93,11 @@ macro_rules! kinds {
                 match kind { $(Kind::$kind => self.$field.has_seen(revision),)* }
             }
 
+            /// Whether the object exists and could never be read; see [`Objects::is_unknown`].
+            pub fn is_unknown(&self, kind: Kind, key: &ObjectKey) -> bool {
+                match kind { $(Kind::$kind => self.$field.is_unknown(key),)* }
+            }
+
             pub fn metadata(&self, kind: Kind, key: &ObjectKey) -> Option<&ObjectMeta> {
                 match kind { $(Kind::$kind => self.$field.get(key).map(|object| &object.metadata),)* }
             }

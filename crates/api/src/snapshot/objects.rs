@@ -23,9 +23,13 @@ pub enum Change<T> {
     Apply(T),
     /// An object is gone; this is its last state, at the revision of its deletion.
     Delete(T),
+    /// An object exists, in a list or by a change, and this reader cannot read it: it is unknown, not absent.
+    Unread(ObjectKey, Revision),
+    /// An object that this reader cannot read is gone.
+    UnreadGone(ObjectKey, Revision),
 }
 
-/// One object before and after a [`Change`]; at least one of the two is there.
+/// One object before and after a [`Change`]. Neither is there when an object goes that could never be read.
 #[derive(Debug)]
 pub struct Delta<T> {
     pub key: ObjectKey,
@@ -42,8 +46,10 @@ pub struct Objects<T> {
     by_key: BTreeMap<ObjectKey, Arc<T>>,
     by_term: BTreeMap<Box<str>, BTreeSet<ObjectKey>>,
     terms: Terms<T>,
+    /// Objects that exist and whose present state could not be read; `by_key` may have an earlier one.
+    unread: BTreeSet<ObjectKey>,
     synced: bool,
-    /// `Some` between `Init` and `InitDone`: what of `by_key` the list has not named yet.
+    /// `Some` between `Init` and `InitDone`: what of `by_key` and `unread` the list has not named yet.
     unlisted: Option<BTreeSet<ObjectKey>>,
     revision: Revision,
 }
@@ -61,6 +67,7 @@ impl<T> Objects<T> {
             by_key: BTreeMap::new(),
             by_term: BTreeMap::new(),
             terms,
+            unread: BTreeSet::new(),
             synced: false,
             unlisted: None,
             revision: Revision::ZERO,
@@ -84,6 +91,16 @@ impl<T> Objects<T> {
 
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<T>> {
         self.by_key.get(key)
+    }
+
+    /// Whether the object exists and no state of it could be read: that [`get`](Self::get) lacks it means nothing then.
+    pub fn is_unknown(&self, key: &ObjectKey) -> bool {
+        self.unread.contains(key) && !self.by_key.contains_key(key)
+    }
+
+    /// All objects that [are unknown](Self::is_unknown), in order.
+    pub fn unknown(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.unread.iter().filter(|key| !self.by_key.contains_key(*key))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<T>)> {
@@ -131,11 +148,12 @@ impl<T> Objects<T> {
 
 impl<T: FromItem> Objects<T> {
     /// Takes in one change and returns what it changed, in order of keys: nothing, one object, or at `InitDone` all that
-    /// the new list does not have any more. A list that repeats an object at the revision known changes nothing.
+    /// the new list does not have any more. A list that repeats an object at the revision known changes nothing, and an object
+    /// that could not be read stays as it was when it could.
     pub fn apply(&mut self, change: Change<T>) -> Vec<Delta<T>> {
         match change {
             Change::Init => {
-                self.unlisted = Some(self.by_key.keys().cloned().collect());
+                self.unlisted = Some(self.by_key.keys().chain(&self.unread).cloned().collect());
                 Vec::new()
             }
             Change::InitApply(object) | Change::Apply(object) => self.insert(object).into_iter().collect(),
@@ -144,23 +162,33 @@ impl<T: FromItem> Objects<T> {
                 let gone = self.unlisted.take().unwrap_or_default();
                 gone.iter().filter_map(|key| self.remove(key)).collect()
             }
-            Change::Delete(object) => {
-                self.revision = self.revision.max(object.revision());
-                let key = object.key();
-                if let Some(unlisted) = &mut self.unlisted {
-                    unlisted.remove(&key);
-                }
-                self.remove(&key).into_iter().collect()
+            Change::Delete(object) => self.on_gone(&object.key(), object.revision()),
+            Change::UnreadGone(key, revision) => self.on_gone(&key, revision),
+            Change::Unread(key, revision) => {
+                self.name(&key, revision);
+                self.unread.insert(key);
+                Vec::new()
             }
+        }
+    }
+
+    fn on_gone(&mut self, key: &ObjectKey, revision: Revision) -> Vec<Delta<T>> {
+        self.name(key, revision);
+        self.remove(key).into_iter().collect()
+    }
+
+    /// The object is spoken of at this revision, so that the list under way has it or nobody has.
+    fn name(&mut self, key: &ObjectKey, revision: Revision) {
+        self.revision = self.revision.max(revision);
+        if let Some(unlisted) = &mut self.unlisted {
+            unlisted.remove(key);
         }
     }
 
     fn insert(&mut self, object: T) -> Option<Delta<T>> {
         let (key, revision) = (object.key(), object.revision());
-        self.revision = self.revision.max(revision);
-        if let Some(unlisted) = &mut self.unlisted {
-            unlisted.remove(&key);
-        }
+        self.name(&key, revision);
+        self.unread.remove(&key);
         let known = self.by_key.get(&key).map(|old| old.revision());
         if known == Some(revision) && revision != Revision::ZERO {
             return None;
@@ -177,9 +205,12 @@ impl<T: FromItem> Objects<T> {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Delta<T>> {
-        let old = self.by_key.remove(key)?;
-        self.drop_terms(key, &old);
-        Some(Delta { key: key.clone(), old: Some(old), new: None })
+        let was_unread = self.unread.remove(key);
+        let old = self.by_key.remove(key);
+        if let Some(old) = &old {
+            self.drop_terms(key, old);
+        }
+        (old.is_some() || was_unread).then(|| Delta { key: key.clone(), old, new: None })
     }
 
     fn drop_terms(&mut self, key: &ObjectKey, object: &T) {
@@ -225,8 +256,8 @@ mod tests {
 
     fn touched(deltas: Vec<Delta<ConfigMap>>) -> String {
         let sign = |delta: &Delta<ConfigMap>| match (&delta.old, &delta.new) {
-            (None, _) => "+",
             (_, None) => "-",
+            (None, _) => "+",
             _ => "~",
         };
         deltas.iter().map(|delta| format!("{}{}", sign(delta), delta.key)).collect::<Vec<_>>().join(" ")
@@ -249,6 +280,32 @@ mod tests {
         assert_eq!(apply(Change::Delete(object("a/2", 9, "y"))), "");
         assert_eq!(objects.revision(), Revision(9));
         assert!(objects.synced() && objects.is_empty() && objects.by_term.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_never_absent() {
+        let key = |name: &str| ObjectKey::new("a", name);
+        let mut objects = Objects::indexed(labels);
+        objects.apply(Change::Init);
+        objects.apply(Change::InitApply(object("a/1", 1, "x")));
+        assert_eq!(touched(objects.apply(Change::Unread(key("2"), Revision(2)))), "");
+        assert_eq!(touched(objects.apply(Change::InitDone)), "");
+        assert!(objects.is_unknown(&key("2")) && objects.get(&key("2")).is_none());
+        assert!(objects.has_seen(Revision(2)));
+        // What was read once stays as it was then, through a list too.
+        assert_eq!(touched(objects.apply(Change::Unread(key("1"), Revision(3)))), "");
+        objects.apply(Change::Init);
+        objects.apply(Change::Unread(key("1"), Revision(3)));
+        assert_eq!(touched(objects.apply(Change::InitDone)), "-a/2");
+        assert!(objects.get(&key("1")).is_some() && !objects.is_unknown(&key("1")));
+        assert_eq!(objects.unknown().count(), 0);
+        // It can be read again, or goes.
+        assert_eq!(touched(objects.apply(Change::Apply(object("a/1", 4, "y")))), "~a/1");
+        assert_eq!(touched(objects.apply(Change::Unread(key("1"), Revision(5)))), "");
+        assert_eq!(touched(objects.apply(Change::UnreadGone(key("1"), Revision(6)))), "-a/1");
+        objects.apply(Change::Unread(key("3"), Revision(7)));
+        assert_eq!(touched(objects.apply(Change::UnreadGone(key("3"), Revision(8)))), "-a/3");
+        assert!(objects.is_empty() && objects.unread.is_empty() && objects.by_term.is_empty());
     }
 
     #[test]

@@ -251,9 +251,6 @@ impl Allocator {
                     self.range_of(wanted).ok_or_else(|| refused(Refusal::NoRange))?
                 }
             };
-            if usable(range.net).is_none_or(|span| !span.contains(number(wanted))) {
-                return Err(refused(Refusal::OutOfRange { range: &range.net.to_string() }));
-            }
             granted.relies_on(range);
             granted.wanted.push((address_key(wanted), claim.refuse(service, Refusal::Taken)));
             if purpose == Purpose::Claim && self.pool(claim.family).mark(number(wanted)) {
@@ -280,8 +277,10 @@ impl Allocator {
         Ok(picked)
     }
 
+    /// The range that gives out this address: its first and, of IPv4, its last are nobody's.
     fn range_of(&self, wanted: IpAddr) -> Option<AddressRange> {
-        self.ranges(Family::of(wanted)).into_iter().find(|range| range.net.contains(&wanted))
+        let gives_out = |range: &AddressRange| usable(range.net).is_some_and(|span| span.contains(number(wanted)));
+        self.ranges(Family::of(wanted)).into_iter().find(|range| range.net.contains(&wanted) && gives_out(range))
     }
 
     /// A free address of the first range that has one.
@@ -305,6 +304,9 @@ impl Allocator {
             }
             if self.own_ports.contains(&wanted) {
                 return Err(AllocError::Named(claim.refuse(Refusal::Own)));
+            }
+            if granted.claims.claim.iter().any(|(claimed, _)| *claimed == port_key(wanted)) {
+                return Err(AllocError::Named(claim.refuse(Refusal::Taken)));
             }
             granted.wanted.push((port_key(wanted), claim.refuse(Refusal::Taken)));
             if purpose == Purpose::Claim && self.port_pool.mark(wanted.into()) {

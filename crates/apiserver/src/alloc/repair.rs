@@ -60,7 +60,15 @@ pub(crate) async fn keep(server: Weak<Inner>) {
 pub(super) async fn pass(server: &Arc<Inner>, suspects: Suspects) -> Result<Suspects, StoreError> {
     let stored = read(server).await?;
     let (node_ports, now) = (server.config.node_ports.clone(), Timestamp::now());
-    let found = tokio::task::spawn_blocking(move || plan(&stored.facts(node_ports), &suspects, now)).await;
+    let look = move || {
+        let facts = stored.facts(node_ports);
+        facts
+            .unread
+            .iter()
+            .for_each(|key| tracing::error!(key, "Service cannot be read; nothing is released meanwhile"));
+        plan(&facts, &suspects, now)
+    };
+    let found = tokio::task::spawn_blocking(look).await;
     let found = match found {
         Ok(found) => found,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -121,13 +129,15 @@ fn prefix(registry: &str) -> String {
 }
 
 impl Stored {
-    /// What cannot be read is left out: whoever asks for it is told.
+    /// What cannot be read is left out, Services by name: whoever asks for it is told.
     fn facts(self, node_ports: RangeInclusive<u16>) -> Facts {
         let object = |stored: &KeyValue| serde_json::from_slice::<Value>(&stored.value).ok();
         let services = self.services.iter();
+        let unread = services.clone().filter(|stored| object(stored).is_none());
         let addresses = self.addresses.iter();
         let port = |stored: &KeyValue| std::str::from_utf8(stored.key.get(PORT_PREFIX.len()..)?).ok()?.parse().ok();
         Facts {
+            unread: unread.map(|stored| String::from_utf8_lossy(&stored.key).into_owned()).collect(),
             holders: services.filter_map(|stored| Holder::of(&object(stored)?, stored.mod_revision)).collect(),
             addresses: addresses.filter_map(|stored| Some(Address::of(object(stored)?, stored.mod_revision))).collect(),
             ranges: self.ranges.iter().filter_map(object).flat_map(|object| service_cidr::ranges(&object)).collect(),

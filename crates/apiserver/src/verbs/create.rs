@@ -12,6 +12,7 @@ use crate::{
     body::{Encoding, Sent},
     dispatch::{Answer, Call},
     managing::Noting,
+    node_limits,
     query::Keep,
     refusal::Refusal,
     restricted,
@@ -125,6 +126,7 @@ async fn attempt(
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
     restricted::check(call, new, None)?;
+    node_limits::check(call, new, None)?;
     let key = resource.registry_key(meta::namespace(new), meta::name(new));
     let granted = match is_service {
         true => Some(service::grant(server, new, None, Purpose::of(keep)).await?),

@@ -108,6 +108,7 @@ fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
     let mut options = Options::default();
     if !body.is_empty() {
         let value = Encoding::of(call.headers)?.value(body, DEFINITION)?;
+        check_kind(&value)?;
         options = serde_json::from_value(value)
             .map_err(|error| ApiError::bad_request(format!("DeleteOptions cannot be read: {error}")))?;
     } else {
@@ -117,6 +118,20 @@ fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
     }
     let keep = options.keep(call)?;
     Ok((options, keep))
+}
+
+/// Whoever sends an object instead of options has meant something else.
+fn check_kind(value: &Value) -> Result<(), Refusal> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match text("kind") {
+        None | Some("DeleteOptions") => Ok(()),
+        Some(kind) => {
+            let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
+            let scheme = "pkg/apis/meta/internalversion/scheme/register.go:27";
+            let problem = format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
+            Err(ApiError::bad_request(problem).into())
+        }
+    }
 }
 
 impl Options {

@@ -33,6 +33,9 @@ pub(crate) async fn patch(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Resu
     let (kind, patch) = read(call, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
         let mut patched = kind.apply(present, &patch, resource.definition)?;
+        if kind != PatchType::StrategicMerge {
+            check_kind(present, &patched)?;
+        }
         check_identity(call, &mut patched, present)?;
         accept(prune(patched, resource.definition), resource, validation)
     };
@@ -42,13 +45,6 @@ pub(crate) async fn patch(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Resu
 /// What was patched is still the object that the path names.
 fn check_identity(call: &Call<'_>, patched: &mut Value, present: &Value) -> Result<(), Refusal> {
     let resource = call.path.resource;
-    for key in ["apiVersion", "kind"] {
-        if patched.get(key) != present.get(key) {
-            let why = format!("{key} is not that of the path, which is {} {}", resource.api_version(), resource.kind);
-            let problem = FieldError::invalid("patch", format!("{:?}", patched.to_string()), why);
-            return Err(ApiError::invalid_kind("", "", "", &[problem]).into());
-        }
-    }
     check_name(call, patched)?;
     check_namespace(call, patched)?;
     match meta::uid(patched) {
@@ -67,4 +63,18 @@ pub(crate) fn read(call: &Call<'_>, body: &[u8]) -> Result<(PatchType, Value), R
         .ok_or_else(|| ApiError::unsupported_media_type(&PatchType::MEDIA_TYPES))?;
     let patch = stead_api::patch::parse(body)?;
     Ok((kind, patch))
+}
+
+/// A patch does not make another kind of object. Strategic ones cannot, for they know the kind.
+fn check_kind(present: &Value, patched: &Value) -> Result<(), Refusal> {
+    let is_other = |field: &str| patched.get(field).is_some_and(|value| !value.is_null() && value != &present[field]);
+    if !is_other("kind") && !is_other("apiVersion") {
+        return Ok(());
+    }
+    let [kind, version] = ["kind", "apiVersion"].map(|field| patched[field].as_str().unwrap_or_default());
+    let detail = format!(
+        "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    );
+    let problem = FieldError::invalid("patch", format!("{:?}", patched.to_string()), detail);
+    Err(ApiError::invalid_kind("", "", "", &[problem]).into())
 }

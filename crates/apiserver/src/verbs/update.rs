@@ -10,6 +10,7 @@ use crate::{
     cache::with_revision,
     dispatch::{Answer, Call},
     managing::Noting,
+    node_limits,
     query::Keep,
     refusal::Refusal,
     restricted,
@@ -88,10 +89,12 @@ pub(crate) async fn write(
         kinds::become_stored(resource, &mut new);
         check_preconditions(call, &new, &old)?;
         prepare(call, &mut new, &old.object, manager.as_deref())?;
+        if call.path.subresource.is_none() {
+            warnings.extend(resource.strategy.warnings(&new, Some(&old.object)));
+        }
         if new == old.object {
             return Ok(call.object(StatusCode::OK, &new, warnings));
         }
-        warnings.extend(resource.strategy.warnings(&new, Some(&old.object)));
         if store(call, &mut new, &old, keep).await? == Stand::Stored {
             return Ok(call.object(StatusCode::OK, &new, warnings));
         }
@@ -174,6 +177,7 @@ async fn store(call: &Call<'_>, new: &mut Value, old: &Stored, keep: Keep) -> Re
         return Err(ApiError::invalid(resource, meta::name(new), &errors).into());
     }
     restricted::check(call, new, Some(&old.object))?;
+    node_limits::check(call, new, Some(&old.object))?;
     if is_released(call, new) {
         return remove(call, new, old, keep).await;
     }

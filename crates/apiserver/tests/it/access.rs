@@ -106,6 +106,60 @@ async fn the_forbidden_do_not_learn_what_is_served() {
     assert_eq!(cluster.admin().get("/api/v1/nope").await.expect(404)["details"], json!({}));
 }
 
+#[tokio::test]
+async fn a_node_changes_no_labels_finalizers_or_owners_through_pod_status() {
+    let cluster = Cluster::new().await;
+    let (admin, node1) = (cluster.admin(), cluster.client(node("node1")));
+    let pods = "/api/v1/namespaces/default/pods";
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u"}]);
+    let pod = json!({
+        "metadata": {"name": "mine", "labels": {"app": "web"}, "ownerReferences": owner},
+        "spec": {"nodeName": "node1", "containers": [{"name": "c", "image": "i"}]},
+    });
+    admin.post(pods, &pod).await.expect(201);
+    let status = format!("{pods}/mine/status");
+    for (metadata, field) in [
+        (json!({"labels": {"app": "bank"}}), "labels"),
+        (json!({"labels": null}), "labels"),
+        (json!({"finalizers": ["example.com/hold"]}), "finalizers"),
+    ] {
+        let refused = node1.patch(&status, "merge-patch", &json!({"metadata": metadata})).await.expect(403);
+        let expected = format!("pods \"mine\" is forbidden: node \"node1\" cannot update {field} through pod status");
+        assert_eq!(refused["message"], expected);
+    }
+    // Nobody changes owners there; upstream drops it in silence.
+    for client in [&node1, &admin] {
+        let none = json!({"metadata": {"ownerReferences": null}, "status": {"phase": "Running"}});
+        let kept = client.patch(&status, "merge-patch", &none).await.expect(200);
+        assert_eq!(kept["metadata"]["ownerReferences"], owner);
+    }
+    admin.patch(&status, "merge-patch", &json!({"metadata": {"labels": {"app": "shop"}}})).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_node_gives_itself_no_restricted_labels_and_no_address_of_services() {
+    let cluster = Cluster::new().await;
+    let (admin, node1) = (cluster.admin(), cluster.client(node("node1")));
+    let label = "example.node-restriction.kubernetes.io/tier";
+    let named = |labels: Value| json!({"metadata": {"name": "node1", "labels": labels}});
+    let refused = node1.post("/api/v1/nodes", &named(json!({label: "1"}))).await.expect(403);
+    let text =
+        format!("nodes \"node1\" is forbidden: node \"node1\" is not allowed to set the following labels: {label}");
+    assert_eq!(refused["message"], text);
+    node1.post("/api/v1/nodes", &named(json!({"kubernetes.io/os": "linux"}))).await.expect(201);
+    admin.patch("/api/v1/nodes/node1", "merge-patch", &named(json!({label: "1"}))).await.expect(200);
+    for path in ["/api/v1/nodes/node1", "/api/v1/nodes/node1/status"] {
+        let refused = node1.patch(path, "merge-patch", &named(json!({label: null}))).await.expect(403);
+        let text = format!("nodes \"node1\" is forbidden: node \"node1\" is not allowed to modify labels: {label}");
+        assert_eq!(refused["message"], text);
+    }
+    node1.patch("/api/v1/nodes/node1", "merge-patch", &named(json!({"a": "b"}))).await.expect(200);
+    let at = |address: &str| json!({"status": {"addresses": [{"type": "InternalIP", "address": address}]}});
+    let refused = node1.patch("/api/v1/nodes/node1/status", "merge-patch", &at("10.96.0.1")).await.expect(403);
+    assert!(refused["message"].as_str().unwrap().contains("in the range 10.96.0.0/16 of Services"), "{refused}");
+    node1.patch("/api/v1/nodes/node1/status", "merge-patch", &at("192.168.56.101")).await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_say_who_connects() {
     let cluster = Cluster::new().await;

@@ -118,6 +118,10 @@ async fn lax_ip_parsing_is_refused_in_every_field_of_addresses() {
             json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.1/8"]}),
             "spec.LoadBalancerSourceRanges[0]",
         ),
+        (
+            json!({"type": "LoadBalancer", "loadBalancerSourceRanges": ["::ffff:10.0.0.0/104"]}),
+            "spec.LoadBalancerSourceRanges[0]",
+        ),
     ] {
         let mut service = json!({"metadata": {"name": "web"}, "spec": spec});
         service["spec"]["ports"] = json!([{"port": 80}]);
@@ -125,13 +129,62 @@ async fn lax_ip_parsing_is_refused_in_every_field_of_addresses() {
         let causes = refused["details"]["causes"].to_string();
         assert!(causes.contains(field), "{service}: {causes}");
     }
-    let names = [
-        ("servicecidrs", json!({"cidrs": ["010.0.0.0/16"]}), "a"),
-        ("ipaddresses", json!({"parentRef": {"resource": "services", "name": "a"}}), "10.0.0.01"),
-    ];
-    for (plural, spec, name) in names {
-        let path = format!("/apis/networking.k8s.io/v1/{plural}");
-        admin.post(&path, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(422);
+    let refused = async |path: &str, object: Value, field: &str| {
+        let refused = admin.post(path, &object).await.expect(422);
+        let causes = refused["details"]["causes"].to_string();
+        assert!(causes.contains(field), "{object}: {causes}");
+    };
+    for cidr in ["010.0.0.0/16", "::ffff:10.0.0.0/104", "FD00::/112", "fd00:0::/112", "10.0.0.1/16"] {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"cidrs": [cidr]}});
+        refused("/apis/networking.k8s.io/v1/servicecidrs", object, "spec.cidrs[0]").await;
+    }
+    for name in ["10.0.0.01", "::ffff:10.0.0.1", "FD00::1", "fd00:0::1"] {
+        let spec = json!({"parentRef": {"resource": "services", "name": "a"}});
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        refused("/apis/networking.k8s.io/v1/ipaddresses", object, "metadata.name").await;
+    }
+    for (kind, address) in [("IPv4", "192.0.2.01"), ("IPv6", "::ffff:192.0.2.1"), ("IPv6", "2001:DB8::1")] {
+        let endpoints = json!([{"addresses": [address]}]);
+        let object = json!({"metadata": {"name": "a"}, "addressType": kind, "endpoints": endpoints});
+        let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+        refused(path, object, "endpoints[0].addresses[0]").await;
+    }
+    for address in ["192.0.2.01", "::ffff:192.0.2.1"] {
+        let object = json!({"metadata": {"name": "a"}, "subsets": [{"addresses": [{"ip": address}]}]});
+        refused("/api/v1/namespaces/default/endpoints", object, "subsets[0].addresses[0].ip").await;
+    }
+    let balancer = json!({"metadata": {"name": "lb"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
+    admin.post(&services("default"), &balancer).await.expect(201);
+    for address in ["192.0.2.01", "::ffff:192.0.2.1"] {
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        let path = format!("{}/lb/status", services("default"));
+        let refused = admin.patch(&path, "merge-patch", &status).await.expect(422);
+        assert_eq!(refused["details"]["causes"][0]["field"], "status.loadBalancer.ingress[0].ip");
+    }
+}
+
+#[tokio::test]
+async fn cve_2021_25737_endpoints_on_loopback_link_and_metadata_are_refused_in_both_kinds() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for (kind, address) in [
+        ("IPv4", "127.0.0.1"),
+        ("IPv4", "127.8.8.8"),
+        ("IPv6", "::1"),
+        ("IPv4", "169.254.169.254"),
+        ("IPv4", "169.254.1.1"),
+        ("IPv6", "fe80::1"),
+        ("IPv6", "fd00:ec2::254"),
+        ("IPv4", "100.100.100.200"),
+        ("IPv4", "168.63.129.16"),
+    ] {
+        let endpoints = json!({"metadata": {"name": "a"}, "subsets": [{"notReadyAddresses": [{"ip": address}]}]});
+        let refused = admin.post("/api/v1/namespaces/default/endpoints", &endpoints).await.expect(422);
+        assert_eq!(refused["details"]["causes"][0]["field"], "subsets[0].notReadyAddresses[0].ip", "{address}");
+        let slice = json!({"metadata": {"name": "a"}, "addressType": kind, "endpoints": [{"addresses": [address]}]});
+        let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+        let refused = admin.post(slices, &slice).await.expect(422);
+        assert_eq!(refused["details"]["causes"][0]["field"], "endpoints[0].addresses[0]", "{address}");
     }
 }
 

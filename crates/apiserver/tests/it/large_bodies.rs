@@ -91,7 +91,7 @@ async fn serve(cluster: &Cluster) -> (SocketAddr, tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_client_that_sent_too_much_is_told_so() {
+async fn cve_2020_8552_a_client_that_sent_too_much_is_told_so() {
     let cluster = Cluster::new().await;
     let (address, serving) = serve(&cluster).await;
     let config = tls::agent_client_config(&cluster.pki).unwrap();

@@ -17,6 +17,7 @@ mod legacy;
 mod lists;
 mod logs;
 mod metrics;
+mod peculiarities;
 mod proxy;
 mod repairs;
 mod secrets;

@@ -110,7 +110,7 @@ async fn ranges_join_and_leave_while_the_server_runs() {
     let address = more["spec"]["clusterIP"].as_str().unwrap().to_owned();
     assert!(address.starts_with("10.97.0."), "{address}");
     let broadcast = admin.post(SERVICES, &at("g", "10.97.0.255")).await.expect(422);
-    let text = "is not in the valid range. The range of valid IPs is 10.97.0.0/24";
+    let text = "failed to allocate IP 10.97.0.255: the provided network does not match the current range";
     assert!(broadcast["message"].as_str().unwrap().contains(text), "{broadcast}");
 
     let ending = admin.delete(&format!("{RANGES}/more")).await.expect(200);

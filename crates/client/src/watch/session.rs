@@ -15,7 +15,7 @@ use stead_api::{
     item::{FromItem, ItemError},
     snapshot::Change,
 };
-use stead_model::Revision;
+use stead_model::{ObjectKey, Revision};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -143,9 +143,7 @@ impl<T: FromItem> Session<T> {
         };
         open.splitter.feed(&bytes, |item| match T::from_item(item) {
             Ok(object) => self.ready.push_back(Change::InitApply(object)),
-            Err(error) => {
-                skip(&self.query, item, &error);
-            }
+            Err(error) => self.ready.extend(unread(&self.query, item, &error).map(|(key, at)| Change::Unread(key, at))),
         });
         self.state = State::Listing(open);
         Ok(())
@@ -201,6 +199,7 @@ impl<T: FromItem> Session<T> {
 
 impl Progress {
     fn on_frame<T: FromItem>(&mut self, frame: Frame<'_>, query: &Query, ready: &mut VecDeque<Change<T>>) {
+        let is_there = !matches!(frame, Frame::Deleted(_));
         let into_change = match frame {
             Frame::Added(_) | Frame::Modified(_) if self.initial => Change::InitApply,
             Frame::Added(_) | Frame::Modified(_) => Change::Apply,
@@ -221,7 +220,13 @@ impl Progress {
                 ready.push_back(into_change(object));
             }
             Err(error) => {
-                self.revision = self.revision.max(skip(query, json, &error));
+                let Some((key, revision)) = unread(query, json, &error) else { return };
+                self.revision = self.revision.max(revision);
+                ready.push_back(if is_there {
+                    Change::Unread(key, revision)
+                } else {
+                    Change::UnreadGone(key, revision)
+                });
             }
         }
     }
@@ -273,9 +278,10 @@ fn lifetime() -> u64 {
     rand::rng().random_range(300..600)
 }
 
-/// Leaves out an object that cannot be read; its revision counts as seen.
-fn skip(query: &Query, json: &[u8], error: &ItemError) -> Revision {
+/// Which object it is that cannot be read, and at which revision; `None` where not even that can be.
+fn unread(query: &Query, json: &[u8], error: &ItemError) -> Option<(ObjectKey, Revision)> {
     let envelope = Envelope::parse(json).unwrap_or_default();
-    tracing::warn!(path = query.path, object = %envelope.key(), error = error_text(error), "object left out");
-    envelope.revision()
+    let (key, error) = (envelope.key(), error_text(error));
+    tracing::warn!(path = query.path, object = %key, error, "object cannot be read; it stays as it was known");
+    (!key.name.is_empty()).then(|| (key, envelope.revision()))
 }

@@ -74,6 +74,8 @@ fn print(change: &Change<ConfigMap>) -> String {
         Change::InitDone => "done".into(),
         Change::Apply(object) => format!("apply {} {}", object.key().name, object.revision()),
         Change::Delete(object) => format!("delete {} {}", object.key().name, object.revision()),
+        Change::Unread(key, revision) => format!("unread {key} {revision}"),
+        Change::UnreadGone(key, revision) => format!("unread gone {key} {revision}"),
     }
 }
 
@@ -192,7 +194,7 @@ async fn a_bad_object_never_stops_the_others() {
     check(
         Query::all("/x"),
         &[(200, body.concat()), (200, after)],
-        &["init", "done", "apply one 6", "apply two 8"],
+        &["init", "done", "apply one 6", "unread bad 7", "apply two 8"],
         &[STREAMED, "/x watch=1&allowWatchBookmarks=true&resourceVersion=7"],
     )
     .await;
@@ -256,4 +258,27 @@ async fn a_watch_that_is_cut_at_any_byte_loses_nothing_and_doubles_nothing() {
         assert_eq!(seen, expect, "cut after {cut} bytes");
     });
     futures::future::join_all(cuts).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_in_lists_changes_and_deletions() {
+    let bad = |revision| {
+        format!(r#"{{"metadata":{{"namespace":"a","name":"bad","resourceVersion":"{revision}"}},"data":[]}}"#)
+    };
+    let body = [line("ADDED", &bad(3)), bookmark(5, "true"), line("MODIFIED", &bad(6)), line("DELETED", &bad(7))];
+    check(
+        Query::all("/x"),
+        &[(200, body.concat())],
+        &["init", "unread a/bad 3", "done", "unread a/bad 6", "unread gone a/bad 7"],
+        &[STREAMED],
+    )
+    .await;
+    let list = format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{},{}]}}"#, bad(3), object("one", 4));
+    check(
+        Query::all("/x"),
+        &[(422, "{}".into()), (200, list), (200, line("DELETED", &bad(10)))],
+        &["init", "unread a/bad 3", "list one 4", "done", "unread gone a/bad 10"],
+        &[STREAMED, "/x ", "/x watch=1&allowWatchBookmarks=true&resourceVersion=9"],
+    )
+    .await;
 }

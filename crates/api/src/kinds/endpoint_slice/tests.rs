@@ -31,6 +31,7 @@ fn cells_count_all_endpoints() {
         })),
         "80,any, | 10.0.0.1"
     );
+    assert_eq!(cells(json!({"ports": [{"name": ""}]})), "<unset> | <unset>");
     assert_eq!(
         cells(json!({
             "ports": [{"port": 80}],
@@ -59,11 +60,20 @@ fn generation_follows_content_and_labels() {
 fn addresses_are_of_the_slices_type() {
     let endpoint = |address: &str| json!({"endpoints": [{"addresses": [address]}]});
     check(endpoint("10.0.0.1"), &[]);
+    check(endpoint("fd00::1"), &["endpoints[0].addresses: Invalid value: \"fd00::1\": must be an IPv4 address"]);
+    let example = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    check(endpoint("web"), &[&format!("endpoints[0].addresses[0]: Invalid value: \"web\": {example}")]);
     check(
-        endpoint("fd00::1"),
-        &["endpoints[0].addresses[0]: Invalid value: \"fd00::1\": must be a valid IPv4 address"],
+        endpoint("::1"),
+        &[
+            "endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4 address",
+            "endpoints[0].addresses[0]: Invalid value: \"::1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ],
     );
-    check(endpoint("web"), &["endpoints[0].addresses[0]: Invalid value: \"web\": must be a valid IPv4 address"]);
+    check(
+        json!({"addressType": "IPv6", "endpoints": [{"addresses": ["2001:DB8::1"]}]}),
+        &["endpoints[0].addresses[0]: Invalid value: \"2001:DB8::1\": must be in canonical form (\"2001:db8::1\")"],
+    );
     check(
         endpoint("127.0.0.1"),
         &[

@@ -61,7 +61,7 @@ fn validate_endpoint(endpoint: &Value, kind: &str, stored: &[&str], root: &str, 
         errors.push(FieldError::too_many(&field, addresses.len(), MAX_ADDRESSES));
     } else {
         for (index, address) in addresses.iter().enumerate() {
-            errors.invalid_text(&format!("{field}[{index}]"), address, address_problems(address, kind, stored));
+            validate_address(address, kind, stored, (&field, index), errors);
         }
     }
     let rules: [(&str, Rule); 2] = [("nodeName", dns1123_subdomain), ("hostname", dns1123_label)];
@@ -77,25 +77,25 @@ fn validate_endpoint(endpoint: &Value, kind: &str, stored: &[&str], root: &str, 
     }
 }
 
-fn address_problems(address: &str, kind: &str, stored: &[&str]) -> Vec<String> {
-    let is_family = |family: &str| address::family(address).is_some_and(|is| is.to_string() == family);
-    match kind {
+/// One of the addresses of the list `field`. That it is of the wrong family is said of the list.
+fn validate_address(address: &str, kind: &str, stored: &[&str], (field, index): (&str, usize), errors: &mut Errors) {
+    let problems = match kind {
         "IPv4" | "IPv6" => {
-            let mut problems = address::ip_or_stored(address, stored);
-            if !problems.is_empty() || !is_family(kind) {
-                let example =
-                    if kind == "IPv4" { "must be a valid IPv4 address" } else { "must be a valid IPv6 address" };
-                if problems.is_empty() || address::family(address).is_none() {
-                    problems = vec![example.to_owned()];
+            let odd = address::canonical_or_stored(address, stored);
+            if odd.is_empty() {
+                if address::family(address).is_none_or(|family| family.to_string() != kind) {
+                    errors.invalid(field, &address.into(), format_args!("must be an {kind} address"));
                 }
-                return problems;
+                address::destination(address)
+            } else {
+                odd
             }
-            address::destination(address)
         }
         "FQDN" if address.contains('.') => dns1123_subdomain(address.strip_suffix('.').unwrap_or(address)),
         "FQDN" => vec!["should be a domain with at least two segments separated by dots".to_owned()],
         _ => Vec::new(),
-    }
+    };
+    errors.invalid_text(&format!("{field}[{index}]"), address, problems);
 }
 
 fn validate_hints(hints: &[Value], root: &str, rule: Rule, errors: &mut Errors) {

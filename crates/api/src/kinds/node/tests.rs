@@ -16,7 +16,7 @@ fn cells_read_as_kubectl_prints_them() {
             "conditions": [{"type": "Ready", "status": "True"}],
             "addresses": [{"type": "InternalIP", "address": "192.168.56.101"}],
             "nodeInfo": {
-                "kubeletVersion": "v1.36.2", "osImage": "Debian", "kernelVersion": "6.1",
+                "kubeletVersion": "v1.36.2", "osImage": "Debian", "kernelVersion": "6.1", "architecture": "amd64",
                 "containerRuntimeVersion": "stead://0.1.0",
             },
         }),
@@ -34,7 +34,7 @@ fn cells_read_as_kubectl_prints_them() {
             "192.168.56.101",
             "<none>",
             "Debian",
-            "6.1",
+            "6.1 (amd64)",
             "stead://0.1.0",
         ]
     );

@@ -9,7 +9,7 @@ use serde_json::Value;
 use stead_model::Family;
 
 use super::{
-    super::value::{at, child, count, list, set, texts},
+    super::value::{at, child, count, list, set, text, texts},
     families::families,
     spec::{allocates_node_ports, has_node_ports, is_headless, needs_cluster_ip, needs_health_check_port},
 };
@@ -57,9 +57,9 @@ pub enum PortTarget {
 pub enum Refusal<'a> {
     /// Another Service holds it.
     Taken,
-    /// It lies outside of `range`, such as `30000-32767` or `10.96.0.0/16`.
+    /// It lies outside of `range`, such as `30000-32767`.
     OutOfRange { range: &'a str },
-    /// No range has it.
+    /// No range gives it out.
     NoRange,
     /// A program of the cluster itself listens there on its nodes.
     Own,
@@ -82,7 +82,7 @@ pub fn plan(new: &Value, old: Option<&Value>) -> AllocationPlan {
     let kept_ports = node_ports(new);
     AllocationPlan {
         addresses: address_claims(new, &held_addresses),
-        node_ports: node_port_claims(new, old, &held_ports),
+        node_ports: node_port_claims(new, old),
         released_addresses: held_addresses.into_iter().filter(|held| !kept_addresses.contains(held)).collect(),
         released_node_ports: held_ports.difference(&kept_ports).copied().collect(),
     }
@@ -107,14 +107,18 @@ pub fn addresses(service: &Value) -> Vec<IpAddr> {
 
 /// The node ports that a Service holds, its health check port included.
 pub fn node_ports(service: &Value) -> BTreeSet<u16> {
-    let mut held = BTreeSet::new();
-    if has_node_ports(service) {
-        held.extend(list(service, "/spec/ports").iter().filter_map(node_port));
-    }
-    if needs_health_check_port(service) {
-        held.extend(number(count(service, "/spec/healthCheckNodePort")));
-    }
+    let mut held = own_node_ports(service);
+    held.extend(health_check_port(service));
     held
+}
+
+fn own_node_ports(service: &Value) -> BTreeSet<u16> {
+    let ports = list(service, "/spec/ports").iter().filter(|_| has_node_ports(service));
+    ports.filter_map(node_port).collect()
+}
+
+fn health_check_port(service: &Value) -> Option<u16> {
+    needs_health_check_port(service).then(|| number(count(service, "/spec/healthCheckNodePort")))?
 }
 
 impl AddressClaim {
@@ -130,13 +134,10 @@ impl AddressClaim {
 
     /// What is said of a wanted address that cannot be had.
     pub fn refuse(&self, service: &Value, refusal: Refusal<'_>) -> Complaint {
-        let wanted = self.wanted.map(|address| address.to_string()).unwrap_or_default();
+        let wanted = text(service, &format!("/spec/clusterIPs/{}", self.index));
         let cause = match refusal {
-            Refusal::Taken | Refusal::Own => "provided IP is already allocated".to_owned(),
-            Refusal::NoRange => "the provided network does not match the current range".to_owned(),
-            Refusal::OutOfRange { range } => {
-                format!("the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {range}")
-            }
+            Refusal::Taken | Refusal::Own => "provided IP is already allocated",
+            Refusal::NoRange | Refusal::OutOfRange { .. } => "the provided network does not match the current range",
         };
         let detail = format!("failed to allocate IP {wanted}: {cause}");
         Complaint::Field(FieldError::invalid("spec.clusterIPs", at(service, "/spec/clusterIPs"), detail))
@@ -194,17 +195,19 @@ fn address_claims(service: &Value, held: &[IpAddr]) -> Vec<AddressClaim> {
         .collect()
 }
 
-fn node_port_claims(service: &Value, old: Option<&Value>, held: &BTreeSet<u16>) -> Vec<NodePortClaim> {
+/// A number is held as what it is: a node port of the old Service is no health check port of the new one, nor the other way
+/// round.
+fn node_port_claims(service: &Value, old: Option<&Value>) -> Vec<NodePortClaim> {
     let mut claims = Vec::new();
     if has_node_ports(service) {
-        claim_named(service, held, &mut claims);
+        claim_named(service, &old.map(own_node_ports).unwrap_or_default(), &mut claims);
         if allocates_node_ports(service) {
             claim_free(service, old, &mut claims);
         }
     }
     if needs_health_check_port(service) {
-        let wanted = number(count(service, "/spec/healthCheckNodePort"));
-        if wanted.is_none_or(|port| !held.contains(&port)) {
+        let wanted = health_check_port(service);
+        if wanted.is_none() || wanted != old.and_then(health_check_port) {
             claims.push(NodePortClaim { target: PortTarget::HealthCheck, wanted });
         }
     }

@@ -27,14 +27,26 @@ pub(super) fn default(service: &mut Value) {
     if is_externally_reachable(service) {
         fill(child(service, "spec"), "externalTrafficPolicy", "Cluster");
     }
-    if matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        fill(child(service, "spec"), "internalTrafficPolicy", "Cluster");
-    }
+    default_internal_policy(service);
     if kind(service) == "LoadBalancer" {
         if !is_set(service, "/spec/allocateLoadBalancerNodePorts") {
             set(child(service, "spec"), "allocateLoadBalancerNodePorts", true);
         }
         default_ip_mode(service);
+    }
+}
+
+/// An ExternalName has no use for one, and shows none.
+fn default_internal_policy(service: &mut Value) {
+    let policy = text(service, "/spec/internalTrafficPolicy").to_owned();
+    match kind(service) {
+        "ClusterIP" | "NodePort" | "LoadBalancer" if !is_set(service, "/spec/internalTrafficPolicy") => {
+            set(child(service, "spec"), "internalTrafficPolicy", "Cluster");
+        }
+        "ExternalName" if matches!(policy.as_str(), "Cluster" | "Local") => {
+            remove(child(service, "spec"), "internalTrafficPolicy");
+        }
+        _ => {}
     }
 }
 
@@ -57,8 +69,8 @@ fn default_port(port: &mut Value) {
 fn default_ip_mode(service: &mut Value) {
     let Some(balancer) = service.pointer_mut("/status/loadBalancer") else { return };
     for point in items_mut(balancer, "ingress") {
-        if !text(point, "/ip").is_empty() {
-            fill(point, "ipMode", "VIP");
+        if !text(point, "/ip").is_empty() && !is_set(point, "/ipMode") {
+            set(point, "ipMode", "VIP");
         }
     }
 }

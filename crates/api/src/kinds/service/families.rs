@@ -10,7 +10,7 @@ use super::{
     super::{
         address,
         errors::Errors,
-        value::{at, child, list, set, text, texts},
+        value::{at, child, is_set, list, set, text, texts},
     },
     spec::{HEADLESS, has_selector, kind},
     validate::validate_addressing,
@@ -27,7 +27,7 @@ pub fn resolve(service: &mut Value, old: Option<&Value>, cluster: &[Family]) -> 
     if kind(service) == "ExternalName" || old.is_some_and(|old| keeps_prefer_dual_stack(service, old)) {
         return Vec::new();
     }
-    if text(service, "/spec/ipFamilyPolicy").is_empty() {
+    if !is_set(service, "/spec/ipFamilyPolicy") {
         let policy = implied_policy(service, old);
         set(child(service, "spec"), "ipFamilyPolicy", policy);
     }

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::{
     super::value::{at, child, count, fill_zero, items_mut, keep, list, remove, set, text},
-    spec::{has_node_ports, is_externally_reachable, kind, needs_cluster_ip, needs_health_check_port},
+    spec::{
+        allocates_node_ports, has_node_ports, is_externally_reachable, kind, needs_cluster_ip, needs_health_check_port,
+    },
 };
 
 /// On create, `clusterIPs` follows from `clusterIP`. The other way round is an error of the client.
@@ -47,9 +49,10 @@ fn inherit_cluster_ips(new: &mut Value, old: &Value) {
     }
 }
 
-/// A port without a number gets that of the old port with its name, unless another port has taken it.
+/// A port without a number gets that of the old port with its name, unless another port has taken it. Where none are
+/// allocated, one that is left out is given up.
 fn inherit_node_ports(new: &mut Value, old: &Value) {
-    if !has_node_ports(old) || !has_node_ports(new) {
+    if !allocates_node_ports(old) || !allocates_node_ports(new) {
         return;
     }
     let used: BTreeSet<i64> = node_ports(old).intersection(&node_ports(new)).copied().collect();

@@ -42,14 +42,16 @@ pub(super) fn validate(service: &Value) -> Vec<FieldError> {
     ports::validate_node_ports(service, &mut errors);
     balancer::validate_balancer(service, &mut errors);
     balancer::validate_external_policy(service, &mut errors);
-    if kind(service) != "ExternalName" || is_set(service, "/spec/internalTrafficPolicy") {
+    if is_set(service, "/spec/internalTrafficPolicy") {
         let policy = text(service, "/spec/internalTrafficPolicy");
-        errors.one_of("spec.internalTrafficPolicy", policy, &["Cluster", "Local"]);
+        errors.supported("spec.internalTrafficPolicy", policy, &["Cluster", "Local"]);
+    } else if kind(service) != "ExternalName" {
+        errors.required("spec.internalTrafficPolicy");
     }
     if is_set(service, "/spec/trafficDistribution") {
         let distribution = text(service, "/spec/trafficDistribution");
         let supported = &["PreferClose", "PreferSameZone", "PreferSameNode"];
-        errors.one_of("spec.trafficDistribution", distribution, supported);
+        errors.supported("spec.trafficDistribution", distribution, supported);
     }
     errors.into_vec()
 }

@@ -32,6 +32,8 @@ pub(super) type Suspects = BTreeMap<u16, u8>;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) holders: Vec<Holder>,
+    /// Keys of Services that cannot be read. Whatever is claimed may be theirs.
+    pub(super) unread: Vec<String>,
     pub(super) addresses: Vec<Address>,
     pub(super) ranges: Vec<IpNet>,
     pub(super) ports: Vec<(u16, Revision)>,
@@ -130,8 +132,10 @@ pub(super) fn plan(facts: &Facts, suspects: &Suspects, now: Timestamp) -> Found 
             look_at_address(facts, holder, written, &holders, &claims, &mut repaired, &mut found);
         }
     }
-    for claim in facts.addresses.iter().filter(|claim| !repaired.contains(&*claim.name)) {
-        look_at_claim(claim, &holders, now, &mut found);
+    if facts.unread.is_empty() {
+        for claim in facts.addresses.iter().filter(|claim| !repaired.contains(&*claim.name)) {
+            look_at_claim(claim, &holders, now, &mut found);
+        }
     }
     look_at_ports(facts, suspects, &mut found);
     found
@@ -247,7 +251,8 @@ fn look_at_ports(facts: &Facts, suspects: &Suspects, found: &mut Found) {
             held.insert(port);
         }
     }
-    for (port, seen) in claimed.into_iter().filter(|(port, _)| !held.contains(port)) {
+    let may_leak = |port: &u16| facts.unread.is_empty() && !held.contains(port);
+    for (port, seen) in claimed.into_iter().filter(|(port, _)| may_leak(port)) {
         match suspects.get(&port).copied().unwrap_or_default() + 1 {
             LOOKS.. => found.repairs.push(Repair::ReleasePort { port, seen }),
             looks => drop(found.suspects.insert(port, looks)),

@@ -196,7 +196,7 @@ fn external_names_hold_nothing_and_inherit_nothing() {
     spec["externalName"] = "db.example".into();
     let new = update(&old, spec);
     let kept: Vec<&String> = new["spec"].as_object().unwrap().keys().collect();
-    assert_eq!(kept, ["externalName", "internalTrafficPolicy", "ports", "selector", "sessionAffinity", "type"]);
+    assert_eq!(kept, ["externalName", "ports", "selector", "sessionAffinity", "type"]);
     assert_eq!(render(&plan(&new, Some(&old))), ["release 10.96.0.100", "release 30080"]);
     let old = create(external);
     assert_eq!(render(&plan(&old, None)), [] as [&str; 0]);
@@ -229,11 +229,6 @@ fn refusals_are_in_upstreams_words() {
              match the current range",
         ),
         (
-            address.refuse(&service, Refusal::OutOfRange { range: "10.96.0.0/16" }),
-            "spec.clusterIPs: Invalid value: [\"10.96.0.9\"]: failed to allocate IP 10.96.0.9: the provided IP (10.96.0.9) is \
-             not in the valid range. The range of valid IPs is 10.96.0.0/16",
-        ),
-        (
             port.refuse(Refusal::Taken),
             "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
         ),
@@ -253,4 +248,24 @@ fn refusals_are_in_upstreams_words() {
     ] {
         assert_eq!(said(complaint), expect);
     }
+}
+
+#[test]
+fn a_node_port_is_no_health_check_port_of_the_same_service() {
+    let spec = |health: u16| {
+        json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": health,
+            "ports": [{"port": 80, "nodePort": 30080}]})
+    };
+    let claims = |service: &Value, old: Option<&Value>| {
+        let plan = plan(service, old);
+        plan.node_ports.iter().map(|claim| format!("{:?} {:?}", claim.target, claim.wanted)).collect::<Vec<_>>()
+    };
+    assert_eq!(claims(&create(spec(30080)), None), ["Ports([0]) Some(30080)", "HealthCheck Some(30080)"]);
+    let old = create(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}));
+    assert_eq!(claims(&update(&old, spec(30080)), Some(&old)), ["HealthCheck Some(30080)"]);
+    let old = create(spec(30090));
+    assert_eq!(claims(&update(&old, spec(30090)), Some(&old)), [] as [&str; 0]);
+    let mut swapped = spec(30090);
+    swapped["ports"][0]["nodePort"] = 30090.into();
+    assert_eq!(claims(&update(&old, swapped), Some(&old)), ["Ports([0]) Some(30090)"]);
 }

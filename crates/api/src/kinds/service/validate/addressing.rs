@@ -44,7 +44,7 @@ pub(in super::super) fn validate_addressing(service: &Value) -> Vec<FieldError> 
         }
     }
     if is_set(service, "/spec/ipFamilyPolicy") {
-        errors.one_of("spec.ipFamilyPolicy", text(service, "/spec/ipFamilyPolicy"), POLICIES);
+        errors.supported("spec.ipFamilyPolicy", text(service, "/spec/ipFamilyPolicy"), POLICIES);
     }
     if validate_cluster_ips(&all, shown, &mut errors) {
         if all.len() > 1 && !address::are_dual_stack(&all) {

@@ -30,13 +30,13 @@ pub(in super::super) fn validate_status(service: &Value) -> Vec<FieldError> {
     for (index, point) in ingress.iter().enumerate() {
         let field = |name: &str| format!("status.loadBalancer.ingress[{index}].{name}");
         let (ip, mode, hostname) = (text(point, "/ip"), text(point, "/ipMode"), text(point, "/hostname"));
-        match (ip, mode) {
-            ("", "") => {}
-            ("", _) => errors.forbidden(field("ipMode"), "may not be specified when `ip` is not set"),
-            (_, "") => errors.push(FieldError::required(field("ipMode"), "must be specified when `ip` is set")),
-            _ => errors.one_of(field("ipMode"), mode, &["Proxy", "VIP"]),
-        }
         errors.maybe_named(&field("ip"), ip, address::ip);
+        match (ip, is_set(point, "/ipMode")) {
+            ("", false) => {}
+            ("", true) => errors.forbidden(field("ipMode"), "may not be specified when `ip` is not set"),
+            (_, false) => errors.push(FieldError::required(field("ipMode"), "must be specified when `ip` is set")),
+            (_, true) => errors.supported(field("ipMode"), mode, &["Proxy", "VIP"]),
+        }
         errors.maybe_named(&field("hostname"), hostname, dns1123_subdomain);
         if address::family(hostname).is_some() {
             errors.invalid(field("hostname"), &hostname.into(), "must be a DNS name, not an IP address");

@@ -9,7 +9,7 @@ use super::super::{
         errors::Errors,
         value::{count, is_set, list, text},
     },
-    spec::kind,
+    spec::{has_node_ports, kind},
 };
 use crate::{
     field::FieldError,
@@ -41,7 +41,7 @@ pub(super) fn validate_ports(service: &Value, errors: &mut Errors) {
             errors.invalid_text(&field("appProtocol"), protocol, qualified_name(protocol));
         }
         let node_port = count(port, "/nodePort");
-        if !(0..=65_535).contains(&node_port) {
+        if has_node_ports(service) && !(0..=65_535).contains(&node_port) {
             errors.invalid(field("nodePort"), &node_port.into(), "must be between 0 and 65535, inclusive");
         }
     }

@@ -35,12 +35,20 @@ fn render(facts: &Facts, suspects: &Suspects) -> Vec<String> {
 }
 
 fn nothing() -> Facts {
-    Facts { holders: vec![], addresses: vec![], ranges: vec![], ports: vec![], node_ports: 30000..=32767 }
+    Facts {
+        holders: vec![],
+        unread: vec![],
+        addresses: vec![],
+        ranges: vec![],
+        ports: vec![],
+        node_ports: 30000..=32767,
+    }
 }
 
 fn check(holders: Vec<Holder>, addresses: Vec<Address>, ports: &[u16], expect: &[&str]) {
     let facts = Facts {
         holders,
+        unread: vec![],
         addresses,
         ranges: vec!["10.96.0.0/16".parse().unwrap(), "fd56:96::/112".parse().unwrap()],
         ports: ports.iter().map(|port| (*port, Revision(3))).collect(),
@@ -156,4 +164,17 @@ fn a_leaked_port_is_released_at_the_third_look() {
     let used = Facts { holders: vec![holder("web", &[], &[30080])], ports: facts.ports, ..nothing() };
     assert_eq!(render(&used, &suspects), [] as [&str; 0]);
     assert!(plan(&used, &suspects, NOW.parse().unwrap()).suspects.is_empty(), "a port in use is no suspect");
+}
+
+#[test]
+fn nothing_is_released_while_a_service_cannot_be_read() {
+    let unread = vec!["/registry/services/specs/a/broken".to_owned()];
+    let facts = Facts {
+        addresses: vec![claim("10.96.0.9", "broken", 999)],
+        ports: vec![(30080, Revision(3))],
+        unread,
+        ..nothing()
+    };
+    let found = plan(&facts, &Suspects::from([(30080, LOOKS)]), NOW.parse().unwrap());
+    assert_eq!((found.repairs, found.notes.len()), (vec![], 0));
 }

@@ -30,8 +30,9 @@ fn field_allocate_load_balancer_node_ports() {
         json!({"allocateLoadBalancerNodePorts": true}),
         &["spec.allocateLoadBalancerNodePorts: Forbidden: may only be used when `type` is 'LoadBalancer'"],
     );
-    let kept = json!([{"port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30_100}]);
-    updated(json!({"type": "LoadBalancer"}), none, "ports", kept);
+    // A file that names none gives up those that were there.
+    let given_up = json!([{"port": 80, "protocol": "TCP", "targetPort": 80}]);
+    updated(json!({"type": "LoadBalancer"}), none, "ports", given_up);
     let left = json!({"type": "NodePort", "allocateLoadBalancerNodePorts": true});
     updated(json!({"type": "LoadBalancer"}), left, "allocateLoadBalancerNodePorts", Value::Null);
 }
@@ -144,4 +145,22 @@ fn leaving_a_load_balancer_forgets_its_ingress() {
     old["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}});
     let (new, errors) = write(update(&old, with_port(json!({"type": "NodePort"}))), Some(&old));
     assert_eq!((errors, &new["status"]), (vec![], &json!({"loadBalancer": {}})));
+}
+
+#[test]
+fn node_ports_that_nobody_allocates_can_be_given_up() {
+    let balancer = |allocates: bool, ports: Value| json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": allocates, "ports": ports});
+    let kept = json!([{"port": 80, "nodePort": 30080, "protocol": "TCP", "targetPort": 80}]);
+    let given_up = json!([{"port": 80, "protocol": "TCP", "targetPort": 80}]);
+    let (with, without) = (json!([{"port": 80, "nodePort": 30080}]), json!([{"port": 80}]));
+    updated(balancer(false, with.clone()), balancer(false, without.clone()), "ports", given_up.clone());
+    updated(balancer(true, with.clone()), balancer(true, without.clone()), "ports", kept.clone());
+    // What is there when allocation ends stays until it is left out.
+    updated(balancer(true, with.clone()), balancer(false, with), "ports", kept);
+    updated(
+        json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}),
+        balancer(false, without),
+        "ports",
+        given_up,
+    );
 }

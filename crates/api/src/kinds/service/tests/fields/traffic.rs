@@ -107,3 +107,39 @@ fn annotations_of_topology_agree() {
           annotations[service.kubernetes.io/topology-aware-hints] when both are specified"]
     );
 }
+
+#[test]
+fn an_empty_text_is_one_more_value_that_is_not_supported() {
+    for (field, supported) in [
+        ("ipFamilyPolicy", r#""PreferDualStack", "RequireDualStack", "SingleStack""#),
+        ("internalTrafficPolicy", r#""Cluster", "Local""#),
+        ("trafficDistribution", r#""PreferClose", "PreferSameZone", "PreferSameNode""#),
+    ] {
+        let expect = format!("spec.{field}: Unsupported value: \"\": supported values: {supported}");
+        for kind in ["ClusterIP", "LoadBalancer"] {
+            refused(json!({"type": kind, field: ""}), &[&expect]);
+        }
+    }
+    let name = json!({"type": "ExternalName", "externalName": "a.example", "internalTrafficPolicy": ""});
+    refused(name, &["spec.internalTrafficPolicy: Unsupported value: \"\": supported values: \"Cluster\", \"Local\""]);
+    for (field, default) in [("type", "ClusterIP"), ("sessionAffinity", "None")] {
+        becomes(json!({field: ""}), field, json!(default));
+    }
+}
+
+#[test]
+fn an_external_name_shows_no_internal_policy_and_its_node_ports_are_its_own_affair() {
+    let name =
+        |policy: &str| json!({"type": "ExternalName", "externalName": "a.example", "internalTrafficPolicy": policy});
+    becomes(name("Local"), "internalTrafficPolicy", Value::Null);
+    updated(json!({}), name("Cluster"), "internalTrafficPolicy", Value::Null);
+    updated(name("Cluster"), json!({}), "internalTrafficPolicy", json!("Cluster"));
+    let unknown = "spec.internalTrafficPolicy: Unsupported value: \"Foo\": supported values: \"Cluster\", \"Local\"";
+    refused(name("Foo"), &[unknown]);
+    for node_port in [-1, 80, 70_000] {
+        let mut spec = port(json!({"nodePort": node_port}));
+        spec["type"] = "ExternalName".into();
+        spec["externalName"] = "a.example".into();
+        assert_eq!(made(spec)["ports"][0]["nodePort"], node_port);
+    }
+}
