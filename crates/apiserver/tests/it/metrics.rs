@@ -33,7 +33,11 @@ async fn metrics_count_what_is_asked() {
     for (name, labels, expected) in [
         ("apiserver_request_total", &["resource=\"configmaps\"", "verb=\"POST\"", "code=\"201\""][..], 2.0),
         ("apiserver_request_total", &["resource=\"configmaps\"", "verb=\"POST\"", "code=\"409\""], 1.0),
-        ("apiserver_request_total", &["scope=\"resource\"", "verb=\"GET\"", "code=\"404\"", "version=\"v1\""], 1.0),
+        (
+            "apiserver_request_total",
+            &["resource=\"configmaps\"", "scope=\"resource\"", "verb=\"GET\"", "code=\"404\"", "version=\"v1\""],
+            1.0,
+        ),
         ("apiserver_request_total", &["verb=\"WATCH\"", "code=\"200\""], 1.0),
         ("apiserver_request_duration_seconds_count", &["resource=\"configmaps\"", "verb=\"POST\""], 3.0),
         (
