@@ -26,8 +26,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// Leaves one client that is alone room for 10,000 watches on a connection each.
     fn default() -> Self {
-        Self { watches: 100_000, outbound: 4_000, connections: 20_000 }
+        Self { watches: 100_000, outbound: 4_000, connections: 40_000 }
     }
 }
 
