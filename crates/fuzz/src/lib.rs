@@ -6,7 +6,7 @@
 //! in time and within bounds of memory, is demanded here.
 //!
 //! `STEAD_FUZZ_SECONDS` is the time for each decoder, `STEAD_FUZZ_SEED` repeats a run. Without a time the run is brief and its seed
-//! the same everywhere, so that what fails on one machine fails on all.
+//! the same everywhere: machines see the same inputs in the same order, and differ in how far they get.
 
 use std::{
     collections::HashSet,
