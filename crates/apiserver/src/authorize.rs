@@ -194,14 +194,7 @@ pub(crate) fn resource(identity: &Identity, verb: Verb, path: &ResourcePath<'_>)
     if identity.is_anonymous() {
         return Err(ApiError::unauthorized().into());
     }
-    let attributes = Attributes {
-        verb: verb.as_str(),
-        group: path.resource.group,
-        resource: path.resource.plural,
-        subresource: path.subresource.map(subresource_name).unwrap_or_default(),
-        namespace: path.namespace.unwrap_or_default(),
-        name: path.name.unwrap_or_default(),
-    };
+    let attributes = Attributes::of(verb, path);
     let Some(right) = right(identity, &attributes) else { return Err(denied(identity, verb, path)) };
     let node = identity.node().unwrap_or_default();
     match right.own {
@@ -346,18 +339,23 @@ fn foreign_name(path: &ResourcePath<'_>, node: &str, name: &str) -> Refusal {
 }
 
 fn denied(identity: &Identity, verb: Verb, path: &ResourcePath<'_>) -> Refusal {
-    let attributes = Attributes {
-        verb: verb.as_str(),
-        group: path.resource.group,
-        resource: path.resource.plural,
-        subresource: path.subresource.map(subresource_name).unwrap_or_default(),
-        namespace: path.namespace.unwrap_or_default(),
-        name: path.name.unwrap_or_default(),
-    };
+    let attributes = Attributes::of(verb, path);
     ApiError::forbidden(path.resource, attributes.name, attributes.refusal(identity)).into()
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    /// What a request is that does `verb` there.
+    fn of(verb: Verb, path: &ResourcePath<'a>) -> Self {
+        Self {
+            verb: verb.as_str(),
+            group: path.resource.group,
+            resource: path.resource.plural,
+            subresource: path.subresource.map(subresource_name).unwrap_or_default(),
+            namespace: path.namespace.unwrap_or_default(),
+            name: path.name.unwrap_or_default(),
+        }
+    }
+
     /// Why `identity` may not do it, in upstream's words.
     fn refusal(&self, identity: &Identity) -> String {
         let Self { verb, group, resource, subresource, namespace, .. } = self;
