@@ -27,8 +27,9 @@ use crate::{
 /// The version whose end is told as a Status.
 const PROTOCOL: &str = "v4.channel.k8s.io";
 
+/// Which container, and whether it gets standard input.
 #[derive(Debug, Args)]
-pub struct ExecArgs {
+struct Target {
     /// POD, or TYPE/NAME of what has pods: its first one is taken
     #[arg(value_name = "POD")]
     pod: String,
@@ -38,11 +39,17 @@ pub struct ExecArgs {
     /// Pass standard input on
     #[arg(long, short = 'i')]
     stdin: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    target: Target,
     /// Give the command a terminal, when standard input is one
     #[arg(long, short)]
     tty: bool,
-    #[command(flatten)]
-    connection: Connection,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -58,34 +65,23 @@ enum Input {
 
 #[derive(Debug, Args)]
 pub struct AttachArgs {
-    /// POD, or TYPE/NAME of what has pods: its first one is taken
-    #[arg(value_name = "POD")]
-    pod: String,
-    /// The container (default: the first)
-    #[arg(long, short)]
-    container: Option<String>,
-    /// Pass standard input on
-    #[arg(long, short = 'i')]
-    stdin: bool,
+    #[command(flatten)]
+    target: Target,
     /// Standard input is a terminal
     #[arg(long, short)]
     tty: bool,
-    #[command(flatten)]
-    connection: Connection,
 }
 
 pub(crate) async fn run(args: &ExecArgs) -> Result<(), VerbError> {
-    let input = input(args.stdin, args.tty);
-    let Place { api, path, container } =
-        place(&args.connection, &args.pod, args.container.clone(), "exec into").await?;
+    let input = input(args.target.stdin, args.tty);
+    let Place { api, path, container } = place(&args.target, "exec into").await?;
     let path = format!("{path}/exec?{}", query(&args.command, container.as_deref(), input));
     outcome(&join(&api, &path, input).await?)
 }
 
 pub(crate) async fn attach(args: &AttachArgs) -> Result<(), VerbError> {
-    let input = input(args.stdin, args.tty);
-    let Place { api, path, container } =
-        place(&args.connection, &args.pod, args.container.clone(), "attach a container in").await?;
+    let input = input(args.target.stdin, args.tty);
+    let Place { api, path, container } = place(&args.target, "attach a container in").await?;
     if input == Input::Terminal {
         eprintln!("If you don't see a command prompt, try pressing enter.");
     }
@@ -102,16 +98,16 @@ struct Place {
     container: Option<String>,
 }
 
-async fn place(connection: &Connection, pod: &str, container: Option<String>, what: &str) -> Result<Place, VerbError> {
-    let api = connection.open().await?;
+async fn place(target: &Target, what: &str) -> Result<Place, VerbError> {
+    let api = target.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let pod = pods::find(&api, &kinds, pod).await?;
+    let pod = pods::find(&api, &kinds, &target.pod).await?;
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     if matches!(phase, "Succeeded" | "Failed") {
         let place = if what.ends_with("in") { "a completed pod" } else { "a container in a completed pod" };
         return Err(VerbError::Remote(format!("cannot {what} {place}; current phase is {phase}")));
     }
-    let container = container.or_else(|| pods::default_container(&pod));
+    let container = target.container.clone().or_else(|| pods::default_container(&pod));
     let path = format!("/api/v1/namespaces/{}/pods/{}", api.namespace, stead_api::meta::name(&pod));
     Ok(Place { api, path, container })
 }
