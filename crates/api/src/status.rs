@@ -27,7 +27,7 @@ pub struct Status {
     pub continue_token: Option<String>,
 }
 
-/// `Status.details`; what is empty is left out.
+/// `Status.details`; what is empty is left out, and all of it where nothing is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     pub name: String,
@@ -38,6 +38,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// Seconds; also sent as `Retry-After`.
     pub retry_after: u32,
+    /// Written also where there is nothing in it.
+    pub always: bool,
 }
 
 /// `Status.details.causes[]`.
@@ -111,7 +113,7 @@ impl Status {
             status.insert("code".to_owned(), self.code.into());
         }
         let details = self.details.to_map();
-        if !details.is_empty() || self.reason.is_some_and(StatusReason::has_details) {
+        if !details.is_empty() || self.details.always || self.reason.is_some_and(StatusReason::has_details) {
             status.insert("details".to_owned(), Value::Object(details));
         }
         Value::Object(status)

@@ -34,9 +34,13 @@ pub(crate) async fn identify(server: &Inner, request: &mut Parts) -> Result<(), 
         let audiences = [server.config.issuer()];
         let bearer = by_token(server, token, &audiences).await.map_err(|nobody| {
             tracing::debug!(%nobody, "token refused");
+            server.metrics.credentials().refused.inc();
             ApiError::unauthorized()
         });
         identity = bearer?.identity;
+    }
+    if !identity.is_anonymous() {
+        server.metrics.credentials().accepted.inc();
     }
     let identity = impersonated(identity, &request.headers)?;
     request.headers.remove(header::AUTHORIZATION);

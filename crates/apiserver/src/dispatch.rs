@@ -5,15 +5,20 @@ use std::sync::Arc;
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
 use stead_api::{resource::Subresource, status::ApiError};
 
 use crate::{
     auth::Identity,
-    authenticate, authorize, body, discovery, health, legacy,
+    authenticate, authorize, body,
+    compression::{Coding, Compressible},
+    discovery, health, legacy,
     metrics::{self, Asked},
     openapi,
+    outbound::Passage,
     path::{self, ResourcePath, Target, Verb},
     proxy,
     query::Query,
@@ -32,7 +37,17 @@ pub(crate) struct Call<'a> {
     pub(crate) path: ResourcePath<'a>,
     pub(crate) query: &'a Query,
     pub(crate) headers: &'a HeaderMap,
+    pub(crate) asked: Asked,
     pub(crate) shown: Shown,
+}
+
+/// A request as it came, but for its body.
+#[derive(Clone, Copy, Debug)]
+struct Asking<'a> {
+    identity: &'a Identity,
+    parts: &'a Parts,
+    query: &'a Query,
+    asked: Asked,
 }
 
 /// What a handler answers with when all is well.
@@ -48,14 +63,14 @@ pub(crate) struct Answer {
 pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let (body, held) = body::hold(&parts.headers, body);
-    let writing = Writing::wanted(&parts.headers);
+    let (writing, coding) = (Writing::wanted(&parts.headers), Coding::wanted(&parts.headers));
     if writing == Writing::Yaml && legacy::is_older(parts.uri.path()) {
         // What an older version answers is made of what v1 answers in JSON.
         parts.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     }
     let response = handle(server, parts, body).await;
     held.discard().await;
-    writing.write(response).await
+    coding.write(writing.write(response).await).await
 }
 
 async fn handle(server: Arc<Inner>, mut parts: Parts, body: Body) -> Response {
@@ -72,21 +87,40 @@ async fn handle(server: Arc<Inner>, mut parts: Parts, body: Body) -> Response {
 async fn route(server: &Arc<Inner>, identity: &Identity, parts: &Parts, body: Body) -> Result<Response, Refusal> {
     let query = Query::parse(parts.uri.query())?;
     let target = path::parse(parts.uri.path());
-    let request = server.metrics.begin(Asked::of(parts, &target, &query));
-    let answered = lead(server, identity, parts, target, &query, body).await;
+    let asking = Asking { identity, parts, query: &query, asked: Asked::of(parts, &target, &query) };
+    let request = server.metrics.begin(asking.asked);
+    let answered = within_share(server, asking, target, body).await;
     let code = answered.as_ref().map_or_else(Refusal::code, Response::status);
     server.metrics.end(request, code);
     answered
 }
 
-async fn lead(
+/// One client's requests leave places for others', but for those that go on, which have places of their own, and probes.
+async fn within_share(
     server: &Arc<Inner>,
-    identity: &Identity,
-    parts: &Parts,
+    asking: Asking<'_>,
     target: Target<'_>,
-    query: &Query,
     body: Body,
 ) -> Result<Response, Refusal> {
+    if !asking.asked.ends() || matches!(target, Target::Health { .. }) {
+        return lead(server, asking, target, body).await;
+    }
+    let share = server.requests.take(&asking.identity.user)?;
+    let response = lead(server, asking, target, body).await?;
+    if response.body().size_hint().exact().is_some() {
+        return Ok(response);
+    }
+    // A list is held until all of it is sent.
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &share;
+            frame
+        }))
+    }))
+}
+
+async fn lead(server: &Arc<Inner>, asking: Asking<'_>, target: Target<'_>, body: Body) -> Result<Response, Refusal> {
+    let Asking { identity, parts, .. } = asking;
     let text = parts.uri.path();
     authorize::read_only(identity, &target)?;
     let path = match target {
@@ -100,14 +134,14 @@ async fn lead(
             if !reads && !matches!(other, Target::Unknown) {
                 return Err(ApiError::no_such_method().into());
             }
-            return elsewhere(server, &other, text, parts, query).await;
+            return elsewhere(server, &other, asking).await;
         }
     };
     if path.subresource.is_some_and(Subresource::connects) {
-        return connect(server, identity, path, parts, query, body).await;
+        return connect(server, asking, path, body).await;
     }
     let deprecation = path.resource.strategy.deprecation().filter(|_| !legacy::asks(parts));
-    let answer = resource(server, identity, path, parts, query, body).await;
+    let answer = resource(server, asking, path, body).await;
     match deprecation {
         Some(text) => Ok(deprecated(answer.unwrap_or_else(Refusal::into_response), text)),
         None => answer,
@@ -134,35 +168,31 @@ fn warning(text: &str) -> Option<HeaderValue> {
 /// What leads on to a pod or node.
 async fn connect(
     server: &Arc<Inner>,
-    identity: &Identity,
+    asking: Asking<'_>,
     path: ResourcePath<'_>,
-    parts: &Parts,
-    query: &Query,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let Asking { identity, parts, query, asked } = asking;
     let verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
     authorize::resource(identity, verb, &path)?;
+    let passage =
+        || server.outbound.take(&identity.user).map(|share| Passage::new(share, server.metrics.goes_on(asked)));
     if path.subresource == Some(Subresource::Proxy) {
-        return proxy::answer(server, &path, parts, body).await;
+        return proxy::answer(server, &path, parts, body, passage()?).await;
     }
     if !matches!(parts.method, Method::GET | Method::POST) {
         return Err(ApiError::no_such_method().into());
     }
     // A GET that is upgraded does what a POST does.
     authorize::resource(identity, Verb::Create, &path)?;
-    verbs::stream::answer(server, &path, parts, query).await
+    verbs::stream::answer(server, &path, parts, query, passage()?).await
 }
 
 /// Answers for paths that are no resources.
-async fn elsewhere(
-    server: &Arc<Inner>,
-    target: &Target<'_>,
-    text: &str,
-    parts: &Parts,
-    query: &Query,
-) -> Result<Response, Refusal> {
+async fn elsewhere(server: &Arc<Inner>, target: &Target<'_>, asking: Asking<'_>) -> Result<Response, Refusal> {
+    let Asking { parts, query, .. } = asking;
     match target {
-        Target::Health { check } => health::answer(server, text, *check, query).await,
+        Target::Health { check } => health::answer(server, parts.uri.path(), *check, query).await,
         Target::Metrics => metrics::answer(server, &parts.headers),
         Target::Version => Ok(json(StatusCode::OK, health::version(), &[], pretty(query, &parts.headers))),
         Target::Root => Ok(json(StatusCode::OK, discovery::root(), &[], pretty(query, &parts.headers))),
@@ -195,12 +225,11 @@ fn issuer(server: &Inner) -> Bytes {
 
 async fn resource(
     server: &Arc<Inner>,
-    identity: &Identity,
+    asking: Asking<'_>,
     path: ResourcePath<'_>,
-    parts: &Parts,
-    query: &Query,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let Asking { identity, parts, query, asked } = asking;
     let mut verb = Verb::of(&parts.method, &path).ok_or_else(ApiError::no_such_method)?;
     if verb.reads() && path.watch || verb == Verb::List && query.watches() {
         verb = Verb::Watch;
@@ -215,12 +244,13 @@ async fn resource(
         return Err(ApiError::not_acceptable(&["application/json;stream=watch"]).into());
     }
     if path.subresource == Some(Subresource::Log) {
-        return verbs::log::get(server, &path, query).await;
+        let share = server.outbound.take(&identity.user)?;
+        return verbs::log::get(server, &path, query, Passage::new(share, server.metrics.goes_on(asked))).await;
     }
     // A Scale has no columns of its own.
     let view = if path.subresource == Some(Subresource::Scale) { View::Object } else { view? };
     let shown = Shown::new(path.resource, view);
-    let call = Call { server, identity, path, query, headers: &parts.headers, shown };
+    let call = Call { server, identity, path, query, headers: &parts.headers, asked, shown };
     let answer = match (path.subresource, verb) {
         (_, Verb::Watch) => return verbs::watch::watch(&call).await,
         (_, Verb::List) => return verbs::list::list(&call).await,
@@ -308,6 +338,7 @@ pub(crate) fn json(code: StatusCode, body: Bytes, warnings: &[String], form: For
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = code;
+    response.extensions_mut().insert(Compressible);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for value in warnings.iter().filter_map(|text| warning(text)) {
         response.headers_mut().append(header::WARNING, value);

@@ -1,17 +1,15 @@
 //! Documents that are the same for every client and change only with the program: discovery, OpenAPI. Made once, tagged, and
 //! not sent again to who has them.
 
-use std::{io::Write as _, sync::OnceLock};
+use std::sync::OnceLock;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Smaller documents are not worth the work.
-const COMPRESSED_FROM: usize = 128 << 10;
+use crate::compression::{self, Coding};
 
 /// A document with its content type and entity tag.
 #[derive(Clone, Debug)]
@@ -45,8 +43,8 @@ impl Document {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
-        } else if self.body.len() > COMPRESSED_FROM && accepts_gzip(headers) {
-            let body = self.compressed.get_or_init(|| gzip(&self.body)).clone();
+        } else if self.body.len() > compression::FROM && Coding::wanted(headers) == Coding::Gzip {
+            let body = self.compressed.get_or_init(|| compression::gzip(&self.body)).clone();
             let mut response = Response::new(Body::from(body));
             response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             response
@@ -62,19 +60,4 @@ impl Document {
         }
         response
     }
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut ranges = accepted.flat_map(|value| value.split(','));
-    ranges.any(|range| {
-        let (coding, quality) = range.split_once(';').unwrap_or((range, ""));
-        coding.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0")
-    })
-}
-
-fn gzip(body: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let written = encoder.write_all(body).and_then(|()| encoder.finish());
-    written.expect("memory takes all that is written").into()
 }

@@ -51,7 +51,7 @@ pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
     }
 }
 
-async fn route(server: &Arc<Inner>, parts: Parts, body: Body) -> Result<Response, Refusal> {
+async fn route(server: &Arc<Inner>, mut parts: Parts, body: Body) -> Result<Response, Refusal> {
     let identity = parts.extensions.get::<Identity>().cloned().unwrap_or_else(Identity::anonymous);
     if identity.is_anonymous() {
         return Err(ApiError::unauthorized().into());
@@ -64,6 +64,8 @@ async fn route(server: &Arc<Inner>, parts: Parts, body: Body) -> Result<Response
         let uri = route.uri(&query, None)?;
         return Ok(forward(server, at(parts, uri), body).await);
     };
+    // What v1 answers is read here.
+    parts.headers.remove(header::ACCEPT_ENCODING);
     let call = Call { server, parts: &parts, kind, route, query };
     call.check_access(&identity)?;
     match (&parts.method, call.route.takes_object()) {

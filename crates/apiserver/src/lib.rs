@@ -17,6 +17,7 @@ mod body;
 mod bootstrap;
 mod cache;
 mod compaction;
+mod compression;
 mod discovery;
 mod dispatch;
 mod document;

@@ -12,7 +12,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use stead_api::{resource::Resource, status::ApiError};
+use stead_api::status::ApiError;
 use tokio::time::Instant;
 
 use crate::{refusal::Refusal, server::Inner, view::preferred};
@@ -36,9 +36,17 @@ pub(crate) struct Metrics {
     durations: Family<Asked, Histogram, fn() -> Histogram>,
     reading: Gauge,
     changing: Gauge,
-    watches: Family<Of, Gauge>,
+    going_on: Family<Asked, Gauge>,
     watch_events: Family<Of, Counter>,
     writes: Family<Write, Histogram, fn() -> Histogram>,
+    credentials: Credentials,
+}
+
+/// Requests that showed who sends them, and those whose proof was refused, which come no further.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials {
+    pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,10 +83,14 @@ pub(crate) struct UnderWay {
     among: Option<Gauge>,
 }
 
+/// A request that goes on is counted as long as this is there.
+#[derive(Debug, Default)]
+pub(crate) struct GoesOn(Gauge);
+
 /// A watch that goes on.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    running: Gauge,
+    _running: GoesOn,
     pub(crate) events: Counter,
 }
 
@@ -96,7 +108,7 @@ impl Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(self::durations as fn() -> Histogram);
         let in_flight = Family::<RequestKind, Gauge>::default();
-        let watches = Family::default();
+        let going_on = Family::default();
         let watch_events = Family::default();
         let writes = Family::new_with_constructor(self::durations as fn() -> Histogram);
         registry.register(
@@ -110,7 +122,11 @@ impl Metrics {
             durations.clone(),
         );
         registry.register("apiserver_current_inflight_requests", "Requests that are being answered", in_flight.clone());
-        registry.register("apiserver_longrunning_requests", "Watches that go on", watches.clone());
+        registry.register(
+            "apiserver_longrunning_requests",
+            "Watches, logs and what is passed on, as long as they go on",
+            going_on.clone(),
+        );
         registry.register("apiserver_watch_events", "Events sent to watchers", watch_events.clone());
         registry.register("etcd_request_duration_seconds", "Time until a write is kept by the store", writes.clone());
         let kind = |request_kind| in_flight.get_or_create_owned(&RequestKind { request_kind });
@@ -120,15 +136,16 @@ impl Metrics {
             registry,
             requests,
             durations,
-            watches,
+            going_on,
             watch_events,
             writes,
+            credentials: Credentials::default(),
         }
     }
 
     pub(crate) fn begin(&self, asked: Asked) -> UnderWay {
         let among = match asked.verb {
-            "WATCH" | "CONNECT" => None,
+            _ if !asked.ends() => None,
             "GET" | "LIST" => Some(self.reading.clone()),
             _ => Some(self.changing.clone()),
         };
@@ -145,11 +162,19 @@ impl Metrics {
         self.requests.get_or_create(&Answered { asked: request.asked, code: code.as_u16() }).inc();
     }
 
-    pub(crate) fn watched(&self, resource: &Resource) -> Watched {
-        let of = Of { group: resource.group, version: resource.version, resource: resource.plural };
-        let running = self.watches.get_or_create_owned(&of);
+    pub(crate) fn goes_on(&self, asked: Asked) -> GoesOn {
+        let running = self.going_on.get_or_create_owned(&asked);
         running.inc();
-        Watched { running, events: self.watch_events.get_or_create_owned(&of) }
+        GoesOn(running)
+    }
+
+    pub(crate) fn watched(&self, asked: Asked) -> Watched {
+        let of = Of { group: asked.group, version: asked.version, resource: asked.resource };
+        Watched { _running: self.goes_on(asked), events: self.watch_events.get_or_create_owned(&of) }
+    }
+
+    pub(crate) const fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     pub(crate) fn writes(&self) -> Writes {
@@ -172,9 +197,9 @@ impl Drop for UnderWay {
     }
 }
 
-impl Drop for Watched {
+impl Drop for GoesOn {
     fn drop(&mut self) {
-        self.running.dec();
+        self.0.dec();
     }
 }
 
@@ -193,6 +218,12 @@ pub(crate) fn answer(server: &Inner, headers: &HeaderMap) -> Result<Response, Re
             group => format!("{}.{group}", resource.plural),
         };
         text.push_str(&format!("apiserver_storage_objects{{resource=\"{name}\"}} {count}\n"));
+    }
+    let Credentials { accepted, refused } = server.metrics.credentials();
+    text.push_str("# HELP authentication_attempts Requests by what came of their credentials.\n");
+    text.push_str("# TYPE authentication_attempts counter\n");
+    for (result, counted) in [("success", accepted), ("error", refused)] {
+        text.push_str(&format!("authentication_attempts{{result=\"{result}\"}} {}\n", counted.get()));
     }
     text.push_str(&process::text());
     let wanted = preferred(headers, |range| match range.media_type {

@@ -15,6 +15,7 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -24,6 +25,8 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::{metrics::GoesOn, shares::Share};
 
 pub(crate) use tls::unverified;
 pub(crate) use tunnel::{Upgrade, join, without_bearer};
@@ -41,6 +44,27 @@ pub(crate) struct Peer {
 pub(crate) enum Security {
     Plain,
     Tls(Arc<ClientConfig>),
+}
+
+/// What a request that is passed on holds as long as it goes on: a place of its client's, and that it is counted.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    _share: Share,
+    _running: GoesOn,
+}
+
+impl Passage {
+    pub(crate) const fn new(share: Share, running: GoesOn) -> Self {
+        Self { _share: share, _running: running }
+    }
+
+    /// The body, which holds the passage until it is sent or given up.
+    pub(crate) fn with(self, body: Body) -> Body {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &self;
+            frame
+        }))
+    }
 }
 
 /// In the words that clients of Kubernetes know.

@@ -19,13 +19,11 @@ use hyper::body::Incoming;
 use stead_api::status::ApiError;
 
 use crate::{
-    auth::Identity,
-    outbound::{self, OutboundError, Peer, Upgrade, join, without_bearer},
+    outbound::{self, OutboundError, Passage, Peer, Upgrade, join, without_bearer},
     path::ResourcePath,
     refusal::Refusal,
     serve::ClientAddress,
     server::Inner,
-    shares::Share,
 };
 use link::Page;
 
@@ -50,12 +48,12 @@ pub(crate) async fn answer(
     path: &ResourcePath<'_>,
     parts: &Parts,
     body: Body,
+    passage: Passage,
 ) -> Result<Response, Refusal> {
-    let share = server.outbound.take(parts.extensions.get().map_or("", |identity: &Identity| &identity.user))?;
     let id = percent_decoded(path.name.unwrap_or_default());
     let peer = place::find(server, path, &id).await?;
     if let Some(upgrade) = Upgrade::of(parts) {
-        return upgraded(server, &peer, path.tail, parts, upgrade, share).await;
+        return upgraded(server, &peer, path.tail, parts, upgrade, passage).await;
     }
     if path.tail.is_empty() && matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(redirected_to_root(&parts.uri));
@@ -67,7 +65,7 @@ pub(crate) async fn answer(
     };
     let request = request(parts, path.tail, &page, &peer, body)?;
     let answer = outbound::send(&peer, request).await.map_err(unreachable)?;
-    Ok(passed_on(answer, page, share))
+    Ok(passed_on(answer, page, passage))
 }
 
 fn unreachable(error: OutboundError) -> Refusal {
@@ -144,17 +142,13 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-fn passed_on(answer: http::Response<Incoming>, page: Page, share: Share) -> Response {
+fn passed_on(answer: http::Response<Incoming>, page: Page, passage: Passage) -> Response {
     let (mut parts, body) = answer.into_parts();
     drop_hop_by_hop(&mut parts.headers);
     let cors = parts.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned();
     cors.collect::<Vec<_>>().iter().for_each(|name| drop(parts.headers.remove(name)));
     let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // The place is given back with the end of the body.
-    let body = Body::new(http_body_util::BodyExt::map_frame(body, move |frame| {
-        let _ = &share;
-        frame
-    }));
+    let body = passage.with(Body::new(body));
     if parts.headers.contains_key(header::LOCATION) {
         let place = page.rewrite(text(header::LOCATION)).and_then(|place| HeaderValue::from_str(&place).ok());
         place.map(|place| parts.headers.insert(header::LOCATION, place));
@@ -177,7 +171,7 @@ async fn upgraded(
     tail: &str,
     parts: &Parts,
     upgrade: Upgrade,
-    share: Share,
+    passage: Passage,
 ) -> Result<Response, Refusal> {
     let page = Page { prefix: String::new(), behind: peer.address.to_string(), host: host(parts).to_owned() };
     let mut request = request(parts, tail, &page, peer, Body::empty())?;
@@ -189,8 +183,8 @@ async fn upgraded(
         ApiError::internal(&what, &what)
     })?;
     match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), share)),
-        code if code.is_client_error() || code.is_server_error() => Ok(passed_on(answer, page, share)),
+        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), passage)),
+        code if code.is_client_error() || code.is_server_error() => Ok(passed_on(answer, page, passage)),
         code => {
             let what = format!("invalid upgrade response: status code {}", code.as_u16());
             Err(ApiError::internal(&what, &what).into())

@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) allocator: Allocator,
     pub(crate) event_leases: EventLeases,
     pub(crate) metrics: Metrics,
+    /// A place for each request that ends by itself.
+    pub(crate) requests: Arc<Shares>,
     /// A place for each watch.
     pub(crate) watches: Arc<Shares>,
     /// A place for each request that is passed on.
@@ -86,6 +88,7 @@ impl Server {
             caches,
             allocator,
             event_leases: EventLeases::new(store),
+            requests: Shares::new(limits.requests),
             watches: Shares::new(limits.watches),
             outbound: Shares::new(limits.outbound),
             connections: Shares::new(limits.connections),

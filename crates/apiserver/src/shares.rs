@@ -1,4 +1,5 @@
-//! What one client may take of something that there is a bounded number of: watches, requests that are passed on, connections.
+//! What one client may take of something that there is a bounded number of: requests under way, watches, requests that are
+//! passed on, connections.
 //!
 //! Whoever asks gets one as long as he has fewer than are free. So nobody takes all, however many he asks for: one client comes to
 //! half, two to a third each, and there is always something left for the next.
@@ -18,6 +19,8 @@ const TOO_MANY: &str = "Too many requests, please try again later.";
 /// How much there is of each; more at a time come back later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Requests under way that end by themselves.
+    pub requests: usize,
     pub watches: usize,
     /// Requests that are passed on to pods and nodes.
     pub outbound: usize,
@@ -26,9 +29,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Leaves one client that is alone room for 10,000 watches on a connection each.
+    /// Leaves one client that is alone room for 10,000 watches on a connection each, and for as many requests at a time as
+    /// upstream answers for all.
     fn default() -> Self {
-        Self { watches: 100_000, outbound: 4_000, connections: 40_000 }
+        Self { requests: 1_200, watches: 100_000, outbound: 4_000, connections: 40_000 }
     }
 }
 

@@ -37,7 +37,9 @@ impl Writing {
 
     /// The answer as it is wanted. What is no JSON stays as it is.
     pub(crate) async fn write(self, response: Response) -> Response {
-        if self == Self::Json || response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
+        // Documents may be compressed already, for whoever takes that as well.
+        let is_compressed = response.headers().contains_key(header::CONTENT_ENCODING);
+        if self == Self::Json || is_compressed || response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
             return response;
         }
         match in_yaml(response).await {

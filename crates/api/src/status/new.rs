@@ -103,6 +103,13 @@ impl ApiError {
         Self::new(StatusReason::UnsupportedMediaType, format!("{text} {list}"))
     }
 
+    /// No patch that there is, in the words of upstream's router.
+    pub fn unsupported_patch() -> Self {
+        let mut error = Self::new(StatusReason::UnsupportedMediaType, "415: Unsupported Media Type");
+        error.status.details.always = true;
+        error
+    }
+
     /// The body has more than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusReason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"))

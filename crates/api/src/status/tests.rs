@@ -56,6 +56,7 @@ fn messages_are_upstreams() {
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: application/json",
         ),
+        (E::unsupported_patch(), 415, "UnsupportedMediaType", "415: Unsupported Media Type"),
         (E::too_many_requests("slow down", 1), 429, "TooManyRequests", "slow down"),
         (E::internal("a", "b"), 500, "InternalError", "Internal error occurred: a"),
         (
@@ -111,6 +112,8 @@ fn details_say_what_it_is_about() {
         json!({"name": "x", "group": "apps", "kind": "deployments", "causes": [{"reason": "NamespaceTerminating",
                "message": "namespace n is being terminated", "field": "metadata.namespace"}]})
     );
+    assert_eq!(ApiError::unsupported_patch().status.to_value()["details"], json!({}));
+    assert!(ApiError::unsupported_media_type(&["a/b"]).status.to_value().get("details").is_none());
     assert_eq!(ApiError::resource_version_too_large(2, 1).status.details.retry_after, 1);
     assert_eq!(ApiError::continue_expired("t".to_owned()).status.to_value()["metadata"], json!({"continue": "t"}));
     let internal = ApiError::internal("storage is down", "disk full on vda");

@@ -24,6 +24,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether such a request ends by itself, and soon.
+    pub(crate) fn ends(&self) -> bool {
+        !matches!(self.verb, "WATCH" | "CONNECT") && self.subresource != "log"
+    }
+
     pub(crate) fn of(parts: &Parts, target: &Target<'_>, query: &Query) -> Self {
         let nothing = Self {
             component: "apiserver",

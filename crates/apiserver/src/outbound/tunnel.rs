@@ -11,7 +11,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::shares::Share;
+use super::Passage;
 
 /// Between the answer 101 and the connection being there.
 const SWITCH: Duration = Duration::from_secs(10);
@@ -59,13 +59,13 @@ pub(crate) fn join(
     upgrade: Upgrade,
     answer: Response<Incoming>,
     mut stop: watch::Receiver<bool>,
-    share: Share,
+    passage: Passage,
 ) -> Response<Body> {
     let mut passed_on = Response::new(Body::empty());
     *passed_on.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *passed_on.headers_mut() = answer.headers().clone();
     tokio::spawn(async move {
-        let _share = share;
+        let _passage = passage;
         let both = async { tokio::try_join!(upgrade.client, hyper::upgrade::on(answer)) };
         let (client, behind) = match tokio::time::timeout(SWITCH, both).await {
             Ok(Ok(both)) => both,

@@ -56,8 +56,8 @@ pub(crate) async fn bind_named(call: &Call<'_>, body: &[u8]) -> Result<Answer, R
         subresource: Some(Subresource::Binding),
         ..call.path
     };
-    let Call { server, identity, query, headers, shown, .. } = *call;
-    apply(&Call { server, identity, path, query, headers, shown }, &binding).await
+    let Call { server, identity, query, headers, asked, shown, .. } = *call;
+    apply(&Call { server, identity, path, query, headers, asked, shown }, &binding).await
 }
 
 pub(crate) async fn bind(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {

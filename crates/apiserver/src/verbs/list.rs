@@ -15,6 +15,7 @@ use stead_api::status::ApiError;
 
 use crate::{
     cache::{Entry, KindCache},
+    compression::Compressible,
     dispatch::{Call, Form, json, pretty},
     filter::Filter,
     query::{At, Continue},
@@ -137,6 +138,7 @@ async fn send(call: &Call<'_>, page: Page) -> Result<Response, Refusal> {
         return Ok(json(http::StatusCode::OK, whole.to_bytes(), &[], Form::Indented));
     }
     let mut response = Response::new(body);
+    response.extensions_mut().insert(Compressible);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }

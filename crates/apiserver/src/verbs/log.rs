@@ -6,7 +6,7 @@ use serde_json::Value;
 use stead_api::{kinds, meta, status::ApiError};
 
 use super::pod_container::{container, node_name};
-use crate::{agent, path::ResourcePath, query::Query, refusal::Refusal, server::Inner};
+use crate::{agent, outbound::Passage, path::ResourcePath, query::Query, refusal::Refusal, server::Inner};
 
 /// What of the query is the agent's to understand.
 const PASSED_ON: [&str; 9] = [
@@ -21,7 +21,12 @@ const PASSED_ON: [&str; 9] = [
     "insecureSkipTLSVerifyBackend",
 ];
 
-pub(crate) async fn get(server: &Inner, path: &ResourcePath<'_>, query: &Query) -> Result<Response, Refusal> {
+pub(crate) async fn get(
+    server: &Inner,
+    path: &ResourcePath<'_>,
+    query: &Query,
+    passage: Passage,
+) -> Result<Response, Refusal> {
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     let stored = server.storage.get(&path.resource.registry_key(namespace, name)).await?;
     let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
@@ -42,7 +47,7 @@ pub(crate) async fn get(server: &Inner, path: &ResourcePath<'_>, query: &Query) 
     }
     response.headers_mut().clear();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    Ok(response)
+    Ok(response.map(|body| passage.with(body)))
 }
 
 /// Numbers are checked here, so that the error is in the API's words.

@@ -59,8 +59,7 @@ fn check_identity(call: &Call<'_>, patched: &mut Value, present: &Value) -> Resu
 
 /// The patch, and in which of its forms it is written.
 pub(crate) fn read(call: &Call<'_>, body: &[u8]) -> Result<(PatchType, Value), Refusal> {
-    let kind = PatchType::from_media_type(media_type(call.headers))
-        .ok_or_else(|| ApiError::unsupported_media_type(&PatchType::MEDIA_TYPES))?;
+    let kind = PatchType::from_media_type(media_type(call.headers)).ok_or_else(ApiError::unsupported_patch)?;
     let patch = stead_api::patch::parse(body)?;
     Ok((kind, patch))
 }

@@ -13,8 +13,7 @@ use stead_api::{kinds, resource::Subresource, status::ApiError};
 use super::pod_container::{container, node_name};
 use crate::{
     agent,
-    auth::Identity,
-    outbound::{self, Upgrade, join, without_bearer},
+    outbound::{self, Passage, Upgrade, join, without_bearer},
     path::ResourcePath,
     query::Query,
     refusal::Refusal,
@@ -34,9 +33,9 @@ pub(crate) async fn answer(
     path: &ResourcePath<'_>,
     parts: &Parts,
     query: &Query,
+    passage: Passage,
 ) -> Result<Response, Refusal> {
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
-    let share = server.outbound.take(parts.extensions.get().map_or("", |identity: &Identity| &identity.user))?;
     let stored = server.storage.get(&path.resource.registry_key(namespace, name)).await?;
     let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
     let target = target(path, &pod, query)?;
@@ -68,7 +67,7 @@ pub(crate) async fn answer(
     let answer = tokio::time::timeout(ANSWER, outbound::send(&peer, request)).await;
     let answer = answer.map_err(|_| failed(&"timed out"))?.map_err(|error| failed(&error))?;
     match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), share)),
+        StatusCode::SWITCHING_PROTOCOLS => Ok(join(upgrade, answer, server.stop.subscribe(), passage)),
         code if code.is_client_error() || code.is_server_error() => Ok(agent::said(answer).await),
         code => Err(failed(&format_args!("invalid upgrade response: status code {}", code.as_u16()))),
     }

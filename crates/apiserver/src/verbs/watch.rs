@@ -58,7 +58,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
     let timeout = query.timeout.unwrap_or_else(|| TIMEOUT.mul_f64(1.0 + rand::rng().random::<f64>()));
     let watch = Watch {
         share: Some(call.server.watches.take(&call.identity.user)?),
-        watched: call.server.metrics.watched(call.path.resource),
+        watched: call.server.metrics.watched(call.asked),
         cache: cache.clone(),
         filter,
         shown: call.shown,

@@ -1,5 +1,11 @@
 //! Lists: pages, revisions, selectors, views.
 
+use std::io::Read as _;
+
+use axum::body::Body;
+use flate2::read::GzDecoder;
+use http::Request;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Cluster};
@@ -234,4 +240,52 @@ async fn metadata_alone_can_be_asked_for() {
     assert_eq!(admin.get_as(MAPS, "text/html").await.expect(406)["reason"], "NotAcceptable");
     let pretty = admin.get(&format!("{MAPS}?pretty=true")).await;
     assert!(pretty.text.contains("\n  \"items\""), "{}", pretty.text);
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_clients_that_take_them_so() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let letters = "0123456789abcdef".repeat(12 << 10);
+    for name in ["a", "b"] {
+        admin.post(MAPS, &json!({"metadata": {"name": name}, "data": {"letters": letters}})).await.expect(201);
+    }
+    let json = "application/json";
+    for (path, accept) in [
+        (MAPS, json),
+        (MAPS, "application/yaml"),
+        (&format!("{MAPS}/a"), json),
+        (&format!("{MAPS}?pretty=true"), json),
+        ("/openapi/v2", json),
+        ("/openapi/v2", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"),
+        ("/openapi/v3/api/v1", json),
+        ("/openapi/v3/api/v1", "application/yaml, application/json;q=0.5"),
+    ] {
+        let request = Request::get(path).header("accept", accept).body(Body::empty()).unwrap();
+        let plain = admin.send(request).await;
+        assert!(!plain.headers().contains_key("content-encoding"), "{path}");
+        let plain = plain.into_body().collect().await.unwrap().to_bytes();
+        let request = Request::get(path).header("accept", accept).header("accept-encoding", "br, gzip;q=0.5");
+        let packed = admin.send(request.body(Body::empty()).unwrap()).await;
+        let headers = packed.headers().clone();
+        assert_eq!(
+            headers.get("content-encoding").map(|coding| coding.as_bytes()),
+            Some(&b"gzip"[..]),
+            "{path} {accept}"
+        );
+        let vary = headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("Accept-Encoding"));
+        assert!(vary, "{path} {headers:?}");
+        let packed = packed.into_body().collect().await.unwrap().to_bytes();
+        let mut unpacked = Vec::new();
+        GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(packed.len() * 2 < plain.len() && unpacked == plain, "{path} {accept}");
+    }
+    for path in ["/api/v1/namespaces", &format!("{MAPS}/a?watch=1"), "/metrics"] {
+        let request = Request::get(path).header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+        let answer = admin.send(request).await;
+        assert!(answer.status() == 200 && !answer.headers().contains_key("content-encoding"), "{path}");
+    }
+    let old = admin.get("/api/v1beta1/services").await.text;
+    let request = Request::get("/api/v1beta1/services").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    assert_eq!(admin.call(request).await.text, old);
 }

@@ -3,18 +3,9 @@
 use serde_json::json;
 use stead_apiserver::{Identity, auth::NODES};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, series};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-
-/// The value of the series whose labels hold all of `labels`.
-fn value(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
-    let line = text.lines().find(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            && labels.iter().all(|label| line.contains(label))
-    })?;
-    line.rsplit_once(' ')?.1.parse().ok()
-}
 
 #[tokio::test]
 async fn metrics_count_what_is_asked() {
@@ -52,12 +43,12 @@ async fn metrics_count_what_is_asked() {
         ("apiserver_storage_objects", &["resource=\"configmaps\""], 2.0),
         ("kubernetes_build_info", &["git_version=\"v1.36.2\""], 1.0),
     ] {
-        assert_eq!(value(&text, name, labels), Some(expected), "{name} {labels:?}\n{text}");
+        assert_eq!(series(&text, name, labels), Some(expected), "{name} {labels:?}\n{text}");
     }
     for name in ["process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total"] {
-        assert!(value(&text, name, &[]).is_some(), "{name}\n{text}");
+        assert!(series(&text, name, &[]).is_some(), "{name}\n{text}");
     }
-    assert!(value(&text, "etcd_request_duration_seconds_count", &["operation=\"create\""]).is_some_and(|n| n >= 2.0));
+    assert!(series(&text, "etcd_request_duration_seconds_count", &["operation=\"create\""]).is_some_and(|n| n >= 2.0));
     assert!(text.contains("# TYPE apiserver_request_total counter\n") && !text.contains("# EOF"), "{text}");
     let open = admin.get_as("/metrics", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
     assert!(
@@ -67,7 +58,7 @@ async fn metrics_count_what_is_asked() {
     );
     drop(watch);
     let text = admin.get("/metrics").await.text;
-    assert_eq!(value(&text, "apiserver_longrunning_requests", &["resource=\"configmaps\""]), Some(0.0));
+    assert_eq!(series(&text, "apiserver_longrunning_requests", &["resource=\"configmaps\""]), Some(0.0));
 }
 
 #[tokio::test]
@@ -82,4 +73,14 @@ async fn metrics_are_the_administrators() {
         let answer = cluster.client(identity).get("/metrics").await;
         assert_eq!(answer.code, code, "{}", answer.text);
     }
+    let nobody = cluster.client(Identity::anonymous()).with_header("authorization", "Bearer x.y.z");
+    for path in ["/metrics", "/api/v1beta1/services"] {
+        nobody.get(path).await.expect(401);
+    }
+    let text = cluster.admin().get("/metrics").await.text;
+    assert_eq!(series(&text, "authentication_attempts", &["result=\"error\""]), Some(2.0), "{text}");
+    let accepted = series(&text, "authentication_attempts", &["result=\"success\""]);
+    let later = cluster.admin().get("/metrics").await.text;
+    assert_eq!(series(&later, "authentication_attempts", &["result=\"success\""]), accepted.map(|count| count + 1.0));
+    assert_eq!(series(&text, "apiserver_request_total", &["code=\"401\"", "verb=\"GET\""]), Some(1.0), "{text}");
 }

@@ -1,21 +1,21 @@
 //! Proxy subresources, in a network namespace of the test's own where pods' addresses are its own. The tests whose names begin with
 //! `cve` are the rows of the security history that such a proxy could repeat.
 
-use std::{future::Future, process::Command, sync::Arc, thread};
+use std::{future::Future, process::Command, thread};
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse as _};
+use futures::StreamExt as _;
 use http::{Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
-use stead_apiserver::Identity;
-use stead_store::Model;
+use stead_apiserver::{Identity, Limits};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use crate::support::{Client, Cluster, DEADLINE, upgrade};
+use crate::support::{Client, Cluster, DEADLINE, eventually, series, upgrade};
 
 const POD: &str = "10.244.1.2";
 const NODE: &str = "192.168.56.101";
@@ -31,6 +31,10 @@ async fn behind(request: Request) -> axum::response::Response {
     match parts.uri.path() {
         "/page" => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], "<a href=\"/x\">x</a>").into_response(),
         "/away" => (StatusCode::FOUND, [(header::LOCATION, query)]).into_response(),
+        "/endless" => {
+            let pieces = futures::stream::iter([Ok::<_, std::io::Error>("begun")]).chain(futures::stream::pending());
+            Body::from_stream(pieces).into_response()
+        }
         "/cors" => ([(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")], "x").into_response(),
         "/upgrade" if query == "yes" => {
             let mut request = Request::from_parts(parts, body);
@@ -78,7 +82,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let cluster = Cluster::with(Arc::new(Model::new()), |_| {}).await;
+        Self::on(Cluster::new().await).await
+    }
+
+    async fn on(cluster: Cluster) -> Self {
         let admin = cluster.admin();
         let port = serve(POD).await;
         let world = Self { cluster, admin, port };
@@ -341,6 +348,35 @@ fn cve_2020_8559_an_upgrade_that_is_answered_with_a_redirect_is_no_tunnel() {
         assert!(!text.to_lowercase().contains("location:") && !text.contains("WORD"), "{text}");
         let text = upgrade(&world.cluster, &format!("{SERVICES}/web:80/proxy/upgrade?no"), "", "not for you").await;
         assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
+    });
+}
+
+#[test]
+fn what_one_client_has_proxied_leaves_some_for_others() {
+    in_own_network(|| async {
+        let world = World::on(Cluster::limited(Limits { outbound: 4, ..Limits::default() }).await).await;
+        let [greedy, other] = ["greedy", "other"].map(|name| world.cluster.client(Identity::control_plane(name)));
+        let path = format!("{SERVICES}/web:80/proxy/endless");
+        let ask = async |client: &Client| {
+            let response = client.send(Request::get(&path).body(Body::empty()).unwrap()).await;
+            (response.status().as_u16(), response)
+        };
+        let mut held = Vec::new();
+        for (client, code) in [(&greedy, 200), (&greedy, 200), (&greedy, 429), (&other, 200), (&other, 429)] {
+            let (found, response) = ask(client).await;
+            assert_eq!(found, code);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code == 429);
+            held.push(response);
+        }
+        let running = async || {
+            let text = world.admin.get("/metrics").await.text;
+            let labels = ["resource=\"services\"", "subresource=\"proxy\"", "verb=\"CONNECT\""];
+            series(&text, "apiserver_longrunning_requests", &labels)
+        };
+        assert_eq!(running().await, Some(3.0));
+        held.clear();
+        assert_eq!(ask(&greedy).await.0, 200);
+        eventually("end of all", async || (running().await == Some(0.0)).then_some(())).await;
     });
 }
 

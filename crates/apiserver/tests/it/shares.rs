@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Empty};
@@ -36,6 +37,37 @@ async fn watches_of_one_client_leave_some_for_others() {
     drop(cluster.admin().watch(MAPS).await);
     held.clear();
     drop(greedy.watch(MAPS).await);
+}
+
+#[tokio::test]
+async fn requests_of_one_client_leave_some_for_others() {
+    let cluster = Cluster::limited(Limits { requests: 4, ..Limits::default() }).await;
+    let [greedy, other] = ["greedy", "other"].map(|name| cluster.client(Identity::control_plane(name)));
+    let list = "/api/v1/configmaps";
+    // A body that does not end, and a list that is not read.
+    let slow = greedy.clone();
+    let slow = tokio::spawn(async move {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        slow.post_raw("/api/v1/namespaces/default/configmaps", "application/json", body).await
+    });
+    let unread = greedy.send(Request::get(list).body(Body::empty()).unwrap()).await;
+    assert_eq!(unread.status(), 200);
+    let refused = eventually("refusal", async || {
+        let answer = greedy.get(list).await;
+        (answer.code == 429).then_some(answer)
+    });
+    let refused = refused.await;
+    assert_eq!(
+        (refused.headers["retry-after"].as_bytes(), &refused.body["reason"]),
+        (&b"1"[..], &"TooManyRequests".into())
+    );
+    other.get(list).await.expect(200);
+    greedy.get("/healthz").await;
+    assert_eq!(greedy.get("/healthz").await.text, "ok");
+    drop(greedy.watch(MAPS).await);
+    drop(unread);
+    greedy.get(list).await.expect(200);
+    slow.abort();
 }
 
 /// Asks for `path` on a connection of its own, and answers the code and what keeps that connection.

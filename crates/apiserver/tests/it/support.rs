@@ -41,6 +41,15 @@ pub(crate) fn config(pki: &Pki) -> Config {
     }
 }
 
+/// The value of the series of `/metrics` whose labels hold all of `labels`.
+pub(crate) fn series(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let line = text.lines().find(|line| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            && labels.iter().all(|label| line.contains(label))
+    })?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
 /// Asks again until there is an answer.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let end = tokio::time::Instant::now() + DEADLINE;
