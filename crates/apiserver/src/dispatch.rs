@@ -68,6 +68,10 @@ pub(crate) async fn answer(server: Arc<Inner>, request: Request) -> Response {
         // What an older version answers is made of what v1 answers in JSON.
         parts.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     }
+    if writing == Writing::Yaml {
+        // What is written anew here has to come as it is.
+        parts.headers.remove(header::ACCEPT_ENCODING);
+    }
     let response = handle(server, parts, body).await;
     held.discard().await;
     coding.write(writing.write(response).await).await

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use stead_api::status::ApiError;
 
-use crate::{refusal::Refusal, view::preferred};
+use crate::{compression::Compressible, refusal::Refusal, view::preferred};
 
 pub(crate) const MEDIA_TYPE: &str = "application/yaml";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -37,7 +37,7 @@ impl Writing {
 
     /// The answer as it is wanted. What is no JSON stays as it is.
     pub(crate) async fn write(self, response: Response) -> Response {
-        // Documents may be compressed already, for whoever takes that as well.
+        // What is proxied may be.
         let is_compressed = response.headers().contains_key(header::CONTENT_ENCODING);
         if self == Self::Json || is_compressed || response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
             return response;
@@ -72,5 +72,6 @@ async fn in_yaml(response: Response) -> Result<Response, YamlError> {
     }
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     parts.headers.remove(header::CONTENT_LENGTH);
+    parts.extensions.insert(Compressible);
     Ok(Response::from_parts(parts, Body::from(text)))
 }

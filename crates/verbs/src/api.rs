@@ -1,6 +1,12 @@
 //! Requests to the API server, one at a time, and their answers as bytes or JSON.
 //!
-//! Owns headers, refusals and the warnings that a server sends along, which go to standard error. What is asked for, and what the answer means, is each verb's.
+//! Owns headers, refusals and the warnings that a server sends along, which go to standard error, each once. What is asked for,
+//! and what the answer means, is each verb's.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -29,6 +35,8 @@ pub(crate) const FIELD_MANAGER: &str = "stead";
 pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Warnings that have been printed.
+    warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// One request. `path` has its query string.
@@ -47,6 +55,21 @@ impl Ask<'_> {
 }
 
 impl Api {
+    pub(crate) fn new(client: Client, namespace: String) -> Self {
+        Self { client, namespace, warned: Arc::default() }
+    }
+
+    /// Prints the server's warnings (RFC 7234 5.5: `299 - "text"`) that it has not sent before.
+    fn warn(&self, headers: &HeaderMap) {
+        let mut warned = self.warned.lock().expect("no code panics while it warns");
+        for text in headers.get_all(header::WARNING).iter().filter_map(|value| warning_text(value.to_str().ok()?)) {
+            if !warned.contains(&text) {
+                eprintln!("Warning: {text}");
+                warned.insert(text);
+            }
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<Value, VerbError> {
         self.get_as(path, JSON).await
     }
@@ -90,7 +113,7 @@ impl Api {
             .map_err(|source| VerbError::Request { request: name.clone(), source })?;
         let sent = self.client.send(request).await;
         let response = sent.map_err(|source| VerbError::Transport { request: name.clone(), source })?;
-        warn(response.headers());
+        self.warn(response.headers());
         if response.status().is_success() {
             return Ok(response);
         }
@@ -142,15 +165,6 @@ pub(crate) enum Next {
 pub(crate) enum Ended {
     Enough,
     ByServer,
-}
-
-/// Prints the server's warnings (RFC 7234 5.5: `299 - "text"`).
-fn warn(headers: &HeaderMap) {
-    for value in headers.get_all(header::WARNING) {
-        if let Some(text) = value.to_str().ok().and_then(warning_text) {
-            eprintln!("Warning: {text}");
-        }
-    }
 }
 
 fn warning_text(value: &str) -> Option<String> {

@@ -42,7 +42,7 @@ impl Connection {
         }
         let client = stead_client::connect_with(config, &options).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok(Api { client, namespace })
+        Ok(Api::new(client, namespace))
     }
 
     /// The address of the API server.
