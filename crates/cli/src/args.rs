@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Node(NodeArgs),
     /// Run the Service proxy alone, against any Kubernetes API
     Proxy(ProxyArgs),
+    /// Say what on this machine stands in the way of Services, and what to do about it; nothing is changed
+    Check(CheckArgs),
     #[command(flatten)]
     Client(Box<stead_verbs::Verb>),
     /// Write shell completion to standard output
@@ -113,6 +115,19 @@ pub(crate) struct ServiceArgs {
     /// The most endpoints in one EndpointSlice (1 to 1000; default 100)
     #[arg(long, value_name = "N")]
     pub(crate) max_endpoints_per_slice: Option<EndpointsPerSlice>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// What virtual IPs come from: one range, or one of each family
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,…")]
+    pub(crate) service_cluster_ip_range: Option<Vec<IpNet>>,
+    /// What pods' addresses come from: one range, or one of each family
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,…")]
+    pub(crate) cluster_cidr: Option<Vec<IpNet>>,
+    /// The configuration file that the other parts get; its ranges count where no flag names them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

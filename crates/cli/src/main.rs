@@ -2,6 +2,7 @@
 
 mod args;
 mod capabilities;
+mod check;
 mod config;
 mod down;
 mod exec_node;
@@ -58,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Check(args) => return check::run(&args),
         Command::Completion { shell } => manual::complete(shell),
         Command::Man { directory } => manual::write_pages(&directory),
         Command::Anchor { lab } => Ok(stead_lab::anchor::run(&lab)?),

@@ -2,7 +2,7 @@
 //!
 //! [`DataPlane`] is the front of all of them; [`NfTables`] is the default and [`Fake`] keeps the plan in memory for the tests of others.
 //! Beside them: [`flows`] says which connections must be forgotten, [`egress`] masquerades what pods send out of the cluster, and
-//! [`probe`] tells what a kernel lacks before anything is changed.
+//! [`probe`] tells what a kernel lacks before anything is changed, and [`survey`] what else on the machine stands in the way.
 
 pub mod egress;
 mod fake;
@@ -10,6 +10,7 @@ pub mod flows;
 mod nftables;
 mod plane;
 pub mod probe;
+pub mod survey;
 
 pub use fake::Fake;
 pub use nftables::{NfTables, render};

@@ -8,6 +8,7 @@ mod connection;
 mod element;
 mod encode;
 mod object;
+mod overview;
 mod rule;
 mod text;
 mod transaction;
@@ -18,6 +19,7 @@ mod tests;
 pub use connection::{Commit, Error, Nftables};
 pub use element::{Data, Elements, Expiring, Field, Shape, WordReader, Words};
 pub use object::{BaseChain, Chain, ChainInfo, Hook, RuleInfo, Set, SetInfo, Table, TableInfo};
+pub use overview::{ForeignBase, ForeignChain};
 pub use rule::{Comparison, Rule, Selector, Statement, Verdict};
 pub use transaction::{Change, Name, Transaction, digest};
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Attempts to read a table that changes meanwhile.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -288,7 +288,7 @@ impl Nftables {
         Ok(verdicts)
     }
 
-    fn get(
+    pub(super) fn get(
         &mut self,
         family: u8,
         kind: u16,
@@ -326,7 +326,7 @@ impl Nftables {
     }
 }
 
-const DUMP: u16 = libc::NLM_F_DUMP as u16;
+pub(super) const DUMP: u16 = libc::NLM_F_DUMP as u16;
 
 fn shorten(change: &Change) -> String {
     const LIMIT: usize = 160;
