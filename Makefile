@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps clients build bench soak fuzz
+.PHONY: up demo test deps clients build static image deb bench soak fuzz
 
 up: deps build
 	$(STEAD) up --demo
@@ -23,6 +23,20 @@ clients:
 
 build:
 	$(CARGO) build --locked --release --bin stead
+
+# A binary without shared libraries, for images and for machines older than this one; built apart, since its C parts differ.
+HOST = $$(rustc -vV | sed -n 's/^host: //p')
+STATIC = target/static/$(HOST)/release/stead
+static: deps
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --bin stead --target "$(HOST)" --target-dir target/static
+
+# target/stead.tar: an OCI image layout, for `docker load`, `ctr images import` and `stead image load`.
+image: static
+	sh build/make-image.sh "$(STATIC)" target/stead.tar
+
+# target/stead_VERSION_ARCHITECTURE.deb
+deb: static
+	sh build/make-deb.sh "$(STATIC)" target
 
 # Lints, tests and the demo, over one debug and one release build.
 test: deps clients build

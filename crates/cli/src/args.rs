@@ -279,6 +279,30 @@ mod tests {
     }
 
     #[test]
+    fn units_and_manifests_start_parts_with_flags_that_they_have() {
+        let proxy = include_str!("../../../packaging/systemd/stead-proxy.service");
+        let server = include_str!("../../../packaging/systemd/stead-server.service");
+        let node = include_str!("../../../packaging/systemd/stead-node.service");
+        let defaults = [
+            include_str!("../../../packaging/default/stead-proxy"),
+            include_str!("../../../packaging/default/stead-server"),
+            include_str!("../../../packaging/default/stead-node"),
+        ];
+        for unit in [proxy, server, node] {
+            let mut line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().to_owned();
+            for (name, value) in defaults.iter().flat_map(|text| text.lines()).filter_map(|line| line.split_once('=')) {
+                line = line.replace(&format!("${name}"), value.trim_matches('"'));
+            }
+            assert!(!line.contains('$'), "{line}");
+            Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        let manifest = include_str!("../../../packaging/kubernetes/stead-proxy.yaml");
+        let args = manifest.lines().skip_while(|line| line.trim() != "args:").skip(1);
+        let args = args.map_while(|line| line.trim().strip_prefix("- "));
+        Cli::try_parse_from(["stead"].into_iter().chain(args)).unwrap();
+    }
+
+    #[test]
     fn every_flag_and_value_is_explained() {
         Cli::command().debug_assert();
         let mut lacking = Vec::new();

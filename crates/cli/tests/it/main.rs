@@ -8,6 +8,7 @@ mod input;
 mod lab;
 mod load;
 mod older;
+mod packaging;
 mod removal;
 mod rights;
 mod services;
