@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use stead_client::{Interest, ServiceCache};
 use stead_dataplane::NfTables;
 use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
+use stead_proxy::{DetectLocal, MasqueradeAll};
 
-use crate::{args::NodeArgs, capabilities, config::Config, log};
+use crate::{args::NodeArgs, capabilities, config::Config, log, proxy::open_ranges};
 
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     log::start();
@@ -18,7 +19,10 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     let proxy = stead_proxy::Config {
         node: args.name.clone(),
         service_ranges: config.server.service_ranges,
-        pod_ranges: config.server.pod_ranges,
+        detect_local: DetectLocal::Ranges(config.server.pod_ranges),
+        masquerade_all: MasqueradeAll::No,
+        open_to_external: open_ranges(config.server.allow_external_ips.unwrap_or_default()),
+        reserved: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {

@@ -129,8 +129,8 @@ fn departed(old: Option<&stead_plan::ServicePlan>, new: Option<&stead_plan::Serv
         let mut all = Departed::default();
         for port in service.into_iter().flat_map(|service| &service.ports) {
             all.frontends.extend(port.frontends.iter().map(|rule| rule.frontend));
-            let addresses = port.backends.iter().map(|backend| &backend.address).chain(&port.draining);
-            all.backends.extend(addresses.map(|address| (port.protocol, *address)));
+            let backends = port.backends.iter().chain(&port.draining);
+            all.backends.extend(backends.map(|backend| (port.protocol, backend.address)));
         }
         all
     };
@@ -141,20 +141,15 @@ fn departed(old: Option<&stead_plan::ServicePlan>, new: Option<&stead_plan::Serv
 #[cfg(test)]
 mod tests {
     use stead_model::Protocol;
-    use stead_plan::{Backend, ServicePlan, ServicePortPlan};
+    use stead_plan::{Backend, Lists, ServicePlan, ServicePortPlan};
 
     use super::*;
 
     fn plan(backends: &[&str]) -> Plan {
-        let backends = backends.iter().map(|address| Backend { address: address.parse().unwrap(), local: false });
-        let port = ServicePortPlan {
-            name: "".into(),
-            protocol: Protocol::Tcp,
-            frontends: Vec::new(),
-            backends: backends.collect(),
-            draining: Vec::new(),
-            affinity: None,
-        };
+        let backend =
+            |address: &&str| Backend { address: address.parse().unwrap(), local: false, lists: Lists::Cluster };
+        let backends = backends.iter().map(backend).collect();
+        let port = ServicePortPlan { backends, ..ServicePortPlan::default() };
         let key = ObjectKey::new("default", "web");
         Plan { services: [(key, ServicePlan { ports: vec![port] })].into(), ..Plan::default() }
     }

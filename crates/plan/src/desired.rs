@@ -2,16 +2,17 @@
 //!
 //! Looks at one Service alone. Who gets a frontend that two Services claim is [`Planner`](crate::Planner)'s.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-};
+mod endpoints;
 
+use std::{collections::HashSet, net::IpAddr};
+
+use ipnet::IpNet;
 use stead_api::service_snapshot::{
-    EndpointView, ServicePortView, ServiceSnapshot, ServiceType, ServiceView, SliceView, TrafficPolicy,
+    ServicePortView, ServiceSnapshot, ServiceType, ServiceView, SliceView, TrafficPolicy,
 };
-use stead_model::{Family, Frontend, ObjectKey, Protocol, is_metadata};
+use stead_model::{Family, Frontend, ObjectKey, is_metadata};
 
+use self::endpoints::{Endpoints, LocalList};
 use crate::{
     problem::{Cause, Problem, Unhonoured},
     table::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
@@ -22,7 +23,20 @@ use crate::{
 pub struct NodeContext {
     /// The name that `endpoints[].nodeName` has for endpoints on this node.
     pub node: Box<str>,
+    /// This node's `topology.kubernetes.io/zone`.
+    pub zone: Option<Box<str>>,
     pub settings: Settings,
+    pub open_to_external: Vec<OpenRange>,
+    /// Addresses that no Service gets, such as the API server's.
+    pub reserved: Vec<IpAddr>,
+}
+
+/// Where even this node's own addresses may be external ones of a Service (`--allow-external-ips`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRange {
+    pub range: IpNet,
+    /// Only to Services of this namespace; to all where it is `None`.
+    pub namespace: Option<Box<str>>,
 }
 
 /// Plans one Service as if it were alone. A Service that is not there, headless, an alias, or another proxy's has no ports.
@@ -34,21 +48,24 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
     let slices: Vec<_> =
         snapshot.slices_of(key).iter().map(|slice| &**slice).filter(|slice| !slice.is_headless).collect();
     draft.collect_view_problems(&slices);
-    let access = draft.access();
+    draft.collect_unhonoured();
+    let addresses = draft.addresses();
     let mut ports = Vec::with_capacity(service.ports.len());
     for port in &service.ports {
         for family in Family::ALL {
-            let frontends = draft.frontends(port, family, &access);
+            let frontends = draft.frontends(port, family, &addresses);
             if !frontends.is_empty() {
-                let backends = draft.backends(&slices, port, family);
-                let draining = draft.draining(&slices, port, family, &backends);
+                let (backends, draining) = draft.backends(&slices, port, family);
                 ports.push(ServicePortPlan {
                     name: port.name.clone(),
                     protocol: port.protocol,
+                    sources: draft.sources(family),
                     frontends,
                     backends,
                     draining,
                     affinity: service.affinity,
+                    internal_policy: service.internal_policy,
+                    external_policy: service.external_policy,
                 });
             }
         }
@@ -69,13 +86,8 @@ struct Draft<'s> {
     context: &'s NodeContext,
     service: &'s ServiceView,
     causes: Vec<Cause>,
+    /// Those of the ports so far.
     frontends: HashSet<Frontend>,
-}
-
-/// Where a Service may be reached.
-struct Access {
-    cluster_ips: Vec<IpAddr>,
-    node_ports: bool,
 }
 
 impl Draft<'_> {
@@ -90,122 +102,130 @@ impl Draft<'_> {
         }
     }
 
-    /// What of the Service is served at all, given what plans cannot carry out yet.
-    fn access(&mut self) -> Access {
+    /// What no data plane carries out yet.
+    fn collect_unhonoured(&mut self) {
         let service = self.service;
-        let mut access = Access {
-            cluster_ips: Vec::with_capacity(service.cluster_ips.len()),
-            node_ports: matches!(service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer),
+        let wishes = [
+            (service.internal_policy == TrafficPolicy::Local, Unhonoured::InternalPolicyLocal),
+            (self.has_node_ports() && service.external_policy == TrafficPolicy::Local, Unhonoured::ExternalPolicyLocal),
+            (self.has_node_ports() && service.source_ranges.is_some(), Unhonoured::SourceRanges),
+            (!service.external_ips.is_empty(), Unhonoured::ExternalIps),
+        ];
+        let unhonoured = wishes.into_iter().filter(|(is_asked, _)| *is_asked);
+        self.causes.extend(unhonoured.map(|(_, wish)| Cause::NotHonoured(wish)));
+    }
+
+    fn has_node_ports(&self) -> bool {
+        matches!(self.service.service_type, ServiceType::NodePort | ServiceType::LoadBalancer)
+    }
+
+    /// The addresses that every port of the Service has.
+    fn addresses(&mut self) -> Vec<(IpAddr, FrontendKind)> {
+        let service = self.service;
+        let balanced = match service.service_type {
+            ServiceType::LoadBalancer => &*service.load_balancer_ips,
+            _ => &[],
         };
-        if service.internal_policy == TrafficPolicy::Local {
-            self.causes.push(Cause::NotHonoured(Unhonoured::InternalPolicyLocal));
-        } else {
-            for address in service.cluster_ips.iter().copied() {
-                if is_usable(address) {
-                    access.cluster_ips.push(address);
-                } else {
-                    self.causes.push(Cause::ClusterIp { address });
-                }
+        let kinds = [
+            (&*service.cluster_ips, FrontendKind::ClusterIp),
+            (balanced, FrontendKind::LoadBalancer),
+            (&*service.external_ips, FrontendKind::ExternalIp),
+        ];
+        let all = kinds.into_iter().flat_map(|(addresses, kind)| addresses.iter().map(move |address| (*address, kind)));
+        let mut taken = Vec::with_capacity(service.cluster_ips.len());
+        for (address, kind) in all {
+            match self.check_address(address, kind) {
+                Ok(()) => taken.push((address, kind)),
+                Err(cause) => self.causes.push(cause),
             }
         }
-        if access.node_ports && service.external_policy == TrafficPolicy::Local {
-            access.node_ports = false;
-            self.causes.push(Cause::NotHonoured(Unhonoured::ExternalPolicyLocal));
+        taken
+    }
+
+    /// Whether traffic to the address may be taken from whoever has it otherwise.
+    fn check_address(&self, address: IpAddr, kind: FrontendKind) -> Result<(), Cause> {
+        let context = self.context;
+        let namespace = &self.service.key.namespace;
+        let is_for_us = |open: &&OpenRange| open.namespace.as_ref().is_none_or(|of| of == namespace);
+        let mut open = context.open_to_external.iter().filter(is_for_us).map(|open| open.range);
+        let mut is_open = || kind.is_external() && open.any(|range| range.contains(&address));
+        if !is_usable(address) {
+            Err(Cause::Unusable { kind, address })
+        } else if context.reserved.contains(&address) {
+            Err(Cause::Reserved { kind, address })
+        } else if context.settings.own_addresses.binary_search(&address).is_ok() && !is_open() {
+            Err(Cause::Own { kind, address })
+        } else {
+            Ok(())
         }
-        if access.node_ports && service.has_source_ranges {
-            access.node_ports = false;
-            self.causes.push(Cause::NotHonoured(Unhonoured::SourceRanges));
-        }
-        if service.has_external_ips {
-            self.causes.push(Cause::NotHonoured(Unhonoured::ExternalIps));
-        }
-        access
     }
 
     /// The frontends of one port in one family, ascending; node ports answer in the families of the Service.
-    fn frontends(&mut self, port: &ServicePortView, family: Family, access: &Access) -> Vec<FrontendRule> {
+    fn frontends(
+        &mut self,
+        port: &ServicePortView,
+        family: Family,
+        addresses: &[(IpAddr, FrontendKind)],
+    ) -> Vec<FrontendRule> {
         let has_family = self.service.cluster_ips.iter().any(|address| Family::of(*address) == family);
         if !has_family {
             return Vec::new();
         }
-        let cluster_ips = access.cluster_ips.iter().map(|address| (*address, port.port, FrontendKind::ClusterIp));
-        let node_port = port.node_port.filter(|_| access.node_ports);
+        let addresses = addresses.iter().map(|(address, kind)| (*address, port.port, *kind));
+        let node_port = port.node_port.filter(|_| self.has_node_ports());
         let node_ports = node_port.iter().flat_map(|number| {
             let addresses = &self.context.settings.node_addresses;
             addresses.iter().map(|address| (*address, number.get(), FrontendKind::NodePort))
         });
         let mut rules = Vec::with_capacity(1);
-        for (address, number, kind) in cluster_ips.chain(node_ports) {
-            if Family::of(address) != family {
-                continue;
-            }
-            let frontend = Frontend { address, protocol: port.protocol, port: number };
-            if self.frontends.insert(frontend) {
-                rules.push(FrontendRule { frontend, kind });
-            } else {
-                self.causes.push(Cause::Repeated { frontend });
-            }
+        for (address, number, kind) in
+            addresses.chain(node_ports).filter(|(address, ..)| Family::of(*address) == family)
+        {
+            rules.push(FrontendRule { frontend: Frontend { address, protocol: port.protocol, port: number }, kind });
         }
+        // One address for two reasons is one frontend.
         rules.sort_unstable();
+        rules.dedup_by_key(|rule| rule.frontend);
+        rules.retain(|FrontendRule { frontend, .. }| {
+            let is_first = self.frontends.insert(*frontend);
+            if !is_first {
+                self.causes.push(Cause::Repeated { frontend: *frontend });
+            }
+            is_first
+        });
         rules
     }
 
-    /// The endpoints that get traffic: all that are ready; where none is, those that still serve while they terminate.
-    fn backends(&mut self, slices: &[&SliceView], port: &ServicePortView, family: Family) -> Vec<Backend> {
-        let node = &*self.context.node;
-        let mut backends = collect(slices, port, family, node, EndpointView::is_ready);
-        if backends.is_empty() {
-            let is_leaving = |endpoint: &EndpointView| endpoint.is_serving() && endpoint.is_terminating();
-            backends = collect(slices, port, family, node, is_leaving);
-        }
+    /// Where the node may come in itself, it may from a load-balancer's address too: where that is bound to it, it sends from there.
+    fn sources(&self, family: Family) -> Option<Box<[IpNet]>> {
+        let ranges = self.service.source_ranges.as_ref()?;
+        let own = &self.context.settings.own_addresses;
+        let has_node = ranges.iter().any(|range| own.iter().any(|address| range.contains(address)));
+        let balanced = self.service.load_balancer_ips.iter().filter(|_| has_node).map(|address| IpNet::from(*address));
+        let of_family = ranges.iter().copied().chain(balanced).filter(|range| Family::of(range.addr()) == family);
+        let mut ranges = IpNet::aggregate(&of_family.collect());
+        ranges.sort_unstable();
+        Some(ranges.into())
+    }
+
+    /// Who gets new connections, and who keeps old ones.
+    fn backends(
+        &mut self,
+        slices: &[&SliceView],
+        port: &ServicePortView,
+        family: Family,
+    ) -> (Vec<Backend>, Vec<Backend>) {
+        let policies = [self.service.internal_policy, self.service.external_policy];
+        let local_list = if policies.contains(&TrafficPolicy::Local) { LocalList::Wanted } else { LocalList::Unused };
+        let endpoints = Endpoints::of(slices, port, family, self.context);
+        let (mut backends, mut draining) = endpoints.split(port.protocol, local_list);
         if backends.len() > MAX_BACKENDS {
             self.causes.push(Cause::TooManyEndpoints { port: port.name.clone(), count: backends.len() });
             backends.truncate(MAX_BACKENDS);
         }
-        backends
+        draining.truncate(MAX_BACKENDS);
+        (backends, draining)
     }
-
-    /// Endpoints besides `backends` whose connections go on. A pod that is there, though not ready, may still finish what it began; a
-    /// flow of datagrams has no end of its own, so it stays only where the pod says that it still serves.
-    fn draining(
-        &self,
-        slices: &[&SliceView],
-        port: &ServicePortView,
-        family: Family,
-        backends: &[Backend],
-    ) -> Vec<SocketAddr> {
-        let goes_on =
-            |endpoint: &EndpointView| !endpoint.is_ready() && (port.protocol != Protocol::Udp || endpoint.is_serving());
-        let mut endpoints = collect(slices, port, family, &self.context.node, goes_on);
-        endpoints.retain(|endpoint| backends.binary_search_by_key(&endpoint.address, |own| own.address).is_err());
-        endpoints.truncate(MAX_BACKENDS);
-        endpoints.into_iter().map(|endpoint| endpoint.address).collect()
-    }
-}
-
-fn collect(
-    slices: &[&SliceView],
-    port: &ServicePortView,
-    family: Family,
-    node: &str,
-    is_wanted: impl Fn(&EndpointView) -> bool,
-) -> Vec<Backend> {
-    let mut backends = Vec::new();
-    for slice in slices.iter().filter(|slice| slice.family == Some(family)) {
-        for target in slice.ports.iter().filter(|target| target.name == port.name && target.protocol == port.protocol) {
-            let wanted = slice.endpoints.iter().filter(|endpoint| is_wanted(endpoint) && is_usable(endpoint.address));
-            backends.reserve(wanted.clone().count());
-            backends.extend(wanted.map(|endpoint| Backend {
-                address: SocketAddr::new(endpoint.address, target.port),
-                local: slice.node_of(endpoint) == Some(node),
-            }));
-        }
-    }
-    // Two slices may name one endpoint while it moves between them; it is local if either says so.
-    backends.sort_unstable_by_key(|backend| (backend.address, !backend.local));
-    backends.dedup_by_key(|backend| backend.address);
-    backends.shrink_to_fit();
-    backends
 }
 
 /// Whether traffic may be sent to or taken for an address at all, whatever an object says: neither a node's own services nor its

@@ -9,8 +9,11 @@ mod planner;
 mod problem;
 mod table;
 
-pub use decide::{Masquerade, Packet, Verdict, decide};
-pub use desired::{NodeContext, plan_service};
+pub use decide::{Arrival, Masquerade, Origin, Packet, Verdict, decide};
+pub use desired::{NodeContext, OpenRange, plan_service};
 pub use planner::{Outcome, Planner, plan_all};
 pub use problem::{Cause, Problem, Unhonoured};
-pub use table::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings};
+pub use table::{
+    Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MasqueradeAll, Plan, ServicePlan,
+    ServicePortPlan, Settings, TrafficPolicy,
+};

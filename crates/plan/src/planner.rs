@@ -3,7 +3,7 @@
 //! Owns the plan, who claims which frontend, and the problems of each Service. Full and incremental work are one path: a full
 //! one visits all keys.
 //!
-//! Invariants: a frontend is in the plan of exactly one Service, the lowest key of those that claim it; the plan equals
+//! Invariants: a frontend is in the plan of exactly one Service of those that claim it (see [`Claims`]); the plan equals
 //! [`plan_all`] of the same snapshot and context whenever every touched key was given to [`Planner::update`].
 
 mod claims;
@@ -21,8 +21,8 @@ use std::{
 };
 
 use ipnet::IpNet;
-use stead_api::service_snapshot::ServiceSnapshot;
-use stead_model::{Frontend, ObjectKey};
+use stead_api::service_snapshot::{ServiceSnapshot, ServiceView};
+use stead_model::ObjectKey;
 
 use self::{
     claims::Claims,
@@ -31,7 +31,7 @@ use self::{
 use crate::{
     desired::{NodeContext, plan_service},
     problem::{Cause, Problem},
-    table::{Plan, ServicePlan, ServicePortPlan},
+    table::{FrontendRule, Plan, ServicePlan, ServicePortPlan},
 };
 
 /// A plan, and what it takes to change it.
@@ -42,7 +42,7 @@ pub struct Planner {
     claims: Claims,
     hops: Hops,
     /// What a Service claims and another has.
-    lost: BTreeMap<ObjectKey, Vec<Frontend>>,
+    lost: BTreeMap<ObjectKey, Vec<FrontendRule>>,
     problems: BTreeMap<ObjectKey, Vec<Problem>>,
 }
 
@@ -53,6 +53,18 @@ pub struct Outcome {
     pub changed: Vec<Arc<ObjectKey>>,
     /// Problems that were not there before.
     pub problems: Vec<Problem>,
+}
+
+impl Outcome {
+    /// Takes in what a later change of the same planner did.
+    pub fn merge(&mut self, later: Self) {
+        let Self { changed, problems } = later;
+        let fresh: Vec<_> = changed.into_iter().filter(|key| !self.changed.contains(key)).collect();
+        self.changed.extend(fresh);
+        self.problems.extend(problems);
+        self.problems.sort();
+        self.problems.dedup();
+    }
 }
 
 /// The whole plan of a snapshot, and all its problems in order.
@@ -99,21 +111,40 @@ impl Planner {
         self.replan(snapshot, keys.iter().cloned().collect())
     }
 
-    /// Takes other addresses for this node: every Service with node ports is planned again. The addresses are put in order.
-    pub fn set_node_addresses(&mut self, snapshot: &ServiceSnapshot, mut addresses: Vec<IpAddr>) -> Outcome {
-        addresses.sort_unstable();
-        addresses.dedup();
+    /// Takes other addresses for node ports to answer on: every Service with node ports is planned again. The addresses are put in order.
+    pub fn set_node_addresses(&mut self, snapshot: &ServiceSnapshot, addresses: Vec<IpAddr>) -> Outcome {
+        let addresses = in_order(addresses);
         if addresses == self.context.settings.node_addresses {
             return Outcome::default();
         }
         self.context.settings.node_addresses.clone_from(&addresses);
         self.plan.settings.node_addresses = addresses;
-        let with_node_ports = snapshot
-            .services()
-            .filter(|service| service.ports.iter().any(|port| port.node_port.is_some()))
-            .map(|service| Arc::clone(&service.key))
-            .collect();
-        self.replan(snapshot, with_node_ports)
+        self.replan_where(snapshot, |service| service.ports.iter().any(|port| port.node_port.is_some()))
+    }
+
+    /// Takes other addresses for this node: every Service that one of them, or who sends from it, means anything to is planned again. The
+    /// addresses are put in order.
+    pub fn set_own_addresses(&mut self, snapshot: &ServiceSnapshot, addresses: Vec<IpAddr>) -> Outcome {
+        let addresses = in_order(addresses);
+        let old = std::mem::replace(&mut self.context.settings.own_addresses, addresses.clone());
+        if addresses == old {
+            return Outcome::default();
+        }
+        self.plan.settings.own_addresses.clone_from(&addresses);
+        let has_changed = |address: &IpAddr| old.contains(address) != addresses.contains(address);
+        self.replan_where(snapshot, |service| {
+            let external = service.load_balancer_ips.iter().chain(&service.external_ips);
+            service.source_ranges.is_some() || service.cluster_ips.iter().chain(external).any(has_changed)
+        })
+    }
+
+    /// Takes another zone for this node: every Service is planned again.
+    pub fn set_zone(&mut self, snapshot: &ServiceSnapshot, zone: Option<&str>) -> Outcome {
+        if zone == self.context.zone.as_deref() {
+            return Outcome::default();
+        }
+        self.context.zone = zone.map(Into::into);
+        self.update_all(snapshot)
     }
 
     /// Takes other ranges for virtual IPs; whether they are others. No Service's part of the plan depends on them.
@@ -124,6 +155,12 @@ impl Planner {
         self.context.settings.service_ranges.clone_from(&ranges);
         self.plan.settings.service_ranges = ranges;
         true
+    }
+
+    fn replan_where(&mut self, snapshot: &ServiceSnapshot, is_due: impl Fn(&ServiceView) -> bool) -> Outcome {
+        let due = snapshot.services().filter(|service| is_due(service));
+        let keys = due.map(|service| Arc::clone(&service.key)).collect();
+        self.replan(snapshot, keys)
     }
 
     /// `keys` has no duplicates.
@@ -160,16 +197,16 @@ impl Planner {
         let mut new: Vec<_> = frontends(draft).collect();
         old.sort_unstable();
         new.sort_unstable();
-        for frontend in old.iter().chain(&new) {
-            affected.extend(self.hops.users(frontend).cloned());
+        for rule in old.iter().chain(&new) {
+            affected.extend(self.hops.users(&rule.frontend).cloned());
         }
-        for frontend in old.iter().filter(|frontend| new.binary_search(frontend).is_err()) {
-            self.claims.release(frontend, key, affected);
-            self.hops.on_released(frontend);
+        for rule in old.iter().filter(|rule| new.binary_search(rule).is_err()) {
+            self.claims.release(rule, key, affected);
+            self.hops.on_released(rule);
         }
-        for frontend in new.iter().filter(|frontend| old.binary_search(frontend).is_err()) {
-            self.claims.acquire(frontend, key, affected);
-            if self.hops.on_claimed(frontend) {
+        for rule in new.iter().filter(|rule| old.binary_search(rule).is_err()) {
+            self.claims.acquire(rule, key, affected);
+            if self.hops.on_claimed(rule) {
                 let planned = self.plan.services.iter().filter(|(_, plan)| plan.ports.iter().any(has_endpoints));
                 affected.extend(planned.map(|(key, _)| Arc::new(key.clone())));
             }
@@ -187,10 +224,10 @@ impl Planner {
         let mut lost = Vec::new();
         for port in &mut draft.ports {
             port.frontends.retain(|rule| match self.claims.owner(&rule.frontend) {
-                Some(owner) if *owner != **key => {
+                Some((owner, _)) if *owner != **key => {
                     let cause = Cause::Taken { frontend: rule.frontend, owner: owner.clone() };
                     problems.push(Problem { service: (**key).clone(), cause });
-                    lost.push(rule.frontend);
+                    lost.push(*rule);
                     false
                 }
                 _ => true,
@@ -221,8 +258,14 @@ fn has_endpoints(port: &ServicePortPlan) -> bool {
     !port.backends.is_empty() || !port.draining.is_empty()
 }
 
-fn frontends(plan: &ServicePlan) -> impl Iterator<Item = Frontend> {
-    plan.ports.iter().flat_map(|port| &port.frontends).map(|rule| rule.frontend)
+fn frontends(plan: &ServicePlan) -> impl Iterator<Item = FrontendRule> {
+    plan.ports.iter().flat_map(|port| &port.frontends).copied()
+}
+
+fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// Sets the value of a key, or removes the key for a value that says nothing. Returns the old value.

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use stead_api::service_snapshot::ViewProblem;
 use stead_model::{Frontend, ObjectKey};
 
-use crate::table::MAX_BACKENDS;
+use crate::table::{FrontendKind, MAX_BACKENDS};
 
 /// One part of a Service that is not in the plan. Everything else of the Service, and all other Services, are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +23,13 @@ pub enum Cause {
     #[error("EndpointSlice {slice}: {problem}")]
     Slice { slice: ObjectKey, problem: ViewProblem },
     #[error(
-        "cluster IP {address} is loopback, link-local, metadata, multicast or unspecified; give the Service another one"
+        "{kind} {address} is loopback, link-local, metadata, multicast or unspecified; give the Service another one"
     )]
-    ClusterIp { address: IpAddr },
+    Unusable { kind: FrontendKind, address: IpAddr },
+    #[error("{kind} {address} is this node's own and stays so; open it to Services or give the Service another one")]
+    Own { kind: FrontendKind, address: IpAddr },
+    #[error("{kind} {address} is the API server's and stays so; give the Service another one")]
+    Reserved { kind: FrontendKind, address: IpAddr },
     #[error(
         "endpoint {address} in EndpointSlice {slice} is loopback, link-local, metadata, multicast or unspecified; it gets no traffic"
     )]
@@ -69,7 +73,8 @@ impl Problem {
     /// The reason of the Kubernetes Event that tells of it.
     pub const fn reason(&self) -> &'static str {
         match self.cause {
-            Cause::Service(_) | Cause::ClusterIp { .. } | Cause::Repeated { .. } => "InvalidService",
+            Cause::Service(_) | Cause::Repeated { .. } => "InvalidService",
+            Cause::Unusable { .. } | Cause::Own { .. } | Cause::Reserved { .. } => "InvalidAddress",
             Cause::Slice { .. } | Cause::Endpoint { .. } | Cause::TooManyEndpoints { .. } | Cause::NoService { .. } => {
                 "InvalidEndpoint"
             }
@@ -83,5 +88,16 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service {}: {}", self.service, self.cause)
+    }
+}
+
+impl fmt::Display for FrontendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClusterIp => "cluster IP",
+            Self::NodePort => "node port",
+            Self::LoadBalancer => "load-balancer address",
+            Self::ExternalIp => "external IP",
+        })
     }
 }

@@ -14,7 +14,7 @@ use stead_api::{
     snapshot::Change,
 };
 use stead_dataplane::{DataPlane, NfTables, Scope};
-use stead_plan::{NodeContext, Planner, Settings};
+use stead_plan::{DetectLocal, NodeContext, Planner, Settings};
 use stead_sys::namespace::Namespace;
 
 fn main() {
@@ -95,10 +95,11 @@ fn context() -> NodeContext {
     let ranges = |text: &str| vec![text.parse().expect("a range")];
     let settings = Settings {
         service_ranges: ranges("10.96.0.0/12"),
-        pod_ranges: ranges("10.0.0.0/8"),
+        detect_local: DetectLocal::Ranges(ranges("10.0.0.0/8")),
         node_addresses: vec!["192.168.56.101".parse().expect("an address")],
+        ..Settings::default()
     };
-    NodeContext { node: "node1".into(), settings }
+    NodeContext { node: "node1".into(), settings, ..NodeContext::default() }
 }
 
 fn parse<T: FromItem>(items: &[String]) -> Vec<T> {

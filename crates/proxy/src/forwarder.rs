@@ -117,7 +117,9 @@ impl Forwarder {
             return Ok(());
         }
         let mut context = self.context.clone();
-        context.settings.node_addresses = self.addresses.read()?;
+        context.settings.own_addresses = self.addresses.read()?;
+        context.settings.node_addresses.clone_from(&context.settings.own_addresses);
+        context.zone = zone(&self.context, &snapshot).map(Into::into);
         context.settings.service_ranges = service_ranges(&self.context, &snapshot);
         let mut planner = Planner::new(context);
         report.problems = planner.update_all(&snapshot).problems;
@@ -128,7 +130,10 @@ impl Forwarder {
     fn on_touched(&mut self, touched: &Touched, report: &mut Report) {
         let Some(planner) = &mut self.planner else { return };
         let snapshot = self.cache.read();
-        let outcome = planner.update(&snapshot, &touched.services);
+        let mut outcome = planner.update(&snapshot, &touched.services);
+        if touched.nodes.iter().any(|key| key.name == self.context.node) {
+            outcome.merge(planner.set_zone(&snapshot, zone(&self.context, &snapshot)));
+        }
         self.due.add(&outcome);
         report.problems = outcome.problems;
         if touched.ranges && planner.set_service_ranges(service_ranges(&self.context, &snapshot)) {
@@ -139,8 +144,11 @@ impl Forwarder {
     fn on_addresses(&mut self, report: &mut Report) -> Result<(), Failure> {
         let Some(planner) = &mut self.planner else { return Ok(()) };
         let addresses = self.addresses.read()?;
-        if addresses != planner.plan().settings.node_addresses {
-            report.problems = planner.set_node_addresses(&self.cache.read(), addresses).problems;
+        if addresses != planner.plan().settings.own_addresses {
+            let snapshot = self.cache.read();
+            let mut outcome = planner.set_own_addresses(&snapshot, addresses.clone());
+            outcome.merge(planner.set_node_addresses(&snapshot, addresses));
+            report.problems = outcome.problems;
             self.due = Due::All;
         }
         Ok(())
@@ -165,6 +173,11 @@ fn service_ranges(context: &NodeContext, snapshot: &ServiceSnapshot) -> Vec<IpNe
     let own = |range: &IpNet| !context.settings.service_ranges.contains(range);
     ranges.extend(snapshot.service_ranges().into_iter().filter(own));
     ranges
+}
+
+/// Where this node is, as its Node says.
+fn zone<'s>(context: &NodeContext, snapshot: &'s ServiceSnapshot) -> Option<&'s str> {
+    snapshot.node(&context.node)?.zone.as_deref()
 }
 
 impl Due {

@@ -13,13 +13,14 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, future, io, pin::pin, time::Duration};
+use std::{convert::Infallible, future, io, net::IpAddr, pin::pin, time::Duration};
 
 use futures::{Stream, StreamExt};
 use ipnet::IpNet;
 use kube::Client;
 use stead_client::{Backoff, Recorder, ServiceCache, Subscription};
 use stead_dataplane::{Class, DataPlane};
+pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
 use stead_plan::{NodeContext, Settings};
 use tokio::{
     sync::Notify,
@@ -47,8 +48,13 @@ pub struct Config {
     pub node: String,
     /// Ranges that virtual IPs come from, beside those of ServiceCIDR objects: what no Service has in them is refused.
     pub service_ranges: Vec<IpNet>,
-    /// Ranges that pods' addresses come from: other sources are masqueraded on their way to a virtual IP.
-    pub pod_ranges: Vec<IpNet>,
+    /// Who is a pod of this cluster: others are masqueraded on their way to a virtual IP.
+    pub detect_local: DetectLocal,
+    pub masquerade_all: MasqueradeAll,
+    /// Ranges in which even this node's own addresses may be external ones of a Service.
+    pub open_to_external: Vec<OpenRange>,
+    /// Addresses that no Service gets, such as the API server's.
+    pub reserved: Vec<IpAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,8 +88,9 @@ pub async fn run(
 
 impl Config {
     fn into_context(self) -> NodeContext {
-        let Self { node, service_ranges, pod_ranges } = self;
-        NodeContext { node: node.into(), settings: Settings { service_ranges, pod_ranges, node_addresses: Vec::new() } }
+        let Self { node, service_ranges, detect_local, masquerade_all, open_to_external, reserved } = self;
+        let settings = Settings { service_ranges, detect_local, masquerade_all, ..Settings::default() };
+        NodeContext { node: node.into(), zone: None, settings, open_to_external, reserved }
     }
 }
 

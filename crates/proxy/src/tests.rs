@@ -67,7 +67,10 @@ impl Rig {
         let config = Config {
             node: "node1".into(),
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
-            pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+            detect_local: DetectLocal::Ranges(vec!["10.244.0.0/16".parse().unwrap()]),
+            masquerade_all: MasqueradeAll::No,
+            open_to_external: Vec::new(),
+            reserved: Vec::new(),
         };
         let context = config.into_context();
         let forwarder = Forwarder::new(context, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));

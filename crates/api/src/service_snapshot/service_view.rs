@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use stead_model::{ObjectKey, Protocol, Revision};
 
@@ -24,10 +25,13 @@ pub struct ServiceView {
     pub affinity: Option<Duration>,
     pub internal_policy: TrafficPolicy,
     pub external_policy: TrafficPolicy,
-    /// Whether `externalIPs` are asked for.
-    pub has_external_ips: bool,
-    /// Whether `loadBalancerSourceRanges` are asked for.
-    pub has_source_ranges: bool,
+    /// `externalIPs`, without duplicates.
+    pub external_ips: Box<[IpAddr]>,
+    /// Addresses in `status.loadBalancer.ingress` that lead to nodes untranslated (`ipMode` is not `Proxy`), without duplicates.
+    pub load_balancer_ips: Box<[IpAddr]>,
+    /// `Some`: only clients in `loadBalancerSourceRanges` may come from outside. What is no range lets nobody in, so it may be empty.
+    pub source_ranges: Option<Box<[IpNet]>>,
+    pub health_check_node_port: Option<NonZeroU16>,
     /// Whether the label `service.kubernetes.io/service-proxy-name` gives it to another proxy.
     pub has_other_proxy: bool,
     /// What was left out.
@@ -65,7 +69,7 @@ const DEFAULT_AFFINITY: Duration = Duration::from_secs(10_800);
 
 impl FromItem for ServiceView {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
-        let Object::<WireSpec> { metadata, spec, .. } = serde_json::from_slice(json)?;
+        let Object::<WireSpec, WireStatus> { metadata, spec, status } = serde_json::from_slice(json)?;
         let mut problems = Vec::new();
         let is_headless = text_of(&spec.cluster_ip) == "None";
         Ok(Self {
@@ -79,8 +83,10 @@ impl FromItem for ServiceView {
             affinity: read_affinity(&spec, &mut problems),
             internal_policy: read_policy("spec.internalTrafficPolicy", &spec.internal_traffic_policy, &mut problems),
             external_policy: read_policy("spec.externalTrafficPolicy", &spec.external_traffic_policy, &mut problems),
-            has_external_ips: spec.external_ips.is_some_and(|list| !list.is_empty()),
-            has_source_ranges: spec.load_balancer_source_ranges.is_some_and(|list| !list.is_empty()),
+            external_ips: read_external_ips(&spec, &mut problems),
+            load_balancer_ips: read_ingress(&status, &mut problems),
+            source_ranges: read_source_ranges(&spec, &mut problems),
+            health_check_node_port: read_health_check_node_port(&spec, &mut problems),
             has_other_proxy: metadata.labels.is_some_and(|labels| labels.has_proxy_name),
             problems: problems.into(),
         })
@@ -118,6 +124,29 @@ struct WireSpec<'a> {
     external_ips: Option<Vec<Text<'a>>>,
     #[serde(borrow, rename = "loadBalancerSourceRanges")]
     load_balancer_source_ranges: Option<Vec<Text<'a>>>,
+    #[serde(rename = "healthCheckNodePort")]
+    health_check_node_port: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireStatus<'a> {
+    #[serde(borrow, rename = "loadBalancer")]
+    load_balancer: Option<WireLoadBalancer<'a>>,
+}
+
+#[derive(Deserialize)]
+struct WireLoadBalancer<'a> {
+    #[serde(borrow)]
+    ingress: Option<Vec<WireIngress<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireIngress<'a> {
+    #[serde(borrow)]
+    ip: Option<Text<'a>>,
+    #[serde(borrow, rename = "ipMode")]
+    ip_mode: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -160,9 +189,47 @@ fn read_type(text: &str, problems: &mut Vec<ViewProblem>) -> ServiceType {
 fn read_cluster_ips(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
     let texts = listed(&spec.cluster_ips, &spec.cluster_ip).iter().map(Text::as_str).enumerate();
     let texts = texts.filter(|(_, text)| *text != "None");
-    let read = read_each(texts, |index| format!("spec.clusterIPs[{index}]"), parse_address, problems);
-    let mut addresses = Vec::with_capacity(read.len());
-    for address in read {
+    once_each(read_each(texts, |index| format!("spec.clusterIPs[{index}]"), parse_address, problems))
+}
+
+fn read_external_ips(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
+    let Some(texts) = &spec.external_ips else { return Box::default() };
+    let texts = texts.iter().map(Text::as_str).enumerate();
+    once_each(read_each(texts, |index| format!("spec.externalIPs[{index}]"), parse_address, problems))
+}
+
+fn read_ingress(status: &WireStatus<'_>, problems: &mut Vec<ViewProblem>) -> Box<[IpAddr]> {
+    let Some(ingress) = status.load_balancer.as_ref().and_then(|wire| wire.ingress.as_ref()) else {
+        return Box::default();
+    };
+    let direct = ingress.iter().enumerate().filter(|(_, wire)| text_of(&wire.ip_mode) != "Proxy");
+    let texts = direct.map(|(index, wire)| (index, text_of(&wire.ip)));
+    once_each(read_each(texts, |index| format!("status.loadBalancer.ingress[{index}].ip"), parse_address, problems))
+}
+
+fn read_source_ranges(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Option<Box<[IpNet]>> {
+    let texts = spec.load_balancer_source_ranges.as_ref().filter(|texts| !texts.is_empty())?;
+    // The API takes them with blanks around.
+    let texts = texts.iter().map(|text| text.as_str().trim()).enumerate();
+    let parse = |text: &str| text.parse::<IpNet>().ok().map(|range| range.trunc());
+    Some(read_each(texts, |index| format!("spec.loadBalancerSourceRanges[{index}]"), parse, problems).into())
+}
+
+fn read_health_check_node_port(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Option<NonZeroU16> {
+    let number = spec.health_check_node_port.filter(|number| *number != 0)?;
+    match parse_port(number, || "spec.healthCheckNodePort".into()) {
+        Ok(port) => NonZeroU16::new(port),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    }
+}
+
+/// In the order they have, the first of each.
+fn once_each(all: Vec<IpAddr>) -> Box<[IpAddr]> {
+    let mut addresses = Vec::with_capacity(all.len());
+    for address in all {
         if !addresses.contains(&address) {
             addresses.push(address);
         }

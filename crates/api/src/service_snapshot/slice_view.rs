@@ -25,8 +25,10 @@ pub struct SliceView {
     /// Ports that have a number; one without (all ports) has nothing that a proxy can forward to.
     pub ports: Box<[SlicePortView]>,
     pub endpoints: Box<[EndpointView]>,
-    /// Node and zone names of the endpoints.
+    /// Node and zone names of the endpoints and their hints.
     names: Box<[Arc<str>]>,
+    /// What endpoints have for `hints`, each once.
+    hints: Box<[Hints]>,
     /// What was left out.
     pub problems: Box<[ViewProblem]>,
 }
@@ -46,14 +48,30 @@ pub struct EndpointView {
     conditions: u8,
     node: NameIndex,
     zone: NameIndex,
+    hints: HintsIndex,
 }
 
 /// A place in the slice's table of names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct NameIndex(u16);
 
 impl NameIndex {
     const NONE: Self = Self(u16::MAX);
+}
+
+/// A place in the slice's table of hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HintsIndex(u16);
+
+impl HintsIndex {
+    const NONE: Self = Self(u16::MAX);
+}
+
+/// Whom an endpoint should serve: `hints.forZones` and `hints.forNodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hints {
+    zones: Box<[NameIndex]>,
+    nodes: Box<[NameIndex]>,
 }
 
 const READY: u8 = 1;
@@ -86,6 +104,20 @@ impl SliceView {
     /// The zone that an endpoint of *this* slice is in.
     pub fn zone_of(&self, endpoint: &EndpointView) -> Option<&str> {
         self.name(endpoint.zone)
+    }
+
+    /// The zones that an endpoint of *this* slice should serve; empty where it has no such hints.
+    pub fn zone_hints_of(&self, endpoint: &EndpointView) -> impl Iterator<Item = &str> {
+        self.hints_of(endpoint).into_iter().flat_map(|hints| &hints.zones).filter_map(|index| self.name(*index))
+    }
+
+    /// The nodes that an endpoint of *this* slice should serve; empty where it has no such hints.
+    pub fn node_hints_of(&self, endpoint: &EndpointView) -> impl Iterator<Item = &str> {
+        self.hints_of(endpoint).into_iter().flat_map(|hints| &hints.nodes).filter_map(|index| self.name(*index))
+    }
+
+    fn hints_of(&self, endpoint: &EndpointView) -> Option<&Hints> {
+        self.hints.get(usize::from(endpoint.hints.0))
     }
 
     pub(super) fn share_names(&mut self, shared: &mut SharedNames) {
@@ -123,6 +155,7 @@ impl FromItem for SliceView {
             ports,
             endpoints,
             names: names.names.into(),
+            hints: names.hints.into(),
             problems: problems.into(),
             key,
         })
@@ -169,6 +202,23 @@ struct WireEndpoint<'a> {
     node_name: Option<Text<'a>>,
     #[serde(borrow)]
     zone: Option<Text<'a>>,
+    #[serde(borrow)]
+    hints: Option<WireHints<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireHints<'a> {
+    #[serde(borrow)]
+    for_zones: Option<Vec<WireName<'a>>>,
+    #[serde(borrow)]
+    for_nodes: Option<Vec<WireName<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireName<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -188,11 +238,13 @@ impl WireConditions {
     }
 }
 
-/// The names of one slice while it is read.
+/// The names of one slice while it is read, and the hints made of them.
 #[derive(Default)]
 struct NameTable<'a> {
     names: Vec<Arc<str>>,
     places: HashMap<&'a str, u16>,
+    hints: Vec<Hints>,
+    hint_places: HashMap<Hints, u16>,
 }
 
 impl<'a> NameTable<'a> {
@@ -208,6 +260,25 @@ impl<'a> NameTable<'a> {
         self.names.push(name.into());
         self.places.insert(name, place);
         Some(NameIndex(place))
+    }
+
+    fn hints(&mut self, wire: &'a WireHints<'_>) -> Option<HintsIndex> {
+        let mut read = |wire: &'a Option<Vec<WireName<'_>>>| {
+            let names = wire.iter().flatten().map(|wire| self.index(wire.name.as_ref()));
+            let names = names.collect::<Option<Vec<_>>>()?;
+            Some(names.into_iter().filter(|name| *name != NameIndex::NONE).collect())
+        };
+        let hints = Hints { zones: read(&wire.for_zones)?, nodes: read(&wire.for_nodes)? };
+        if hints.zones.is_empty() && hints.nodes.is_empty() {
+            return Some(HintsIndex::NONE);
+        }
+        if let Some(place) = self.hint_places.get(&hints) {
+            return Some(HintsIndex(*place));
+        }
+        let place = u16::try_from(self.hints.len()).ok().filter(|place| *place != HintsIndex::NONE.0)?;
+        self.hints.push(hints.clone());
+        self.hint_places.insert(hints, place);
+        Some(HintsIndex(place))
     }
 }
 
@@ -271,16 +342,15 @@ fn read_endpoint<'a>(
     if Family::of(address) != family {
         return Err(ViewProblem::Family { field: field(), value: text.as_str().into(), family });
     }
-    let mut name = |of| {
-        names.index(of).ok_or_else(|| ViewProblem::TooManyNames {
-            field: "endpoints".into(),
-            limit: usize::from(NameIndex::NONE.0),
-        })
-    };
+    let too_many = || ViewProblem::TooManyNames { field: "endpoints".into(), limit: usize::from(NameIndex::NONE.0) };
     Ok(EndpointView {
         address,
         conditions: wire.conditions.as_ref().map_or_else(|| WireConditions::default().bits(), WireConditions::bits),
-        node: name(wire.node_name.as_ref())?,
-        zone: name(wire.zone.as_ref())?,
+        node: names.index(wire.node_name.as_ref()).ok_or_else(too_many)?,
+        zone: names.index(wire.zone.as_ref()).ok_or_else(too_many)?,
+        hints: match &wire.hints {
+            Some(hints) => names.hints(hints).ok_or_else(too_many)?,
+            None => HintsIndex::NONE,
+        },
     })
 }

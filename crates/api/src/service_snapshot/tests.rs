@@ -72,8 +72,13 @@ fn a_service_keeps_what_traffic_needs() {
             "selector": {"app": "web"}, "sessionAffinity": "ClientIP",
             "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
             "internalTrafficPolicy": "Cluster", "externalTrafficPolicy": "Local",
+            "externalIPs": ["192.0.2.7", "192.0.2.7"], "healthCheckNodePort": 32000,
+            "loadBalancerSourceRanges": [" 198.51.100.7/24 ", "fd56::/64"],
         },
-        "status": {"loadBalancer": {}},
+        "status": {"loadBalancer": {"ingress": [
+            {"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "192.0.2.2", "ipMode": "Proxy"}, {"hostname": "lb.example.org"},
+            {"ip": "fd56:1b::1"}, {"ip": ""},
+        ]}},
     }));
     let port = |name: &str, protocol, port, node_port: u16| ServicePortView {
         name: name.into(),
@@ -92,8 +97,10 @@ fn a_service_keeps_what_traffic_needs() {
         affinity: Some(Duration::from_secs(60)),
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Local,
-        has_external_ips: false,
-        has_source_ranges: false,
+        external_ips: ["192.0.2.7".parse().unwrap()].into(),
+        load_balancer_ips: ["192.0.2.1".parse().unwrap(), "fd56:1b::1".parse().unwrap()].into(),
+        source_ranges: Some(["198.51.100.0/24".parse().unwrap(), "fd56::/64".parse().unwrap()].into()),
+        health_check_node_port: 32000.try_into().ok(),
         has_other_proxy: true,
         problems: [].into(),
     };
@@ -108,8 +115,10 @@ fn a_service_with_wrong_values_keeps_the_right_ones() {
             "type": "Portal", "clusterIPs": ["10.96.0.010", "::ffff:10.96.0.1", "10.96.0.9"],
             "ports": [{"port": 70000}, {"port": 80, "protocol": "ICMP"}, {"name": "no number"}, {"port": 81, "nodePort": -1}],
             "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 90000}},
-            "externalTrafficPolicy": "Nearby",
+            "externalTrafficPolicy": "Nearby", "externalIPs": ["192.0.2.256", "192.0.2.7"],
+            "loadBalancerSourceRanges": ["10.0.0.0", "010.0.0.0/8"], "healthCheckNodePort": 65536,
         },
+        "status": {"loadBalancer": {"ingress": [{"ip": "here"}, {}]}},
     }));
     check_problems(
         &view.problems,
@@ -123,8 +132,14 @@ fn a_service_with_wrong_values_keeps_the_right_ones() {
             "spec.ports[3].nodePort: -1 is no port (1-65535)",
             "spec.sessionAffinityConfig.clientIP.timeoutSeconds: 90000 is not in the range 1-86400",
             "spec.externalTrafficPolicy: \"Nearby\" is not known",
+            "spec.externalIPs[0]: \"192.0.2.256\" is no address",
+            "status.loadBalancer.ingress[0].ip: \"here\" is no address",
+            "spec.loadBalancerSourceRanges[0]: \"10.0.0.0\" is no address",
+            "spec.loadBalancerSourceRanges[1]: \"010.0.0.0/8\" is no address",
+            "spec.healthCheckNodePort: 65536 is no port (1-65535)",
         ],
     );
+    assert_eq!((view.source_ranges.as_deref(), view.health_check_node_port), (Some(&[][..]), None));
     assert_eq!(*view.cluster_ips, ["10.96.0.9".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(view.ports.iter().map(|port| port.port).collect::<Vec<_>>(), [81]);
     assert_eq!(view.affinity, Some(Duration::from_secs(10_800)));
@@ -174,6 +189,32 @@ fn a_slice_keeps_conditions_with_their_defaults() {
     assert_eq!((view.family, view.is_headless, view.revision), (Some(Family::V4), true, Revision(7)));
     assert_eq!(*view.ports, [SlicePortView { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }]);
     assert!(size_of::<EndpointView>() <= 24);
+}
+
+#[test]
+fn a_slice_keeps_whom_its_endpoints_should_serve() {
+    let zones = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+    let view: SliceView = read(json!({
+        "metadata": {"namespace": "default", "name": "web-1"}, "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": ["10.244.1.2"], "hints": {"forZones": zones(&["a", "b"]), "forNodes": zones(&["node1"])}},
+            {"addresses": ["10.244.1.3"], "hints": {"forZones": zones(&["a", "b"]), "forNodes": zones(&["node1"])}},
+            {"addresses": ["10.244.1.4"], "hints": {"forZones": zones(&["", "b"])}},
+            {"addresses": ["10.244.1.5"], "hints": {"forZones": null, "forNodes": []}},
+            {"addresses": ["10.244.1.6"]},
+        ],
+    }));
+    let hints = view.endpoints.iter().map(|endpoint| {
+        (view.zone_hints_of(endpoint).collect::<Vec<_>>(), view.node_hints_of(endpoint).collect::<Vec<_>>())
+    });
+    let expect = [
+        (vec!["a", "b"], vec!["node1"]),
+        (vec!["a", "b"], vec!["node1"]),
+        (vec!["b"], vec![]),
+        (vec![], vec![]),
+        (vec![], vec![]),
+    ];
+    assert!(hints.eq(expect), "{view:?}");
 }
 
 #[test]
@@ -347,9 +388,12 @@ proptest::proptest! {
         let objects = [
             json!({"metadata": {"name": "a", "labels": {"kubernetes.io/service-name": "w"}}, "addressType": "IPv4",
                 "ports": [{"name": "http", "port": 8080}],
-                "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true}, "nodeName": "n", "zone": null}]}),
+                "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true}, "nodeName": "n", "zone": null,
+                    "hints": {"forZones": [{"name": "a"}]}}]}),
             json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"clusterIPs": ["10.96.0.1"], "type": "NodePort",
-                "ports": [{"port": 80, "nodePort": 30080, "protocol": "UDP"}], "sessionAffinity": "ClientIP"}}),
+                "ports": [{"port": 80, "nodePort": 30080, "protocol": "UDP"}], "sessionAffinity": "ClientIP",
+                "externalIPs": ["192.0.2.1"], "loadBalancerSourceRanges": ["10.0.0.0/8"]},
+                "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.2", "ipMode": "VIP"}]}}}),
             json!({"metadata": {"name": "a"}, "spec": {"podCIDRs": ["10.244.0.0/24"]},
                 "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}),
         ];

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use stead_model::Family;
-use stead_plan::Settings;
+use stead_plan::{DetectLocal, MasqueradeAll, Settings};
 use stead_sys::nft::{
     BaseChain, Comparison, Data, Field, Hook, Name, Rule,
     Selector::{self, *},
@@ -110,13 +110,14 @@ pub(crate) fn skeleton(
     );
     let refuse_rest = services
         .iter()
-        .map(|range| vec![Statement::Range(DestinationAddress, Comparison::Equal, *range), goto("reject-it")]);
+        .map(|range| vec![Statement::Range(DestinationAddress, Comparison::Equal, *range), goto("reject-it")])
+        .chain([vec![Statement::InSet(vec![DestinationAddress], SetId::Outlying.name()), goto("reject-it")]]);
     chain("services".into(), None, [vec![to_list(), goto("pick")]].into_iter().chain(refuse_rest).collect());
     chain("nat-prerouting".into(), base(Hook::Prerouting, -100), vec![vec![jump("services")]]);
     chain("nat-output".into(), base(Hook::Output, -100), vec![vec![jump("services")]]);
     chain("send".into(), None, translate());
     chain("nat-postrouting".into(), base(Hook::Postrouting, 100), postrouting(&services));
-    chain("masq-outside".into(), None, masquerade_outside(&of_family(&settings.pod_ranges)));
+    chain("masq-outside".into(), None, masquerade_outside(family, settings));
 
     skeleton.verdicts.insert(Kind::Reject.number(), "reject-it".into());
     for kind in kinds {
@@ -213,11 +214,22 @@ fn postrouting(services: &[IpNet]) -> Vec<Rule> {
     rules
 }
 
-fn masquerade_outside(pods: &[IpNet]) -> Vec<Rule> {
-    let inside = pods.iter().map(|range| {
-        vec![Statement::Range(SourceAddress, Comparison::Equal, *range), Statement::Verdict(Verdict::Return)]
-    });
-    inside.chain([vec![Statement::Masquerade]]).collect()
+/// Nothing where nobody can be told from pods.
+fn masquerade_outside(family: Family, settings: &Settings) -> Vec<Rule> {
+    let ranges: &[IpNet] = match &settings.detect_local {
+        DetectLocal::Ranges(ranges) => ranges,
+        _ => &[],
+    };
+    let pods = ranges.iter().filter(|range| is_of(range, family) && settings.masquerade_all == MasqueradeAll::No);
+    let mut rules: Vec<Rule> = pods
+        .map(|range| {
+            vec![Statement::Range(SourceAddress, Comparison::Equal, *range), Statement::Verdict(Verdict::Return)]
+        })
+        .collect();
+    if !rules.is_empty() || settings.masquerade_all == MasqueradeAll::Yes {
+        rules.push(vec![Statement::Masquerade]);
+    }
+    rules
 }
 
 #[cfg(test)]

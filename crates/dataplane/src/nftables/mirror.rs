@@ -14,7 +14,10 @@ use std::{
 };
 
 use stead_model::{Family, Frontend, ObjectKey};
-use stead_plan::{Backend, FrontendRule, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings};
+use stead_plan::{
+    Backend, FrontendKind, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
+    TrafficPolicy,
+};
 
 use self::port::{PortState, place};
 pub(crate) use self::update::Update;
@@ -109,8 +112,8 @@ impl Mirror {
 
     /// Whether there is anything to do for a family.
     pub(crate) fn wants(&self, family: Family) -> bool {
-        let ranges = self.settings.service_ranges.iter().chain(&self.settings.pod_ranges);
-        ranges.into_iter().any(|range| Family::of(range.addr()) == family)
+        self.settings.service_ranges.iter().any(|range| Family::of(range.addr()) == family)
+            || self.settings.detect_local.can_tell(family)
             || self.kinds.iter().any(|((of, _), count)| *of == family && *count > 0)
     }
 
@@ -258,8 +261,9 @@ impl Mirror {
     ) -> Vec<PortState> {
         let mut states = Vec::with_capacity(service.ports.len());
         for port in &service.ports {
+            let carried_out = port.frontends.iter().filter(|rule| is_carried_out(port, rule.kind));
             // A frontend that stands twice in a plan belongs to the first.
-            let frontends = port.frontends.iter().filter(|rule| match self.owners.entry(rule.frontend) {
+            let frontends = carried_out.filter(|rule| match self.owners.entry(rule.frontend) {
                 hash_map::Entry::Occupied(_) => false,
                 hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(Arc::clone(key));
@@ -292,7 +296,7 @@ impl Mirror {
         previous: Previous,
     ) -> PortState {
         let list = previous.list.unwrap_or_else(|| ListId(self.lists.allocate()));
-        let backends = port.backends.iter().filter(|backend| Family::of(backend.address.ip()) == family).copied();
+        let backends = port.list(List::Cluster).filter(|backend| Family::of(backend.address.ip()) == family).copied();
         let backends: Vec<Backend> = backends.collect();
         let endpoints = place(&previous.endpoints, &backends, || EndpointId(self.endpoints.allocate()));
         let kind = match (slots(endpoints.len()), port.affinity) {
@@ -300,7 +304,7 @@ impl Mirror {
             (slots, None) => Kind::Spread { slots },
             (slots, Some(timeout)) => Kind::Sticky { class: self.class(timeout), slots },
         };
-        let draining = port.draining.iter().copied().collect();
+        let draining = port.draining.iter().map(|backend| backend.address).collect();
         PortState {
             name: port.name.clone(),
             protocol: port.protocol,
@@ -385,6 +389,15 @@ impl Routes for Mirror {
 
     fn has(&self, frontend: &Frontend) -> bool {
         self.owners.contains_key(frontend)
+    }
+}
+
+/// Frontends of other kinds and policies stay closed.
+fn is_carried_out(port: &ServicePortPlan, kind: FrontendKind) -> bool {
+    match kind {
+        FrontendKind::ClusterIp => port.internal_policy == TrafficPolicy::Cluster,
+        FrontendKind::NodePort => port.external_policy == TrafficPolicy::Cluster && port.sources.is_none(),
+        FrontendKind::LoadBalancer | FrontendKind::ExternalIp => false,
     }
 }
 

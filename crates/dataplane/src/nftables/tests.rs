@@ -9,7 +9,9 @@ use std::{
 };
 
 use stead_model::{Frontend, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, ServicePlan, ServicePortPlan, Settings};
+use stead_plan::{
+    Backend, DetectLocal, FrontendKind, FrontendRule, Lists, MasqueradeAll, ServicePlan, ServicePortPlan, Settings,
+};
 
 use super::*;
 
@@ -17,7 +19,9 @@ fn settings() -> Settings {
     let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Settings {
         service_ranges: ranges(&["10.96.0.0/16", "fd56:96::/112"]),
-        pod_ranges: ranges(&["10.244.0.0/16", "fd56:244::/48"]),
+        detect_local: DetectLocal::Ranges(ranges(&["10.244.0.0/16", "fd56:244::/48"])),
+        masquerade_all: MasqueradeAll::No,
+        own_addresses: vec!["192.168.56.101".parse().unwrap()],
         node_addresses: vec!["192.168.56.101".parse().unwrap()],
     }
 }
@@ -46,20 +50,11 @@ fn service(number: usize, backends: impl Iterator<Item = usize>) -> ServicePlan 
     }
     let backends = backends.map(|backend| {
         let pod = address("10.244", "fd56:244:", number * 7 % 40_000 + backend);
-        Backend { address: (pod, 8080).into(), local: backend == 0 }
+        Backend { address: (pod, 8080).into(), local: backend == 0, lists: Lists::Cluster }
     });
     let affinity = (number % 7 == 6).then(|| std::time::Duration::from_secs(10_800));
     let backends = backends.collect();
-    ServicePlan {
-        ports: vec![ServicePortPlan {
-            name: "".into(),
-            protocol: Protocol::Tcp,
-            frontends,
-            backends,
-            draining: Vec::new(),
-            affinity,
-        }],
-    }
+    ServicePlan { ports: vec![ServicePortPlan { frontends, backends, affinity, ..ServicePortPlan::default() }] }
 }
 
 fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> String {
@@ -210,7 +205,8 @@ fn too_many_backends_are_refused_by_name_and_disturb_nobody() {
     let mut bad = good.clone();
     let backends = &mut bad.services.values_mut().next().unwrap().ports[0].backends;
     *backends = (0..=65_000u32)
-        .map(|number| Backend { address: (std::net::Ipv4Addr::from(0x0af4_0000 + number), 80).into(), local: false })
+        .map(|number| (std::net::Ipv4Addr::from(0x0af4_0000 + number), 80).into())
+        .map(|address| Backend { address, local: false, lists: Lists::Cluster })
         .collect();
     let error = plane.apply(&bad, Scope::All).unwrap_err();
     assert_eq!(error.to_string(), "default/s0 has 65001 backends on one port; at most 65000 are possible");

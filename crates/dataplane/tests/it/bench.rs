@@ -8,7 +8,10 @@ use std::{
 
 use stead_dataplane::{Applied, CLEANING_DELAY, DataPlane, Scope};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan, Settings};
+use stead_plan::{
+    Backend, DetectLocal, FrontendKind, FrontendRule, Lists, MasqueradeAll, Plan, ServicePlan, ServicePortPlan,
+    Settings,
+};
 use stead_sys::{link::Route, namespace::Namespace};
 use stead_testbed::{Host, Lab, Layout, POD_RANGES, SERVICE_RANGES, Server};
 
@@ -37,7 +40,9 @@ impl Bench {
         let servers = lab.pods().flat_map(serve).collect();
         let settings = Settings {
             service_ranges: SERVICE_RANGES.into(),
-            pod_ranges: POD_RANGES.into(),
+            detect_local: DetectLocal::Ranges(POD_RANGES.into()),
+            masquerade_all: MasqueradeAll::No,
+            own_addresses: vec![lab.node(1).address(family)],
             node_addresses: vec![lab.node(1).address(family)],
         };
         let plane = open(lab.node(1).namespace());
@@ -67,7 +72,7 @@ impl Bench {
 
     pub(crate) fn backend(&self, node: u8, pod: u8) -> Backend {
         let address = SocketAddr::new(self.pod(node, pod).address(self.family), POD_PORT);
-        Backend { address, local: node == 1 }
+        Backend { address, local: node == 1, lists: Lists::Cluster }
     }
 
     /// A port that virtual IP `number` and maybe a node port lead to these pods.
@@ -87,12 +92,12 @@ impl Bench {
         frontends.sort_unstable();
         let mut backends = pods.iter().map(|(node, pod)| self.backend(*node, *pod)).collect::<Vec<_>>();
         backends.sort_unstable();
-        ServicePortPlan { name: "".into(), protocol, frontends, backends, draining: Vec::new(), affinity: None }
+        ServicePortPlan { protocol, frontends, backends, ..ServicePortPlan::default() }
     }
 
     /// As virtual IP 1 over TCP, while other pods finish what they have.
     pub(crate) fn web_draining(&self, pods: &[(u8, u8)], draining: &[(u8, u8)]) -> ServicePortPlan {
-        let draining = draining.iter().map(|(node, pod)| self.backend(*node, *pod).address).collect();
+        let draining = draining.iter().map(|(node, pod)| self.backend(*node, *pod)).collect();
         ServicePortPlan { draining, ..self.web(pods) }
     }
 

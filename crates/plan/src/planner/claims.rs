@@ -1,4 +1,5 @@
-//! Who claims which frontend. The lowest key has it.
+//! Who claims which frontend. The least kind has it, and of two alike the lowest key: a virtual IP is never lost to who names it as an external
+//! address.
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -6,6 +7,8 @@ use std::{
 };
 
 use stead_model::{Frontend, ObjectKey};
+
+use crate::table::{FrontendKind, FrontendRule};
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
@@ -15,77 +18,82 @@ pub(super) struct Claims {
 /// Never empty.
 #[derive(Debug)]
 enum Claimants {
-    One(Arc<ObjectKey>),
+    One(Claim),
     /// Two or more.
-    Several(BTreeSet<Arc<ObjectKey>>),
+    Several(BTreeSet<Claim>),
+}
+
+/// Ordered by who comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    kind: FrontendKind,
+    key: Arc<ObjectKey>,
 }
 
 impl Claims {
-    /// Whose frontend it is.
-    pub(super) fn owner(&self, frontend: &Frontend) -> Option<&ObjectKey> {
-        match self.by_frontend.get(frontend)? {
-            Claimants::One(key) => Some(key),
-            Claimants::Several(keys) => keys.first().map(|key| &**key),
-        }
+    /// Whose frontend it is, and as what.
+    pub(super) fn owner(&self, frontend: &Frontend) -> Option<(&ObjectKey, FrontendKind)> {
+        let claim = match self.by_frontend.get(frontend)? {
+            Claimants::One(claim) => Some(claim),
+            Claimants::Several(claims) => claims.first(),
+        };
+        claim.map(|claim| (&*claim.key, claim.kind))
     }
 
     /// Adds a claim. If it takes the frontend from another, all who claim it go to `affected`.
     pub(super) fn acquire(
         &mut self,
-        frontend: &Frontend,
+        rule: &FrontendRule,
         key: &Arc<ObjectKey>,
         affected: &mut BTreeSet<Arc<ObjectKey>>,
     ) {
-        let claimants = match self.by_frontend.entry(*frontend) {
+        let claim = Claim { kind: rule.kind, key: Arc::clone(key) };
+        let claimants = match self.by_frontend.entry(rule.frontend) {
             Entry::Vacant(entry) => {
-                entry.insert(Claimants::One(Arc::clone(key)));
+                entry.insert(Claimants::One(claim));
                 return;
             }
             Entry::Occupied(entry) => entry.into_mut(),
         };
-        let keys = match claimants {
-            Claimants::One(other) if other == key => return,
-            Claimants::One(other) => {
-                let keys = BTreeSet::from([Arc::clone(other), Arc::clone(key)]);
-                if keys.first() == Some(key) {
-                    affected.extend(keys.iter().cloned());
-                }
-                *claimants = Claimants::Several(keys);
+        if let Claimants::One(other) = claimants {
+            if *other == claim {
                 return;
             }
-            Claimants::Several(keys) => keys,
-        };
-        if keys.insert(Arc::clone(key)) && keys.first() == Some(key) {
-            affected.extend(keys.iter().cloned());
+            *claimants = Claimants::Several(BTreeSet::from([other.clone()]));
+        }
+        let Claimants::Several(claims) = claimants else { return };
+        if claims.insert(claim.clone()) && claims.first() == Some(&claim) {
+            affected.extend(claims.iter().map(|claim| Arc::clone(&claim.key)));
         }
     }
 
     /// Drops a claim. If the frontend becomes another's by it, all who claim it go to `affected`.
     pub(super) fn release(
         &mut self,
-        frontend: &Frontend,
+        rule: &FrontendRule,
         key: &Arc<ObjectKey>,
         affected: &mut BTreeSet<Arc<ObjectKey>>,
     ) {
-        let Entry::Occupied(mut entry) = self.by_frontend.entry(*frontend) else { return };
-        let keys = match entry.get_mut() {
+        let claim = Claim { kind: rule.kind, key: Arc::clone(key) };
+        let Entry::Occupied(mut entry) = self.by_frontend.entry(rule.frontend) else { return };
+        let claims = match entry.get_mut() {
             Claimants::One(owner) => {
-                if owner == key {
+                if *owner == claim {
                     entry.remove();
                 }
                 return;
             }
-            Claimants::Several(keys) => keys,
+            Claimants::Several(claims) => claims,
         };
-        let was_first = keys.first() == Some(key);
-        if !keys.remove(key) {
+        let was_first = claims.first() == Some(&claim);
+        if !claims.remove(&claim) {
             return;
         }
         if was_first {
-            affected.extend(keys.iter().cloned());
+            affected.extend(claims.iter().map(|claim| Arc::clone(&claim.key)));
         }
-        if keys.len() == 1
-            && let Some(last) = keys.pop_first()
+        if claims.len() == 1
+            && let Some(last) = claims.pop_first()
         {
             entry.insert(Claimants::One(last));
         }

@@ -1,5 +1,6 @@
-//! Endpoints that are another Service's virtual IP: in their place stand that Service's own endpoints, one hop and no more. The kernel
-//! looks a packet up once, so an address that is left standing would lead nowhere.
+//! Endpoints that are another Service's virtual IP: in their place stand the endpoints that this IP leads to, one hop and no more. The kernel
+//! looks a packet up once, so an address that is left standing would lead nowhere. Node ports and external addresses are places of their
+//! own, which answer to who comes there.
 //!
 //! Owns which Services have such endpoints, so that they are planned again when the other one changes. Who has a virtual IP is
 //! [`Claims`]' to say.
@@ -10,14 +11,14 @@ use std::{
     sync::Arc,
 };
 
-use stead_api::service_snapshot::ServiceSnapshot;
+use stead_api::service_snapshot::{ServiceSnapshot, TrafficPolicy};
 use stead_model::{Frontend, ObjectKey};
 
 use super::claims::Claims;
 use crate::{
     desired::{NodeContext, plan_service},
     problem::Cause,
-    table::{Backend, MAX_BACKENDS, ServicePlan, ServicePortPlan},
+    table::{Backend, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, ServicePlan, ServicePortPlan},
 };
 
 /// What Services have asked about.
@@ -30,7 +31,7 @@ pub(super) struct Hops {
     prefixes: Prefixes,
 }
 
-/// Leading bits of all addresses that frontends have, and how many have them: says cheaply of most endpoints that they are none.
+/// Leading bits of all addresses that are virtual IPs, and how many are: says cheaply of most endpoints that they are none.
 #[derive(Debug, Default)]
 struct Prefixes(HashMap<u128, usize>);
 
@@ -42,15 +43,21 @@ pub(super) struct Surroundings<'s> {
 }
 
 impl Hops {
-    /// A frontend has one more claimant. True where none had an address like it: every endpoint may be of interest now.
-    pub(super) fn on_claimed(&mut self, frontend: &Frontend) -> bool {
-        let count = self.prefixes.0.entry(prefix(frontend.address)).or_default();
+    /// A frontend has one more claimant. True where no virtual IP was like its address: every endpoint may be of interest now.
+    pub(super) fn on_claimed(&mut self, rule: &FrontendRule) -> bool {
+        if rule.kind != FrontendKind::ClusterIp {
+            return false;
+        }
+        let count = self.prefixes.0.entry(prefix(rule.frontend.address)).or_default();
         *count += 1;
         *count == 1
     }
 
-    pub(super) fn on_released(&mut self, frontend: &Frontend) {
-        let prefix = prefix(frontend.address);
+    pub(super) fn on_released(&mut self, rule: &FrontendRule) {
+        if rule.kind != FrontendKind::ClusterIp {
+            return;
+        }
+        let prefix = prefix(rule.frontend.address);
         if let Some(count) = self.prefixes.0.get_mut(&prefix) {
             *count -= 1;
             if *count == 0 {
@@ -134,8 +141,8 @@ enum Place<'w> {
 
 impl<'w> Walk<'w> {
     fn port(&mut self, port: &mut ServicePortPlan) {
-        let is_virtual = |address: &SocketAddr| self.may_be_virtual(address.ip());
-        if !port.backends.iter().map(|backend| &backend.address).chain(&port.draining).any(is_virtual) {
+        let is_virtual = |backend: &Backend| self.may_be_virtual(backend.address.ip());
+        if !port.backends.iter().chain(&port.draining).any(is_virtual) {
             return;
         }
         let (mut backends, mut draining) = (Vec::new(), Vec::new());
@@ -147,28 +154,29 @@ impl<'w> Walk<'w> {
                 Place::Service(via) if via == self.key => self.causes.push(Cause::Itself { frontend }),
                 Place::Service(via) => {
                     let Some(other) = self.behind(frontend, via) else { continue };
-                    backends.extend(self.within_one_hop(frontend, via, &other));
-                    draining.extend(other.draining);
+                    let beyond = self.within_one_hop(frontend, via, &other);
+                    backends.extend(beyond.into_iter().filter_map(|beyond| stand_in(port, &backend, beyond)));
+                    draining.extend(other.draining.iter().filter_map(|beyond| stand_in(port, &backend, *beyond)));
                 }
             }
         }
-        for address in std::mem::take(&mut port.draining) {
-            match self.place(frontend(port, address)) {
+        for leaving in std::mem::take(&mut port.draining) {
+            match self.place(frontend(port, leaving.address)) {
                 Place::Service(via) if via != self.key => {
-                    let Some(other) = self.behind(frontend(port, address), via) else { continue };
-                    draining.extend(other.backends.iter().map(|backend| backend.address).chain(other.draining));
+                    let Some(other) = self.behind(frontend(port, leaving.address), via) else { continue };
+                    let all = reached(&other).chain(&other.draining);
+                    draining.extend(all.filter_map(|beyond| stand_in(port, &leaving, *beyond)));
                 }
-                Place::Host => draining.push(address),
+                Place::Host => draining.push(leaving),
                 Place::Service(_) | Place::Nobody => {}
             }
         }
-        // An endpoint may be named twice, directly and through a Service; it is local if either says so.
-        backends.sort_unstable_by_key(|backend| (backend.address, !backend.local));
-        backends.dedup_by_key(|backend| backend.address);
+        merge(&mut backends);
         backends.truncate(MAX_BACKENDS);
-        draining.sort_unstable();
-        draining.dedup();
-        draining.retain(|address| backends.binary_search_by_key(address, |backend| backend.address).is_err());
+        merge(&mut draining);
+        let is_new =
+            |leaving: &Backend| backends.binary_search_by_key(&leaving.address, |backend| backend.address).is_err();
+        draining.retain(is_new);
         draining.truncate(MAX_BACKENDS);
         (port.backends, port.draining) = (backends, draining);
     }
@@ -184,7 +192,7 @@ impl<'w> Walk<'w> {
     /// Those of another Service's endpoints that are no Services themselves.
     fn within_one_hop(&mut self, frontend: Frontend, via: &ObjectKey, other: &ServicePortPlan) -> Vec<Backend> {
         let mut backends = Vec::with_capacity(other.backends.len());
-        for backend in &other.backends {
+        for backend in reached(other) {
             let beyond = self::frontend(other, backend.address);
             match self.place(beyond) {
                 Place::Host => backends.push(*backend),
@@ -208,13 +216,10 @@ impl<'w> Walk<'w> {
         }
         self.uses.insert(frontend);
         let settings = &self.around.context.settings;
-        if settings.node_addresses.contains(&address) {
-            return Place::Host;
-        }
         match self.around.claims.owner(&frontend) {
-            Some(owner) => Place::Service(owner),
-            None if settings.service_ranges.iter().any(|range| range.contains(&address)) => Place::Nobody,
-            None => Place::Host,
+            Some((owner, FrontendKind::ClusterIp)) => Place::Service(owner),
+            _ if settings.service_ranges.iter().any(|range| range.contains(&address)) => Place::Nobody,
+            _ => Place::Host,
         }
     }
 
@@ -226,4 +231,29 @@ impl<'w> Walk<'w> {
 
 fn frontend(port: &ServicePortPlan, address: SocketAddr) -> Frontend {
     Frontend { address: address.ip(), protocol: port.protocol, port: address.port() }
+}
+
+/// Where a virtual IP of the port leads.
+fn reached(port: &ServicePortPlan) -> impl Iterator<Item = &Backend> {
+    port.list(port.internal_policy.into())
+}
+
+/// `beyond` in the place of `backend`, whose turn it takes; it is in the local list only where it is on this node itself.
+fn stand_in(port: &ServicePortPlan, backend: &Backend, beyond: Backend) -> Option<Backend> {
+    let has_local_list = [port.internal_policy, port.external_policy].contains(&TrafficPolicy::Local);
+    let lists = Lists::of(backend.lists.has(List::Cluster), has_local_list && beyond.local)?;
+    Some(Backend { lists, ..beyond })
+}
+
+/// Puts them in order, each once. One may be named twice, directly and through a Service: it is in the lists, and local, that either says.
+fn merge(backends: &mut Vec<Backend>) {
+    backends.sort_unstable();
+    backends.dedup_by(|other, backend| {
+        let same = other.address == backend.address;
+        if same {
+            backend.local |= other.local;
+            backend.lists = backend.lists.or(other.lists);
+        }
+        same
+    });
 }

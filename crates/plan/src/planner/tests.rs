@@ -2,6 +2,7 @@
 
 mod histories;
 mod hops;
+mod policies;
 
 use serde_json::{Value, json};
 use stead_api::{
@@ -9,10 +10,13 @@ use stead_api::{
     service_snapshot::{ServiceChange, Touched},
     snapshot::Change,
 };
-use stead_model::Protocol;
+use stead_model::{Frontend, Protocol};
 
 use super::*;
-use crate::{Backend, FrontendKind, MAX_BACKENDS, Masquerade, Packet, Settings, Verdict, decide};
+use crate::{
+    Arrival, Backend, DetectLocal, FrontendKind, Lists, MAX_BACKENDS, Masquerade, MasqueradeAll, OpenRange, Packet,
+    Settings, Verdict, decide,
+};
 
 fn view<T: FromItem>(object: &Value) -> T {
     T::from_item(object.to_string().as_bytes()).unwrap()
@@ -26,14 +30,24 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+fn pods() -> DetectLocal {
+    DetectLocal::Ranges(vec!["10.244.0.0/16".parse().unwrap(), "fd56:244::/32".parse().unwrap()])
+}
+
 fn context() -> NodeContext {
+    let node = vec![ip("192.168.56.101"), ip("fd56::101")];
     NodeContext {
         node: "node1".into(),
         settings: Settings {
             service_ranges: vec!["10.96.0.0/16".parse().unwrap(), "fd56:96::/112".parse().unwrap()],
-            pod_ranges: vec!["10.244.0.0/16".parse().unwrap(), "fd56:244::/32".parse().unwrap()],
-            node_addresses: vec![ip("192.168.56.101"), ip("fd56::101")],
+            detect_local: pods(),
+            masquerade_all: MasqueradeAll::No,
+            own_addresses: node.clone(),
+            node_addresses: node,
         },
+        zone: Some("a".into()),
+        open_to_external: vec![OpenRange { range: "10.0.2.0/24".parse().unwrap(), namespace: None }],
+        reserved: vec![ip("192.0.2.1")],
     }
 }
 
@@ -74,7 +88,10 @@ fn render(plan: &Plan) -> Vec<String> {
             let backends: Vec<_> = port.backends.iter().map(render_backend).collect();
             let affinity = port.affinity.map(|time| format!(" sticky {}s", time.as_secs())).unwrap_or_default();
             for rule in &port.frontends {
-                let kind = if rule.kind == FrontendKind::NodePort { " (node port)" } else { "" };
+                let kind = match rule.kind {
+                    FrontendKind::ClusterIp => String::new(),
+                    kind => format!(" ({kind})"),
+                };
                 let to = backends.join(" ");
                 lines.push(format!("{key}:{} {}{kind}{affinity} -> {to}", port.name, rule.frontend).trim_end().into());
             }
@@ -84,7 +101,12 @@ fn render(plan: &Plan) -> Vec<String> {
 }
 
 fn render_backend(backend: &Backend) -> String {
-    format!("{}{}", backend.address, if backend.local { "*" } else { "" })
+    let lists = match backend.lists {
+        Lists::Cluster => "",
+        Lists::Local => " [local]",
+        Lists::Both => " [both]",
+    };
+    format!("{}{}{lists}", backend.address, if backend.local { "*" } else { "" })
 }
 
 #[test]
@@ -141,7 +163,10 @@ fn endpoints_that_get_nothing_new_keep_their_connections() {
     let ports = json!([{"port": 8080}, {"name": "dns", "port": 5353, "protocol": "UDP"}]);
     let slices = [slice("s", "web", "IPv4", ports, json!(endpoints))];
     let (plan, _) = plan_service(&snapshot(&[service("web", spec)], &slices), &context(), &key("web"));
-    let draining = plan.ports.iter().map(|port| port.draining.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let draining = plan
+        .ports
+        .iter()
+        .map(|port| port.draining.iter().map(|backend| backend.address.to_string()).collect::<Vec<_>>());
     assert!(draining.eq([vec!["10.244.1.3:8080", "10.244.1.4:8080"], vec!["10.244.1.3:5353"]]), "{plan:?}");
 }
 
@@ -201,36 +226,6 @@ fn one_bad_value_stops_nothing_else() {
 }
 
 #[test]
-fn what_is_not_honoured_stays_closed_and_is_said() {
-    let ports = json!([{"port": 80, "nodePort": 30080}]);
-    check(
-        &[
-            service(
-                "a",
-                json!({"clusterIPs": ["10.96.0.1"], "type": "NodePort", "ports": ports, "externalTrafficPolicy": "Local"}),
-            ),
-            service(
-                "b",
-                json!({"clusterIPs": ["10.96.0.2"], "ports": [{"port": 80}], "internalTrafficPolicy": "Local"}),
-            ),
-            service(
-                "c",
-                json!({"clusterIPs": ["10.96.0.3"], "type": "LoadBalancer", "ports": ports,
-                "loadBalancerSourceRanges": ["10.0.0.0/8"], "externalIPs": ["192.0.2.1"]}),
-            ),
-        ],
-        &[],
-        &["default/a: 10.96.0.1:80/TCP ->", "default/c: 10.96.0.3:80/TCP ->"],
-        &[
-            "Service default/a: externalTrafficPolicy Local is not supported yet; node ports stay closed",
-            "Service default/b: internalTrafficPolicy Local is not supported yet; cluster IPs refuse connections",
-            "Service default/c: loadBalancerSourceRanges are not supported yet; node ports stay closed",
-            "Service default/c: externalIPs are not supported yet; they are not served",
-        ],
-    );
-}
-
-#[test]
 fn what_a_port_cannot_hold_is_cut_off_and_said() {
     let web = json!({"clusterIPs": ["fd56:96::1"], "ports": [{"port": 80}]});
     let endpoints: Vec<_> =
@@ -270,6 +265,7 @@ fn a_pod_is_masqueraded_only_towards_itself() {
     let (plan, _) = plan_all(&objects, &context());
     let packet = |source| Packet {
         source: ip(source),
+        arrival: Arrival::OnLink("eth0"),
         destination: Frontend { address: ip("10.96.0.1"), protocol: Protocol::Tcp, port: 80 },
     };
     let masquerades = |source| {

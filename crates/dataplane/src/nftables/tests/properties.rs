@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use stead_model::{Frontend, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, Packet, ServicePlan, ServicePortPlan, decide};
+use stead_plan::{Arrival, Backend, FrontendKind, FrontendRule, Lists, Packet, ServicePlan, ServicePortPlan, decide};
 
 use super::{
     model::{Model, Outcome},
@@ -25,7 +25,7 @@ fn ip(family: Family, v4: [u8; 4], v6: [u16; 2]) -> std::net::IpAddr {
 fn pod(family: Family, number: usize) -> Backend {
     let digit = number as u8 + 1;
     let address = ip(family, [10, 244, 1, digit], [0x244, digit.into()]);
-    Backend { address: (address, 8080).into(), local: number.is_multiple_of(2) }
+    Backend { address: (address, 8080).into(), local: number.is_multiple_of(2), lists: Lists::Cluster }
 }
 
 fn node(family: Family) -> std::net::IpAddr {
@@ -73,12 +73,11 @@ fn port(number: usize, draw: &Draw, taken: &mut BTreeSet<Frontend>) -> ServicePo
     let mut backends: Vec<_> = draw.pods.iter().map(|number| pod(draw.family, *number)).collect();
     backends.sort_unstable();
     ServicePortPlan {
-        name: "".into(),
         protocol: draw.protocol,
         frontends,
         backends,
-        draining: Vec::new(),
         affinity: draw.affinity.map(Duration::from_secs),
+        ..ServicePortPlan::default()
     }
 }
 
@@ -105,7 +104,7 @@ fn worlds() -> impl Strategy<Value = Vec<World>> {
 }
 
 /// Every packet that some plan could have a meaning for.
-fn packets() -> impl Iterator<Item = Packet> {
+fn packets() -> impl Iterator<Item = Packet<'static>> {
     let to = Family::ALL.into_iter().flat_map(|family| {
         let virtual_ips = (0..=SERVICES as u8).flat_map(move |number| {
             [96, 97].map(|net| (ip(family, [10, net, 0, number + 1], [net.into(), u16::from(number) + 1]), 80))
@@ -119,7 +118,7 @@ fn packets() -> impl Iterator<Item = Packet> {
     to.flat_map(|destination| {
         let family = destination.family();
         let sources = [pod(family, 0).address.ip(), pod(family, 1).address.ip(), ip(family, [1, 2, 3, 4], [9, 9])];
-        sources.map(|source| Packet { source, destination })
+        sources.map(|source| Packet { source, arrival: Arrival::OnLink("eth0"), destination })
     })
 }
 
@@ -128,6 +127,7 @@ fn assert_means(model: &Model, plan: &Plan) {
         let expect: BTreeSet<Outcome> = match decide(plan, &packet) {
             stead_plan::Verdict::Pass => [Outcome::Pass].into(),
             stead_plan::Verdict::Refuse => [Outcome::Refuse].into(),
+            stead_plan::Verdict::Drop => [Outcome::Drop].into(),
             stead_plan::Verdict::To { backends, masquerade, affinity } => {
                 let outcome = |backend: &Backend| Outcome::To {
                     address: backend.address,
@@ -135,7 +135,7 @@ fn assert_means(model: &Model, plan: &Plan) {
                 };
                 let stuck = model.repeated(packet.source, packet.destination).len();
                 assert!(affinity.is_none() || stuck == 1, "{packet:?} does not stick: {plan:?}");
-                backends.iter().map(outcome).collect()
+                backends.into_iter().map(outcome).collect()
             }
         };
         assert_eq!(model.outcomes(packet.source, packet.destination), expect, "{packet:?} of {plan:?}");

@@ -13,11 +13,19 @@ enum Write {
     Service(&'static str, Option<Value>),
     Slice(&'static str, Option<Value>),
     NodeAddresses(Vec<IpAddr>),
+    OwnAddresses(Vec<IpAddr>),
+    Zone(Option<&'static str>),
 }
 
 const SERVICES: [&str; 4] = ["a", "b", "c", "d"];
 const SLICES: [&str; 5] = ["e", "f", "g", "h", "i"];
-const VIPS: [&str; 6] = ["10.96.0.1", "10.96.0.2", "fd56:96::1", "198.51.100.1", "127.0.0.1", "not an address"];
+const VIPS: [&str; 7] =
+    ["10.96.0.1", "10.96.0.2", "fd56:96::1", "198.51.100.1", "127.0.0.1", "192.168.56.101", "not an address"];
+/// What Services name as external addresses: of another Service, of the node, open though it is the node's, reserved, and free.
+const EXTERNALS: [&str; 7] =
+    ["10.96.0.1", "192.168.56.101", "10.0.2.15", "192.0.2.9", "192.0.2.1", "fd56:1b::1", "169.254.169.254"];
+const SOURCES: [&str; 6] =
+    ["10.244.0.0/16", "192.168.56.0/24", "10.244.1.0/24", "0.0.0.0/0", "fd56:244::/48", "no range"];
 const NODE_ADDRESSES: [&str; 3] = ["192.168.56.101", "10.0.2.15", "fd56::101"];
 /// Some are virtual IPs: of a Service perhaps, of nobody, and a node's own address.
 const ENDPOINTS: [&str; 12] = [
@@ -48,25 +56,35 @@ fn service_port() -> impl Strategy<Value = Value> {
 }
 
 fn a_service(name: &'static str) -> impl Strategy<Value = Value> {
-    let policy = || prop_oneof![6 => Just("Cluster"), 1 => Just("Local")];
+    let policy = || prop_oneof![2 => Just("Cluster"), 1 => Just("Local")];
     let shape = (
-        prop_oneof![3 => Just("ClusterIP"), 5 => Just("NodePort"), 1 => Just("LoadBalancer"), 1 => Just("ExternalName")],
+        prop_oneof![3 => Just("ClusterIP"), 3 => Just("NodePort"), 3 => Just("LoadBalancer"), 1 => Just("ExternalName")],
         vec(select(&VIPS[..]), 1..3),
         vec(service_port(), 1..3),
         option::weighted(0.3, select(&[1, 600][..])),
         (policy(), policy()),
         prop_oneof![8 => Just(json!({})), 1 => Just(json!({"service.kubernetes.io/service-proxy-name": "other"}))],
         prop_oneof![8 => Just(false), 1 => Just(true)],
+        (
+            vec(select(&EXTERNALS[..]), 0..3),
+            vec(select(&EXTERNALS[..]), 0..3),
+            prop_oneof![2 => vec(select(&SOURCES[..]), 0..1), 1 => vec(select(&SOURCES[..]), 1..3)],
+        ),
     );
-    shape.prop_map(move |(kind, ips, ports, sticky, (internal, external), labels, is_headless)| {
+    shape.prop_map(move |(kind, ips, ports, sticky, (internal, external), labels, is_headless, outside)| {
+        let (external_ips, ingress, sources) = outside;
         let ips = if is_headless { vec!["None"] } else { ips };
         let mut object = service(
             name,
             json!({
                 "type": kind, "clusterIP": ips[0], "clusterIPs": ips, "ports": ports,
                 "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
+                "externalIPs": external_ips, "loadBalancerSourceRanges": sources,
             }),
         );
+        let modes = ["VIP", "VIP", "Proxy"].into_iter();
+        let ingress: Vec<_> = ingress.iter().zip(modes).map(|(ip, mode)| json!({"ip": ip, "ipMode": mode})).collect();
+        object["status"] = json!({"loadBalancer": {"ingress": ingress}});
         object["metadata"]["labels"] = labels;
         if let Some(seconds) = sticky {
             object["spec"]["sessionAffinity"] = json!("ClientIP");
@@ -78,12 +96,21 @@ fn a_service(name: &'static str) -> impl Strategy<Value = Value> {
 
 fn an_endpoint() -> impl Strategy<Value = Value> {
     let condition = || option::of(any::<bool>());
-    let fields =
-        (select(&ENDPOINTS[..]), (condition(), condition(), condition()), option::of(select(&["node1", "node2"][..])));
-    fields.prop_map(|(address, (ready, serving, terminating), node)| {
+    let named = |names: &'static [&str]| {
+        let hint = |names: Vec<&str>| names.into_iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        prop_oneof![1 => Just(Vec::new()), 2 => vec(select(names), 1..3)].prop_map(hint)
+    };
+    let fields = (
+        select(&ENDPOINTS[..]),
+        (condition(), condition(), condition()),
+        option::of(select(&["node1", "node2"][..])),
+        (named(&["a", "b"]), named(&["node1", "node2"])),
+    );
+    fields.prop_map(|(address, (ready, serving, terminating), node, (zones, nodes))| {
         json!({
             "addresses": [address], "nodeName": node,
             "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+            "hints": {"forZones": zones, "forNodes": nodes},
         })
     })
 }
@@ -113,9 +140,17 @@ fn a_write() -> impl Strategy<Value = Write> {
     });
     let slice = select(&SLICES[..])
         .prop_flat_map(|name| option::weighted(0.8, a_slice(name)).prop_map(move |object| Write::Slice(name, object)));
-    let addresses = proptest::sample::subsequence(NODE_ADDRESSES.to_vec(), 0..=3)
-        .prop_map(|addresses| Write::NodeAddresses(addresses.into_iter().map(ip).collect()));
-    prop_oneof![6 => service, 6 => slice, 1 => addresses]
+    let addresses = || {
+        let some = proptest::sample::subsequence(NODE_ADDRESSES.to_vec(), 0..=3);
+        some.prop_map(|addresses| addresses.into_iter().map(ip).collect::<Vec<_>>())
+    };
+    prop_oneof![
+        12 => service,
+        12 => slice,
+        1 => addresses().prop_map(Write::NodeAddresses),
+        1 => addresses().prop_map(Write::OwnAddresses),
+        1 => option::of(select(&["a", "b"][..])).prop_map(Write::Zone),
+    ]
 }
 
 impl World {
@@ -124,7 +159,7 @@ impl World {
         let (objects, name, object) = match write {
             Write::Service(name, object) => (&mut self.services, name, object),
             Write::Slice(name, object) => (&mut self.slices, name, object),
-            Write::NodeAddresses(_) => return,
+            Write::NodeAddresses(_) | Write::OwnAddresses(_) | Write::Zone(_) => return,
         };
         let old = match object {
             Some(object) => objects.insert((*name).to_owned(), object.clone()),
@@ -161,18 +196,34 @@ fn check_outcome(
     Ok(())
 }
 
-fn check_oracle(plan: &Plan, world: &World) -> Result<(), TestCaseError> {
-    let sources = ["10.244.1.2", "10.244.2.9", "192.168.56.50", "fd56:244:1::2", "fd56::50"].map(ip);
-    let destinations: Vec<_> = VIPS[..5]
+fn check_oracle(planner: &Planner, world: &World) -> Result<(), TestCaseError> {
+    let on_link = Arrival::OnLink("eth0");
+    let sources = [
+        ("10.244.1.2", on_link),
+        ("10.244.2.9", on_link),
+        ("192.168.56.50", on_link),
+        ("192.168.56.101", Arrival::FromNode),
+        ("192.0.2.9", Arrival::FromNode),
+        ("fd56:244:1::2", on_link),
+        ("fd56::50", on_link),
+        ("fd56::101", Arrival::FromNode),
+    ];
+    let sources = sources.map(|(address, arrival)| (ip(address), arrival));
+    let destinations: BTreeSet<_> = VIPS[..6]
         .iter()
         .chain(&NODE_ADDRESSES)
-        .chain(&["10.96.0.77", "192.0.2.1"])
+        .chain(&EXTERNALS)
+        .chain(&["10.96.0.77"])
         .map(|address| ip(address))
         .collect();
+    let destinations: Vec<_> = destinations.into_iter().collect();
     for packet in packets(&sources, &destinations, &[80, 81, 30080, 30081]) {
-        let verdict = match decide(plan, &packet) {
+        let same_family = packet.source.is_ipv4() == packet.destination.address.is_ipv4();
+        let verdict = match decide(planner.plan(), &packet) {
+            _ if !same_family => continue,
             Verdict::Pass => Expected::Pass,
             Verdict::Refuse => Expected::Refuse,
+            Verdict::Drop => Expected::Drop,
             Verdict::To { backends, masquerade, affinity } => Expected::To {
                 backends: backends.iter().map(|backend| backend.address).collect(),
                 masqueraded: backends
@@ -183,7 +234,7 @@ fn check_oracle(plan: &Plan, world: &World) -> Result<(), TestCaseError> {
                 affinity: affinity.map(|time| time.as_secs()),
             },
         };
-        prop_assert_eq!(verdict, expect(world, "node1", &plan.settings, &packet), "{:?}", packet);
+        prop_assert_eq!(verdict, expect(world, &planner.context, &packet), "{:?}", packet);
     }
     Ok(())
 }
@@ -220,11 +271,14 @@ proptest! {
             let outcome = planner.update(&snapshot, &touched.services);
             check_outcome(&outcome, (&before.0, &before.1), &planner)?;
             for write in batch {
-                if let Write::NodeAddresses(addresses) = write {
-                    let before = (planner.plan().clone(), planner.problems().cloned().collect());
-                    let outcome = planner.set_node_addresses(&snapshot, addresses.clone());
-                    check_outcome(&outcome, (&before.0, &before.1), &planner)?;
-                }
+                let before = (planner.plan().clone(), planner.problems().cloned().collect());
+                let outcome = match write {
+                    Write::NodeAddresses(addresses) => planner.set_node_addresses(&snapshot, addresses.clone()),
+                    Write::OwnAddresses(addresses) => planner.set_own_addresses(&snapshot, addresses.clone()),
+                    Write::Zone(zone) => planner.set_zone(&snapshot, *zone),
+                    _ => continue,
+                };
+                check_outcome(&outcome, (&before.0, &before.1), &planner)?;
             }
             let (plan, problems) = plan_all(&snapshot, &planner.context);
             prop_assert_eq!(planner.plan(), &plan);
@@ -232,6 +286,6 @@ proptest! {
             prop_assert_eq!(planner.update_all(&snapshot), Outcome::default());
         }
         check_order(planner.plan())?;
-        check_oracle(planner.plan(), &world)?;
+        check_oracle(&planner, &world)?;
     }
 }
