@@ -6,7 +6,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
 
-use crate::config::{EndpointsPerSlice, PortRange};
+use crate::{
+    config::{EndpointsPerSlice, PortRange},
+    proxy::flags::ProxyArgs,
+};
 
 /// Kubernetes Services as a product of their own.
 #[derive(Debug, Parser)]
@@ -244,19 +247,6 @@ pub(crate) struct NodeArgs {
     /// Parent control group of this node's pods
     #[arg(long, value_name = "PATH", default_value = "stead/node")]
     pub(crate) cgroup: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ProxyArgs {
-    /// A YAML file; its `server` section tells the ranges of pods and Services
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Credentials for the API server (default: those of the pod it runs in)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// Name of the Node object of this machine (default: its host name)
-    #[arg(long)]
-    pub(crate) hostname_override: Option<String>,
 }
 
 #[cfg(test)]

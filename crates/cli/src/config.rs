@@ -10,11 +10,12 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use stead_apiserver::ExternalRange;
 use stead_lab::Ranges;
 use stead_node::DEFAULT_IMAGE_DIR;
 
-use crate::args::ServiceArgs;
+use crate::{args::ServiceArgs, proxy::said::Said};
 
 /// How large the file may be.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) lab: LabSection,
     pub(crate) server: ServerSection,
     pub(crate) node: NodeSection,
+    /// Flags of `stead proxy`, as `healthzBindAddress` for `--healthz-bind-address`.
+    pub(crate) proxy: Said,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,28 +219,15 @@ impl Config {
     /// The file's content, or the defaults where no file is named.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let mut text = String::new();
-        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(ConfigError::Malformed { path: path.to_owned(), problem: "it has more than 1 MiB".to_owned() });
-        }
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        Self::parse(&text).map_err(|problem| ConfigError::Malformed { path: path.to_owned(), problem })
+        Self::from_value(read_yaml(path)?).map_err(|problem| ConfigError::Malformed { path: path.to_owned(), problem })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let parsed = serde_saphyr::from_str_with_options::<serde_json::Value>(text, options);
-        let mut value = parsed.map_err(|error| {
-            // What follows the first clause is advice to programmers.
-            let text = error.to_string().replace('\n', " ");
-            format!("no YAML: {}", text.split(", set ").next().unwrap_or_default())
-        })?;
-        if let Some(sections) = value.as_object_mut() {
-            sections.retain(|_, section| !section.is_null());
+    /// Reads what [`read_yaml`] has read; the error names the field.
+    pub(crate) fn from_value(mut value: Value) -> Result<Self, String> {
+        match &mut value {
+            Value::Null => return Ok(Self::default()),
+            Value::Object(sections) => sections.retain(|_, section| !section.is_null()),
+            _ => {}
         }
         serde_path_to_error::deserialize(value).map_err(|error| error.to_string())
     }
@@ -252,12 +242,42 @@ impl Config {
     }
 }
 
+/// A configuration file as it stands; null where it says nothing.
+pub(crate) fn read_yaml(path: &Path) -> Result<Value, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
+    let malformed = |problem| ConfigError::Malformed { path: path.to_owned(), problem };
+    if text.len() as u64 > MAX_BYTES {
+        return Err(malformed("it has more than 1 MiB".to_owned()));
+    }
+    parse_yaml(&text).map_err(malformed)
+}
+
+pub(crate) fn parse_yaml(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        // What follows the first clause is advice to programmers.
+        let text = error.to_string().replace('\n', " ");
+        format!("no YAML: {}", text.split(", set ").next().unwrap_or_default())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
 
     use super::*;
     use crate::args::{Cli, Command};
+
+    impl Config {
+        fn parse(text: &str) -> Result<Self, String> {
+            parse_yaml(text).and_then(Self::from_value)
+        }
+    }
 
     #[test]
     fn what_is_left_out_has_its_default() {

@@ -58,7 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Image(args) => image::run(&args),
         Command::Server(args) => server::run(&args),
         Command::Node(args) => node::run(&args),
-        Command::Proxy(args) => proxy::run(&args),
+        Command::Proxy(args) => proxy::run(args),
         Command::Check(args) => return check::run(&args),
         Command::Completion { shell } => manual::complete(shell),
         Command::Man { directory } => manual::write_pages(&directory),

@@ -6,9 +6,18 @@ use anyhow::{Context, Result};
 use stead_client::{Interest, ServiceCache};
 use stead_dataplane::NfTables;
 use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
-use stead_proxy::{DetectLocal, MasqueradeAll};
 
-use crate::{args::NodeArgs, capabilities, config::Config, log, proxy::open_ranges};
+use crate::{
+    args::NodeArgs,
+    capabilities,
+    config::Config,
+    log,
+    proxy::{
+        file::{Cluster, File},
+        said::Said,
+        settings,
+    },
+};
 
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     log::start();
@@ -16,14 +25,14 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     capabilities::check(&stead_dataplane::probe::probe())?;
     let plane = NfTables::open()?;
     let agent = agent_config(args, &config);
-    let proxy = stead_proxy::Config {
-        node: args.name.clone(),
+    let (settings, warnings) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
+    let cluster = Cluster {
         service_ranges: config.server.service_ranges,
-        detect_local: DetectLocal::Ranges(config.server.pod_ranges),
-        masquerade_all: MasqueradeAll::No,
-        open_to_external: open_ranges(config.server.allow_external_ips.unwrap_or_default()),
-        reserved: Vec::new(),
+        pod_ranges: config.server.pod_ranges,
+        external_ips: config.server.allow_external_ips.unwrap_or_default(),
     };
+    let proxy = settings.into_config(args.name.clone(), cluster);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let client = stead_client::connect(&args.kubeconfig).await?;

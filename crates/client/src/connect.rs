@@ -22,6 +22,8 @@ pub enum ConnectError {
     Context(#[source] KubeconfigError),
     #[error("no service account of a cluster here; give a kubeconfig")]
     InCluster(#[source] InClusterError),
+    #[error("{server:?} is no address of a server such as https://10.0.0.1:6443")]
+    Server { server: String, source: http::uri::InvalidUri },
     #[error("client for {url} cannot be made")]
     Client { url: String, source: kube::Error },
 }
@@ -29,15 +31,37 @@ pub enum ConnectError {
 /// A client over TLS with the current context of a kubeconfig. Nothing is sent yet: a server that is not up shows in the
 /// first request. Call it inside the runtime that the client lives in.
 pub async fn connect(kubeconfig: &Path) -> Result<Client, ConnectError> {
+    client(read(kubeconfig).await?)
+}
+
+async fn read(kubeconfig: &Path) -> Result<Config, ConnectError> {
     let failed = |source| ConnectError::Kubeconfig { path: kubeconfig.to_owned(), source };
     let read = Kubeconfig::read_from(kubeconfig).map_err(failed)?;
-    let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(failed)?;
-    client(config)
+    Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
 /// As [`connect`], with a kubeconfig that is read (and merged) already, and the context that `options` choose.
 pub async fn connect_with(kubeconfig: Kubeconfig, options: &KubeConfigOptions) -> Result<Client, ConnectError> {
     client(Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(ConnectError::Context)?)
+}
+
+/// As [`connect`], or with the service account that Kubernetes mounts into pods where no kubeconfig is given, and to `server` instead of
+/// what those name. With `server` alone there are no credentials.
+pub async fn connect_to(kubeconfig: Option<&Path>, server: Option<&str>) -> Result<Client, ConnectError> {
+    let mut config = match (kubeconfig, server) {
+        (Some(path), _) => read(path).await?,
+        (None, None) => return in_cluster(),
+        (None, Some(_)) => Config::new(http::Uri::default()),
+    };
+    if let Some(server) = server {
+        let failed = |source| ConnectError::Server { server: server.to_owned(), source };
+        let uri = server.parse::<http::Uri>().map_err(failed)?;
+        config.cluster_url = match uri.scheme() {
+            Some(_) => uri,
+            None => format!("http://{server}").parse().map_err(failed)?,
+        };
+    }
+    client(config)
 }
 
 /// A client with the service account that Kubernetes mounts into pods.

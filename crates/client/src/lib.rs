@@ -12,10 +12,10 @@ mod service_cache;
 mod watch;
 pub mod write;
 
-pub use connect::{ConnectError, connect, connect_with, in_cluster, in_process};
+pub use connect::{ConnectError, connect, connect_to, connect_with, in_cluster, in_process};
 pub use error::{CallError, Class, error_text};
 pub use events::{EventKind, Recorder, reference};
 pub use path::{collection, escape, object};
-pub use service_cache::{Interest, ServiceCache, Subscription};
+pub use service_cache::{Interest, Seen, ServiceCache, Subscription};
 pub use stead_api::{item::FromItem, snapshot::Change};
-pub use watch::{Backoff, Query, watch};
+pub use watch::{Backoff, Pulse, Query, watch};

@@ -6,7 +6,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures::StreamExt;
@@ -18,7 +21,7 @@ use stead_api::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use crate::watch::{Query, watch};
+use crate::watch::{Pulse, Query, watch_with};
 
 /// Changes that are taken in under one lock, at most.
 const BATCH: usize = 512;
@@ -49,6 +52,19 @@ struct Shared {
     snapshot: RwLock<ServiceSnapshot>,
     mailboxes: Mutex<Vec<Weak<Mailbox>>>,
     watches: Mutex<Vec<AbortHandle>>,
+    pulses: [Pulse; KINDS.len()],
+    services_seen: AtomicU64,
+    slices_seen: AtomicU64,
+}
+
+/// What is watched, in the order of the watches.
+const KINDS: [&str; 4] = ["services", "endpointslices", "nodes", "servicecidrs"];
+
+/// How many changes came, since the cache began and with those of the first lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub services: u64,
+    pub slices: u64,
 }
 
 #[derive(Debug, Default)]
@@ -62,11 +78,12 @@ impl ServiceCache {
     pub fn start(client: &Client, interest: Interest) -> Self {
         let cache = Self::unwatched();
         let [services, slices, nodes, ranges] = interest.queries();
+        let [services_pulse, slices_pulse, nodes_pulse, ranges_pulse] = &cache.shared.pulses;
         let watches = vec![
-            cache.follow(client, services, ServiceChange::Service),
-            cache.follow(client, slices, ServiceChange::Slice),
-            cache.follow(client, nodes, ServiceChange::Node),
-            cache.follow(client, ranges, ServiceChange::Range),
+            cache.follow(client, services, services_pulse, ServiceChange::Service),
+            cache.follow(client, slices, slices_pulse, ServiceChange::Slice),
+            cache.follow(client, nodes, nodes_pulse, ServiceChange::Node),
+            cache.follow(client, ranges, ranges_pulse, ServiceChange::Range),
         ];
         *cache.shared.watches.lock().unwrap_or_else(PoisonError::into_inner) = watches;
         cache
@@ -103,13 +120,26 @@ impl ServiceCache {
         Subscription { mailbox }
     }
 
+    /// For each kind that is watched when its watch was last known to be current; see [`Pulse::last`].
+    pub fn pulses(&self) -> impl Iterator<Item = (&'static str, &Pulse)> {
+        KINDS.into_iter().zip(&self.shared.pulses)
+    }
+
+    pub fn seen(&self) -> Seen {
+        Seen {
+            services: self.shared.services_seen.load(Ordering::Relaxed),
+            slices: self.shared.slices_seen.load(Ordering::Relaxed),
+        }
+    }
+
     fn follow<T: FromItem>(
         &self,
         client: &Client,
         query: Query,
+        pulse: &Pulse,
         wrap: impl Fn(Change<T>) -> ServiceChange + Send + 'static,
     ) -> AbortHandle {
-        let changes = watch::<T>(client.clone(), query).ready_chunks(BATCH);
+        let changes = watch_with::<T>(client.clone(), query, pulse.clone()).ready_chunks(BATCH);
         let shared = Arc::downgrade(&self.shared);
         let task = tokio::spawn(async move {
             let mut changes = std::pin::pin!(changes);
@@ -142,6 +172,15 @@ impl Shared {
         {
             let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
             for change in changes {
+                match &change {
+                    ServiceChange::Service(change) if is_of_object(change) => {
+                        self.services_seen.fetch_add(1, Ordering::Relaxed);
+                    }
+                    ServiceChange::Slice(change) if is_of_object(change) => {
+                        self.slices_seen.fetch_add(1, Ordering::Relaxed);
+                    }
+                    _ => {}
+                }
                 snapshot.apply(change, &mut touched);
             }
         }
@@ -157,6 +196,10 @@ impl Shared {
             None => false,
         });
     }
+}
+
+fn is_of_object<T>(change: &Change<T>) -> bool {
+    matches!(change, Change::Apply(_) | Change::InitApply(_) | Change::Delete(_))
 }
 
 impl Drop for Shared {

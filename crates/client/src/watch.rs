@@ -7,6 +7,7 @@
 
 mod backoff;
 mod frame;
+mod pulse;
 mod query;
 mod session;
 mod split;
@@ -18,12 +19,21 @@ use kube::Client;
 use stead_api::{item::FromItem, snapshot::Change};
 
 use self::session::Session;
-pub use self::{backoff::Backoff, query::Query};
+pub use self::{backoff::Backoff, pulse::Pulse, query::Query};
 
 /// Follows a collection. Every list arrives as `Init`, `InitApply`…, `InitDone`; between lists come `Apply` and `Delete` in the
 /// server's order. A new `Init` can come at any time. Dropping the stream drops the connection.
 pub fn watch<T: FromItem>(client: Client, query: Query) -> impl Stream<Item = Change<T>> + Send {
-    stream::unfold(Session::new(client, query), |mut session| async {
+    watch_with(client, query, Pulse::default())
+}
+
+/// As [`watch`], and tells `pulse` whenever it hears from the server.
+pub(crate) fn watch_with<T: FromItem>(
+    client: Client,
+    query: Query,
+    pulse: Pulse,
+) -> impl Stream<Item = Change<T>> + Send {
+    stream::unfold(Session::new(client, query, pulse), |mut session| async {
         let change = session.next().await;
         Some((change, session))
     })

@@ -12,10 +12,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{FIRST_WAIT, LONGEST_WAIT, on_blocking_thread};
+use crate::{FIRST_WAIT, LONGEST_WAIT, metrics::Metrics, on_blocking_thread};
 
 /// Cleans after each notice, and after a failure until it succeeds.
-pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>) -> Infallible {
+pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>, metrics: &Metrics) -> Infallible {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     loop {
         if backoff.failures() == 0 {
@@ -27,11 +27,13 @@ pub(crate) async fn clean_after(changed: &Notify, mut cleaner: Box<dyn Cleaner>)
         (cleaner, result) = on_blocking_thread(cleaner, |cleaner| cleaner.clean()).await;
         match result {
             Ok(flows) => {
+                let took = start.elapsed();
+                metrics.on_cleaned(took, flows);
                 if flows > 0 {
-                    tracing::debug!(flows, "connections of what left are forgotten");
+                    tracing::debug!(flows, ?took, "connections of what left are forgotten");
                 }
                 backoff.reset();
-                sleep(start.elapsed()).await;
+                sleep(took).await;
             }
             Err(error) => {
                 tracing::warn!(error = error_text(&error), "connections of what left are not forgotten; trying again");

@@ -7,15 +7,14 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
-use stead_api::service_snapshot::{ServiceSnapshot, Touched};
+use stead_api::service_snapshot::Touched;
 use stead_client::ServiceCache;
 use stead_dataplane::{Applied, Class, DataPlane, Scope, Verified};
 use stead_model::ObjectKey;
 use stead_plan::{NodeContext, Outcome, Planner, Problem};
 use stead_sys::link::LinkError;
 
-use crate::addresses::Addresses;
+use crate::{Config, addresses::Addresses, metrics::Extent};
 
 /// Every cause of work.
 #[derive(Debug)]
@@ -30,13 +29,21 @@ pub(crate) enum Event {
 /// What a step did.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// `Some`: the kernel was told something.
-    pub(crate) applied: Option<Applied>,
+    /// `Some`: the kernel was brought to the plan.
+    pub(crate) programmed: Option<Programmed>,
     /// Operations that put foreign changes right.
     pub(crate) healed: usize,
     /// Problems that were not there before.
     pub(crate) problems: Vec<Problem>,
     pub(crate) failure: Option<Failure>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Programmed {
+    pub(crate) extent: Extent,
+    /// How many Services that was about.
+    pub(crate) services: usize,
+    pub(crate) applied: Applied,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +55,7 @@ pub(crate) enum Failure {
 }
 
 pub(crate) struct Forwarder {
-    context: NodeContext,
+    config: Config,
     cache: ServiceCache,
     addresses: Box<dyn Addresses>,
     plane: Box<dyn DataPlane>,
@@ -74,14 +81,19 @@ impl Failure {
 }
 
 impl Forwarder {
-    /// Nothing is done yet. `context` comes without node addresses.
+    /// Nothing is done yet.
     pub(crate) fn new(
-        context: NodeContext,
+        config: Config,
         cache: ServiceCache,
         addresses: Box<dyn Addresses>,
         plane: Box<dyn DataPlane>,
     ) -> Self {
-        Self { context, cache, addresses, plane, planner: None, due: Due::All }
+        Self { config, cache, addresses, plane, planner: None, due: Due::All }
+    }
+
+    /// Whether all lists were complete once.
+    pub(crate) fn has_started(&self) -> bool {
+        self.planner.is_some()
     }
 
     pub(crate) fn on_event(&mut self, event: Event) -> Report {
@@ -95,8 +107,8 @@ impl Forwarder {
             self.maybe_start(report)?;
         } else {
             match &event {
-                Event::Touched(touched) => self.on_touched(touched, report),
-                Event::AddressesChanged | Event::VerifyDue => self.on_addresses(report)?,
+                Event::Touched(touched) => self.on_touched(touched, report)?,
+                Event::AddressesChanged | Event::VerifyDue => self.on_surroundings(report)?,
                 Event::RetryDue => {}
             }
         }
@@ -116,68 +128,59 @@ impl Forwarder {
         if !snapshot.is_synced() {
             return Ok(());
         }
-        let mut context = self.context.clone();
-        context.settings.own_addresses = self.addresses.read()?;
-        context.settings.node_addresses.clone_from(&context.settings.own_addresses);
-        context.zone = zone(&self.context, &snapshot).map(Into::into);
-        context.settings.service_ranges = service_ranges(&self.context, &snapshot);
-        let mut planner = Planner::new(context);
+        let mut planner = Planner::new(self.config.context(&snapshot, self.addresses.read()?));
         report.problems = planner.update_all(&snapshot).problems;
         self.planner = Some(planner);
+        self.due = Due::All;
         Ok(())
     }
 
-    fn on_touched(&mut self, touched: &Touched, report: &mut Report) {
-        let Some(planner) = &mut self.planner else { return };
-        let snapshot = self.cache.read();
-        let mut outcome = planner.update(&snapshot, &touched.services);
-        if touched.nodes.iter().any(|key| key.name == self.context.node) {
-            outcome.merge(planner.set_zone(&snapshot, zone(&self.context, &snapshot)));
+    fn on_touched(&mut self, touched: &Touched, report: &mut Report) -> Result<(), Failure> {
+        if let Some(planner) = &mut self.planner {
+            let outcome = planner.update(&self.cache.read(), &touched.services);
+            self.due.add(&outcome);
+            report.problems = outcome.problems;
         }
-        self.due.add(&outcome);
-        report.problems = outcome.problems;
-        if touched.ranges && planner.set_service_ranges(service_ranges(&self.context, &snapshot)) {
-            self.due = Due::All;
+        if touched.ranges || touched.nodes.iter().any(|node| *node.name == *self.config.node) {
+            self.on_surroundings(report)?;
         }
+        Ok(())
     }
 
-    fn on_addresses(&mut self, report: &mut Report) -> Result<(), Failure> {
+    fn on_surroundings(&mut self, report: &mut Report) -> Result<(), Failure> {
         let Some(planner) = &mut self.planner else { return Ok(()) };
-        let addresses = self.addresses.read()?;
-        if addresses != planner.plan().settings.own_addresses {
-            let snapshot = self.cache.read();
-            let mut outcome = planner.set_own_addresses(&snapshot, addresses.clone());
-            outcome.merge(planner.set_node_addresses(&snapshot, addresses));
-            report.problems = outcome.problems;
+        let snapshot = self.cache.read();
+        let NodeContext { zone, settings, .. } = self.config.context(&snapshot, self.addresses.read()?);
+        if settings.detect_local != planner.plan().settings.detect_local {
+            // So seldom that all is planned anew.
+            drop(snapshot);
+            return self.maybe_start(report);
+        }
+        let mut outcome = planner.set_zone(&snapshot, zone.as_deref());
+        if settings != planner.plan().settings {
+            outcome.merge(planner.set_own_addresses(&snapshot, settings.own_addresses));
+            outcome.merge(planner.set_node_addresses(&snapshot, settings.node_addresses));
+            planner.set_service_ranges(settings.service_ranges);
             self.due = Due::All;
         }
+        self.due.add(&outcome);
+        report.problems.extend(outcome.problems);
         Ok(())
     }
 
     fn apply_due(&mut self, report: &mut Report) -> Result<(), Failure> {
         let Some(planner) = &self.planner else { return Ok(()) };
-        let scope = match &self.due {
-            Due::All => Scope::All,
+        let plan = planner.plan();
+        let (extent, services, scope) = match &self.due {
+            Due::All => (Extent::Full, plan.services.len(), Scope::All),
             Due::Services(keys) if keys.is_empty() => return Ok(()),
-            Due::Services(keys) => Scope::Services(keys),
+            Due::Services(keys) => (Extent::Partial, keys.len(), Scope::Services(keys)),
         };
-        report.applied = Some(self.plane.apply(planner.plan(), scope)?);
+        let applied = self.plane.apply(plan, scope)?;
+        report.programmed = Some(Programmed { extent, services, applied });
         self.due = Due::Services(BTreeSet::new());
         Ok(())
     }
-}
-
-/// The ranges that this process was told of, and those that the cluster has come to use.
-fn service_ranges(context: &NodeContext, snapshot: &ServiceSnapshot) -> Vec<IpNet> {
-    let mut ranges = context.settings.service_ranges.clone();
-    let own = |range: &IpNet| !context.settings.service_ranges.contains(range);
-    ranges.extend(snapshot.service_ranges().into_iter().filter(own));
-    ranges
-}
-
-/// Where this node is, as its Node says.
-fn zone<'s>(context: &NodeContext, snapshot: &'s ServiceSnapshot) -> Option<&'s str> {
-    snapshot.node(&context.node)?.zone.as_deref()
 }
 
 impl Due {

@@ -3,25 +3,37 @@
 //! Owns when things happen: nothing before all lists are complete, a lone change at once, changes that wait together as one,
 //! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`], connections of what left forgotten beside all
 //! that. What a Service means is `stead-plan`'s, how a kernel is told is `stead-dataplane`'s; this crate only carries from one to the
-//! other and reports what could not be done.
+//! other, reports what could not be done, and tells over HTTP how it is.
 //! It removes nothing when it ends: the kernel goes on forwarding, and the next process adopts what it finds.
 
 mod addresses;
 mod cleaning;
+mod endpoints;
 mod forwarder;
+mod health;
+mod http;
+mod metrics;
 mod report;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, future, io, net::IpAddr, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    future, io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use kube::Client;
-use stead_client::{Backoff, Recorder, ServiceCache, Subscription};
+use stead_client::{Backoff, EventKind, Recorder, ServiceCache, Subscription};
 use stead_dataplane::{Class, DataPlane};
 pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
-use stead_plan::{NodeContext, Settings};
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
@@ -30,44 +42,59 @@ use tokio::{
 use self::{
     addresses::{AddressNotices, KernelAddresses},
     cleaning::clean_after,
+    endpoints::Sources,
     forwarder::{Event, Forwarder},
-    report::Reporter,
+    report::{NodeRecorder, Reporter},
+};
+pub use self::{
+    endpoints::{Endpoints, WhenTaken},
+    surroundings::{NodePortAddresses, PodTraffic},
 };
 
 /// How often the kernel is compared with what was put into it.
 pub const VERIFY_PERIOD: Duration = Duration::from_secs(10);
 
+/// Upstream's default.
+const SYNC_PERIOD: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Before a step that cannot succeed as things stand is tried again; any event tries it sooner.
 const PERMANENT_WAIT: Duration = Duration::from_secs(30);
 
+/// What the process was told about its node and cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node's name, as endpoints give it.
     pub node: String,
     /// Ranges that virtual IPs come from, beside those of ServiceCIDR objects: what no Service has in them is refused.
     pub service_ranges: Vec<IpNet>,
-    /// Who is a pod of this cluster: others are masqueraded on their way to a virtual IP.
-    pub detect_local: DetectLocal,
+    pub pods: PodTraffic,
     pub masquerade_all: MasqueradeAll,
     /// Ranges in which even this node's own addresses may be external ones of a Service.
     pub open_to_external: Vec<OpenRange>,
     /// Addresses that no Service gets, such as the API server's.
     pub reserved: Vec<IpAddr>,
+    pub node_ports: NodePortAddresses,
+    /// The node's address of its family, whatever its Node object says.
+    pub primary: Option<IpAddr>,
+    pub endpoints: Endpoints,
+    /// Once a change waits for twice as long the proxy is not healthy.
+    pub sync_period: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("open rtnetlink to learn this node's addresses")]
     Addresses(#[source] io::Error),
+    #[error("listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
 }
 
 /// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread; `cache` is watched by
 /// someone or filled by hand. Problems become log lines and, through `client`, Kubernetes Events.
 ///
 /// # Errors
-/// Only before anything is programmed; afterwards failures are logged and tried again.
+/// Before anything is programmed, and where an address of [`Endpoints`] cannot be had that must be; other failures are logged and tried again.
 pub async fn run(
     config: Config,
     client: Client,
@@ -76,21 +103,35 @@ pub async fn run(
 ) -> Result<Infallible, Error> {
     let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
-    let reporter = Reporter::new(Recorder::new(client, "stead-proxy", &config.node), cache.clone());
+    let recorder = NodeRecorder::new(Recorder::new(client, "stead-proxy", &config.node), &config.node);
+    recorder.record(EventKind::Normal, "Starting", "Starting the Service proxy.".to_owned());
+    let sources = Arc::new(Sources::new(&config, cache.clone()));
+    let reporter = Reporter::new(recorder.clone(), cache.clone());
     let news = cache.subscribe();
     let (cleaner, changed) = (plane.cleaner(), Notify::new());
-    let forwarder = Forwarder::new(config.into_context(), cache, Box::new(addresses), plane);
-    Ok(tokio::select! {
-        never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &changed) => never,
-        never = clean_after(&changed, cleaner) => never,
-    })
+    let endpoints = config.endpoints.clone();
+    let forwarder = Forwarder::new(config, cache, Box::new(addresses), plane);
+    tokio::select! {
+        never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &changed, &sources) => match never {},
+        never = clean_after(&changed, cleaner, &sources.metrics) => match never {},
+        ended = endpoints::run(endpoints, Arc::clone(&sources), &recorder) => ended,
+    }
 }
 
-impl Config {
-    fn into_context(self) -> NodeContext {
-        let Self { node, service_ranges, detect_local, masquerade_all, open_to_external, reserved } = self;
-        let settings = Settings { service_ranges, detect_local, masquerade_all, ..Settings::default() };
-        NodeContext { node: node.into(), zone: None, settings, open_to_external, reserved }
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: String::new(),
+            service_ranges: Vec::new(),
+            pods: PodTraffic::default(),
+            masquerade_all: MasqueradeAll::default(),
+            open_to_external: Vec::new(),
+            reserved: Vec::new(),
+            node_ports: NodePortAddresses::All,
+            primary: None,
+            endpoints: Endpoints::default(),
+            sync_period: SYNC_PERIOD,
+        }
     }
 }
 
@@ -103,6 +144,7 @@ async fn forward(
     verify_period: Duration,
     mut reporter: Reporter,
     changed: &Notify,
+    sources: &Sources,
 ) -> Infallible {
     let mut notices = pin!(notices.chain(futures::stream::pending()));
     let mut verification = interval_at(Instant::now() + verify_period, verify_period);
@@ -116,9 +158,18 @@ async fn forward(
             _ = verification.tick() => Event::VerifyDue,
             () = until(retry_at) => Event::RetryDue,
         };
+        let (start, seen) = (std::time::Instant::now(), sources.cache.seen());
+        if matches!(event, Event::Touched(_) | Event::AddressesChanged) {
+            sources.health.on_queued(start);
+            sources.metrics.on_queued(Timestamp::now());
+        }
         let report;
         (forwarder, report) = on_blocking_thread(forwarder, move |forwarder| forwarder.on_event(event)).await;
+        let took = start.elapsed();
         changed.notify_one();
+        if forwarder.has_started() {
+            sources.on_step(&report, start, took, seen);
+        }
         retry_at = report.failure.as_ref().map(|failure| {
             let wait = match failure.class() {
                 Class::Conflict if backoff.failures() == 0 => {
@@ -133,7 +184,7 @@ async fn forward(
         if retry_at.is_none() {
             backoff.reset();
         }
-        reporter.tell(report);
+        reporter.tell(report, took);
     }
 }
 

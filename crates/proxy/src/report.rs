@@ -1,19 +1,43 @@
 //! Tells people what the loop did: log lines, and Kubernetes Events for problems of Services.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use stead_client::{EventKind, Recorder, ServiceCache, error_text};
+use stead_dataplane::Applied;
 use stead_model::ObjectKey;
 use stead_plan::Problem;
 
-use crate::forwarder::Report;
+use crate::forwarder::{Programmed, Report};
 
 /// Problems of one Service that are told one by one; of the others only the number.
 const TOLD: usize = 5;
 
-pub(crate) struct Reporter {
+/// Says what happened to this node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeRecorder {
     recorder: Recorder,
+    node: ObjectReference,
+}
+
+impl NodeRecorder {
+    pub(crate) fn new(recorder: Recorder, node: &str) -> Self {
+        let node = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(node.to_owned()),
+            ..ObjectReference::default()
+        };
+        Self { recorder, node }
+    }
+
+    pub(crate) fn record(&self, kind: EventKind, reason: &str, message: String) {
+        self.recorder.record(&self.node, kind, reason, message);
+    }
+}
+
+pub(crate) struct Reporter {
+    node: NodeRecorder,
     cache: ServiceCache,
     /// The failure told last, so that a lasting one is a warning once and then detail.
     last_failure: String,
@@ -21,22 +45,28 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(recorder: Recorder, cache: ServiceCache) -> Self {
-        Self { recorder, cache, last_failure: String::new(), has_programmed: false }
+    pub(crate) fn new(node: NodeRecorder, cache: ServiceCache) -> Self {
+        Self { node, cache, last_failure: String::new(), has_programmed: false }
     }
 
-    pub(crate) fn tell(&mut self, report: Report) {
-        if let Some(applied) = &report.applied {
-            let operations = applied.operations;
+    /// `took`: how long the step was at work.
+    pub(crate) fn tell(&mut self, report: Report, took: Duration) {
+        if let Some(Programmed { extent, services, applied }) = &report.programmed {
+            let Applied { operations, bytes, .. } = applied;
             if self.has_programmed {
-                tracing::debug!(operations, "programmed");
+                tracing::debug!(?extent, services, operations, bytes, ?took, "programmed");
             } else {
-                tracing::info!(operations, "all Services are programmed");
+                tracing::info!(services, operations, bytes, ?took, "all Services are programmed");
             }
             self.has_programmed = true;
         }
         if report.healed > 0 {
-            tracing::warn!(operations = report.healed, "somebody changed our kernel tables; put right");
+            tracing::warn!(operations = report.healed, ?took, "somebody changed our kernel tables; put right");
+            let message = format!(
+                "somebody changed the proxy's tables in the kernel; {} operations put them right",
+                report.healed
+            );
+            self.node.record(EventKind::Warning, "ForeignChangesHealed", message);
         }
         let failure = report.failure.as_ref().map(|failure| error_text(failure)).unwrap_or_default();
         if !failure.is_empty() && failure == self.last_failure {
@@ -57,7 +87,7 @@ impl Reporter {
             let reference = self.reference(&service);
             for problem in problems.iter().take(TOLD) {
                 tracing::warn!("{problem}");
-                self.recorder.record(&reference, EventKind::Warning, problem.reason(), problem.cause.to_string());
+                self.node.recorder.record(&reference, EventKind::Warning, problem.reason(), problem.cause.to_string());
             }
             if let Some(more) = problems.len().checked_sub(TOLD).filter(|more| *more > 0) {
                 tracing::warn!("Service {service}: {more} more problems");

@@ -37,6 +37,7 @@ impl Addresses for Scripted {
 
 /// A running loop and everything around it.
 struct Rig {
+    sources: Arc<Sources>,
     cache: ServiceCache,
     plane: Fake,
     addresses: Scripted,
@@ -67,23 +68,23 @@ impl Rig {
         let config = Config {
             node: "node1".into(),
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
-            detect_local: DetectLocal::Ranges(vec!["10.244.0.0/16".parse().unwrap()]),
-            masquerade_all: MasqueradeAll::No,
-            open_to_external: Vec::new(),
-            reserved: Vec::new(),
+            pods: PodTraffic::of(vec!["10.244.0.0/16".parse().unwrap()]),
+            ..Config::default()
         };
-        let context = config.into_context();
-        let forwarder = Forwarder::new(context, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));
-        let reporter = Reporter::new(Recorder::new(client, "stead-proxy", "node1"), cache.clone());
+        let sources = Arc::new(Sources::new(&config, cache.clone()));
+        let forwarder = Forwarder::new(config, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));
+        let recorder = NodeRecorder::new(Recorder::new(client, "stead-proxy", "node1"), "node1");
+        let reporter = Reporter::new(recorder, cache.clone());
         let (news, cleaner) = (cache.subscribe(), stead_dataplane::DataPlane::cleaner(&plane));
+        let ours = Arc::clone(&sources);
         let running = tokio::spawn(async move {
             let changed = Notify::new();
             tokio::select! {
-                never = forward(forwarder, news, noticed, verify_period, reporter, &changed) => never,
-                never = clean_after(&changed, cleaner) => never,
+                never = forward(forwarder, news, noticed, verify_period, reporter, &changed, &ours) => never,
+                never = clean_after(&changed, cleaner, &ours.metrics) => never,
             }
         });
-        Self { cache, plane, addresses, notices, events, running }
+        Self { sources, cache, plane, addresses, notices, events, running }
     }
 
     /// A loop whose lists are complete and applied.
@@ -246,6 +247,11 @@ async fn what_failed_is_made_good() {
     rig.cache.apply([slice("web", &["10.244.1.2"])]);
     rig.until(|rig| rig.lines()[0] == "web 10.96.0.1:80/TCP -> 10.244.1.2:8080").await;
     assert_eq!(rig.plane.scopes(), [None, Some(keys(&["web"]))]);
+    let metrics = || rig.sources.metrics.text(&rig.cache, std::time::Instant::now()).unwrap();
+    rig.until(|_| metrics().contains("sync_proxy_rules_endpoint_changes_pending 0\n")).await;
+    let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} 3\n";
+    assert!(metrics().contains(failures), "{}", metrics());
+    assert!(rig.sources.health.standing(std::time::Instant::now()).updated.is_some());
 }
 
 #[tokio::test]
@@ -279,11 +285,11 @@ fn a_successor_adopts_what_stands_in_the_kernel() {
     );
     let start = || {
         let plane = Box::new(NfTables::open_in(&namespace).unwrap());
-        Forwarder::new(NodeContext::default(), cache.clone(), Box::new(Scripted::default()), plane)
+        Forwarder::new(Config::default(), cache.clone(), Box::new(Scripted::default()), plane)
     };
     let operations = |report: forwarder::Report| {
         assert!(report.failure.is_none(), "{:?}", report.failure);
-        report.applied.map(|applied| applied.operations)
+        report.programmed.map(|programmed| programmed.applied.operations)
     };
     assert!(operations(start().on_event(Event::RetryDue)).unwrap() > 0);
     let mut successor = start();

@@ -22,11 +22,16 @@ pub struct NodeView {
     pub pod_ranges: Box<[IpNet]>,
     /// Whether the condition `Ready` is `True`.
     pub is_ready: bool,
+    /// Whether it is being deleted, by somebody or soon by the cluster autoscaler: load balancers are to send nothing new.
+    pub is_leaving: bool,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
     /// What was left out.
     pub problems: Box<[ViewProblem]>,
 }
+
+/// The taint of a node that the cluster autoscaler is about to delete.
+const LEAVING: &str = "ToBeDeletedByClusterAutoscaler";
 
 impl FromItem for NodeView {
     fn from_item(json: &[u8]) -> Result<Self, ItemError> {
@@ -40,6 +45,8 @@ impl FromItem for NodeView {
             internal_addresses: read_addresses(status.addresses.as_deref().unwrap_or_default(), &mut problems),
             pod_ranges: read_pod_ranges(&spec, &mut problems),
             is_ready: conditions.iter().any(|each| text_of(&each.r#type) == "Ready" && text_of(&each.status) == "True"),
+            is_leaving: metadata.deletion_timestamp.is_some()
+                || spec.taints.iter().flatten().any(|taint| text_of(&taint.key) == LEAVING),
             zone: metadata.labels.and_then(|labels| labels.zone).map(|zone| zone.as_str().into()),
             problems: problems.into(),
         })
@@ -61,6 +68,14 @@ struct WireSpec<'a> {
     pod_cidr: Option<Text<'a>>,
     #[serde(borrow, rename = "podCIDRs")]
     pod_cidrs: Option<Vec<Text<'a>>>,
+    #[serde(borrow)]
+    taints: Option<Vec<WireTaint<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireTaint<'a> {
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
 }
 
 #[derive(Default, Deserialize)]

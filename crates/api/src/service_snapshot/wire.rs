@@ -59,6 +59,8 @@ pub(super) struct Metadata<'a> {
     #[serde(borrow)]
     pub(super) resource_version: Option<Text<'a>>,
     #[serde(borrow)]
+    pub(super) deletion_timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
     pub(super) labels: Option<Labels<'a>>,
 }
 

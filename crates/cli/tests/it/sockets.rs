@@ -31,8 +31,9 @@ fn nothing_listens_but_what_is_meant_to() {
         let sockets = sockets.iter().map(|(kind, port)| ((*kind).to_owned(), *port)).collect();
         assert_eq!(listening(&lab, host), sockets, "{host}");
     };
-    // The agent answers only clients with a certificate of the API server or an administrator.
-    expect("node1", &[("tcp", 10250), ("tcp6", 10250)]);
+    // The agent (10250) answers only clients with a certificate of the API server or an administrator. The proxy tells everybody whether it
+    // is well (10256), and on loopback what it counts (10249).
+    expect("node1", &[("tcp", 10249), ("tcp", 10250), ("tcp6", 10250), ("tcp6", 10256)]);
     expect("fabric", &[("tcp", 6443)]);
     expect("outside", &[]);
 }

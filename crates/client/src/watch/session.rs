@@ -19,7 +19,7 @@ use stead_model::{ObjectKey, Revision};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Backoff, Query,
+    Backoff, Pulse, Query,
     frame::{Envelope, Frame, FrameError},
     split::{LineSplitter, ListSplitter},
 };
@@ -42,6 +42,7 @@ pub(super) struct Session<T> {
     state: State,
     ready: VecDeque<Change<T>>,
     backoff: Backoff,
+    pulse: Pulse,
 }
 
 enum State {
@@ -77,9 +78,9 @@ impl Progress {
 }
 
 impl<T: FromItem> Session<T> {
-    pub(super) fn new(client: Client, query: Query) -> Self {
+    pub(super) fn new(client: Client, query: Query, pulse: Pulse) -> Self {
         let backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        Self { client, query, state: State::Unknown, ready: VecDeque::new(), backoff }
+        Self { client, query, state: State::Unknown, ready: VecDeque::new(), backoff, pulse }
     }
 
     /// The next change, however long it takes.
@@ -118,7 +119,10 @@ impl<T: FromItem> Session<T> {
 
     async fn open_watch(&mut self, revision: Revision) -> Result<(), CallError> {
         match open(&self.client, self.query.watch_from(revision, lifetime())).await {
-            Ok(open) => self.state = State::Watching(open, Progress { initial: false, revision }),
+            Ok(open) => {
+                self.pulse.beat();
+                self.state = State::Watching(open, Progress { initial: false, revision });
+            }
             // The state stays unknown: list again.
             Err(error) if error.is_gone() => {
                 tracing::debug!(path = self.query.path, %revision, "compacted; listing");
@@ -138,6 +142,7 @@ impl<T: FromItem> Session<T> {
                 .map_err(|source| CallError::Decode { request: open.request, source })?;
             self.ready.push_back(Change::InitDone);
             self.backoff.reset();
+            self.pulse.beat();
             self.state = State::Known(envelope.revision());
             return Ok(());
         };
@@ -174,7 +179,12 @@ impl<T: FromItem> Session<T> {
             self.backoff.reset();
         }
         match result {
-            Ok(()) => self.state = State::Watching(open, progress),
+            Ok(()) => {
+                if !progress.initial {
+                    self.pulse.beat();
+                }
+                self.state = State::Watching(open, progress);
+            }
             // The state stays unknown: list again.
             Err(FrameError::Gone) => sleep(self.backoff.next_wait()).await,
             Err(error) => {

@@ -1,0 +1,297 @@
+//! What the proxy is to do, from all that was said: the one place where texts become meanings.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use stead_apiserver::ExternalRange;
+use stead_proxy::{Config, DetectLocal, Endpoints, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic, WhenTaken};
+
+use super::{
+    configuration::configuration,
+    file::{Cluster, File},
+    said::Said,
+    table::{MODE, Row, Verdict, row_of},
+    value::{parse_duration, parse_listen, parse_ranges, parse_switch},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) task: Task,
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) server: Option<String>,
+    /// `None`: the host's name.
+    pub(crate) node: Option<String>,
+    pub(crate) primary: Option<IpAddr>,
+    pub(crate) pods: PodTraffic,
+    pub(crate) masquerade_all: MasqueradeAll,
+    pub(crate) open_to_external: Vec<OpenRange>,
+    pub(crate) node_ports: NodePortAddresses,
+    pub(crate) healthz: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) when_taken: WhenTaken,
+    /// How long a change may wait before the proxy counts as ill is twice this.
+    pub(crate) sync_period: Duration,
+    pub(crate) machine: Machine,
+    pub(crate) verbosity: u32,
+    /// All of it, as a KubeProxyConfiguration says it.
+    pub(crate) effective: Said,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Run,
+    Cleanup,
+    InitOnly,
+    WriteConfig(PathBuf),
+}
+
+/// What is set on the machine and the process, and not in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    pub(crate) oom_score_adj: i32,
+    pub(crate) max_per_core: Wish<u32>,
+    pub(crate) min: u32,
+    pub(crate) established: Wish<Duration>,
+    pub(crate) close_wait: Wish<Duration>,
+    pub(crate) be_liberal: bool,
+    pub(crate) udp: Duration,
+    pub(crate) udp_stream: Duration,
+}
+
+/// A value, and whether somebody said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish<T> {
+    Said(T),
+    Default(T),
+}
+
+impl<T> Wish<T> {
+    pub(crate) fn value(self) -> T {
+        match self {
+            Self::Said(value) | Self::Default(value) => value,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidSettings {
+    #[error("proxy mode {mode:?} is not there yet; leave it out or choose {MODE:?}")]
+    Mode { mode: String },
+    #[error("--detect-local-mode {mode} needs --{needs}")]
+    LocalMode { mode: &'static str, needs: &'static str },
+}
+
+/// The settings, and a line for each that has no effect.
+///
+/// The command line counts more than a file of ours. A KubeProxyConfiguration counts more than the command line, but for what to do, the
+/// node's name, the API server's address and logs, as upstream.
+pub(crate) fn resolve(flags: Said, file: &File) -> Result<(Settings, Vec<String>), InvalidSettings> {
+    let mut warnings = Vec::new();
+    let said = match file {
+        File::Own { proxy, .. } => {
+            let mut said = proxy.clone();
+            said.extend(flags);
+            said
+        }
+        File::KubeProxy(configuration) => {
+            let (kept, others) = flags.split(counts_beside_a_configuration);
+            warnings.extend(
+                others.iter().map(|(row, _)| format!("--{} is left aside: the file of --config counts", row.name)),
+            );
+            let mut said = configuration.clone();
+            said.extend(kept);
+            said
+        }
+    };
+    warnings.extend(said.iter().filter_map(|(row, text)| without_effect(row, text)));
+    Ok((Settings::read(said)?, warnings))
+}
+
+fn counts_beside_a_configuration(name: &str) -> bool {
+    let row = row_of(name);
+    let is_port = matches!(name, "healthz-port" | "metrics-port");
+    let is_log = row.field().is_some_and(|field| field.starts_with("logging."));
+    name == "hostname-override" || is_log || (row.field().is_none() && !is_port)
+}
+
+fn without_effect(row: &Row, text: &str) -> Option<String> {
+    let Verdict::Ignored(why) = row.verdict else { return None };
+    let name = if row.is_flag() { format!("--{}", row.name) } else { row.name.to_owned() };
+    (!text.is_empty() && text != row.default).then(|| format!("{name} {text} has no effect: {why}"))
+}
+
+/// Reads texts that have passed their checks, with the table's defaults.
+struct Reader(Said);
+
+impl Reader {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or(row_of(name).default)
+    }
+
+    fn switch(&self, name: &str) -> bool {
+        parse_switch(self.text(name)).unwrap_or_default()
+    }
+
+    fn number<T: std::str::FromStr + Default>(&self, name: &str) -> T {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    fn duration(&self, name: &str) -> Duration {
+        parse_duration(self.text(name)).unwrap_or_default()
+    }
+
+    fn wish<T>(&self, name: &str, read: impl Fn(&Self, &str) -> T) -> Wish<T> {
+        let value = read(self, name);
+        if self.0.get(name).is_some() { Wish::Said(value) } else { Wish::Default(value) }
+    }
+
+    fn word(&self, name: &str) -> Option<String> {
+        Some(self.text(name).trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    fn task(&self) -> Task {
+        match self.word("write-config-to") {
+            Some(path) => Task::WriteConfig(path.into()),
+            None if self.switch("cleanup") => Task::Cleanup,
+            None if self.switch("init-only") => Task::InitOnly,
+            None => Task::Run,
+        }
+    }
+
+    fn pods(&self) -> Result<PodTraffic, InvalidSettings> {
+        let named = |mode, needs| match self.word(needs) {
+            Some(name) => Ok(name.into()),
+            None => Err(InvalidSettings::LocalMode { mode, needs }),
+        };
+        Ok(match self.text("detect-local-mode") {
+            "NodeCIDR" => PodTraffic::OfNodeRanges,
+            "BridgeInterface" => {
+                PodTraffic::Known(DetectLocal::Bridge(named("BridgeInterface", "pod-bridge-interface")?))
+            }
+            "InterfaceNamePrefix" => {
+                PodTraffic::Known(DetectLocal::Prefix(named("InterfaceNamePrefix", "pod-interface-name-prefix")?))
+            }
+            _ => PodTraffic::of(parse_ranges(self.text("cluster-cidr")).unwrap_or_default()),
+        })
+    }
+
+    /// A KubeProxyConfiguration that names no mode means what its section `iptables` says.
+    fn masquerade_all(&self) -> MasqueradeAll {
+        let of_iptables = self.0.get("proxy-mode").is_none() && self.switch("iptables.masqueradeAll");
+        match of_iptables || self.switch("masquerade-all") {
+            true => MasqueradeAll::Yes,
+            false => MasqueradeAll::No,
+        }
+    }
+
+    fn open_to_external(&self) -> Vec<OpenRange> {
+        let ranges = self.text("allow-external-ips").split(',').filter_map(|range| range.parse().ok());
+        open_ranges(ranges.collect())
+    }
+
+    fn node_ports(&self) -> NodePortAddresses {
+        match self.text("nodeport-addresses") {
+            "" => NodePortAddresses::All,
+            "primary" => NodePortAddresses::Primary,
+            ranges => NodePortAddresses::In(parse_ranges(ranges).unwrap_or_default()),
+        }
+    }
+
+    /// Where to listen by the flags `{name}-bind-address` and `{name}-port`.
+    fn listen(&self, name: &str, unless_said: IpAddr) -> Option<SocketAddr> {
+        let port: u16 = self.number(&format!("{name}-port"));
+        match self.0.get(&format!("{name}-bind-address")) {
+            _ if port == 0 => None,
+            Some(text) => parse_listen(text, port).ok().flatten(),
+            None => Some(SocketAddr::new(unless_said, port)),
+        }
+    }
+
+    fn sync_period(&self) -> Duration {
+        let name = match self.0.get("nftables.syncPeriod") {
+            Some(_) => "nftables.syncPeriod",
+            None => "iptables-sync-period",
+        };
+        self.duration(name)
+    }
+}
+
+impl Settings {
+    /// What the proxy of `node` is told. What a file says of the cluster counts besides, and of its pods where nothing else does.
+    pub(crate) fn into_config(self, node: String, cluster: Cluster) -> Config {
+        let mut open_to_external = self.open_to_external;
+        open_to_external.extend(open_ranges(cluster.external_ips));
+        Config {
+            node,
+            service_ranges: cluster.service_ranges,
+            pods: match self.pods {
+                PodTraffic::Known(DetectLocal::Unknown) => PodTraffic::of(cluster.pod_ranges),
+                said => said,
+            },
+            masquerade_all: self.masquerade_all,
+            open_to_external,
+            reserved: Vec::new(),
+            node_ports: self.node_ports,
+            primary: self.primary,
+            endpoints: Endpoints {
+                healthz: self.healthz,
+                metrics: self.metrics,
+                when_taken: self.when_taken,
+                configuration: configuration(&self.effective).to_string().into(),
+            },
+            sync_period: self.sync_period,
+        }
+    }
+
+    fn read(said: Said) -> Result<Self, InvalidSettings> {
+        let reader = Reader(said);
+        if reader.text("proxy-mode") != MODE {
+            return Err(InvalidSettings::Mode { mode: reader.text("proxy-mode").to_owned() });
+        }
+        let bind: Option<IpAddr> = reader.text("bind-address").parse().ok();
+        let [any, own]: [IpAddr; 2] = match bind {
+            Some(IpAddr::V6(_)) => [Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()],
+            _ => [Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()],
+        };
+        Ok(Self {
+            task: reader.task(),
+            kubeconfig: reader.word("kubeconfig").map(PathBuf::from),
+            server: reader.word("master"),
+            node: reader.word("hostname-override").map(|name| name.to_lowercase()),
+            primary: bind.filter(|address| !address.is_unspecified()),
+            pods: reader.pods()?,
+            masquerade_all: reader.masquerade_all(),
+            open_to_external: reader.open_to_external(),
+            node_ports: reader.node_ports(),
+            healthz: reader.listen("healthz", any),
+            metrics: reader.listen("metrics", own),
+            when_taken: match reader.switch("bind-address-hard-fail") {
+                true => WhenTaken::Fail,
+                false => WhenTaken::TryAgain,
+            },
+            sync_period: reader.sync_period(),
+            machine: Machine {
+                oom_score_adj: reader.number("oom-score-adj"),
+                max_per_core: reader.wish("conntrack-max-per-core", Reader::number),
+                min: reader.number("conntrack-min"),
+                established: reader.wish("conntrack-tcp-timeout-established", Reader::duration),
+                close_wait: reader.wish("conntrack-tcp-timeout-close-wait", Reader::duration),
+                be_liberal: reader.switch("conntrack-tcp-be-liberal"),
+                udp: reader.duration("conntrack-udp-timeout"),
+                udp_stream: reader.duration("conntrack-udp-timeout-stream"),
+            },
+            verbosity: reader.number("v"),
+            effective: reader.0,
+        })
+    }
+}
+
+/// What the API server lets Services name as external addresses, the proxy takes even where it is the node's own.
+fn open_ranges(allowed: Vec<ExternalRange>) -> Vec<OpenRange> {
+    let open =
+        |allowed: ExternalRange| OpenRange { range: allowed.range, namespace: allowed.namespace.map(Into::into) };
+    allowed.into_iter().map(open).collect()
+}
