@@ -75,6 +75,27 @@ pub fn record_update(live: Option<&Value>, new: &mut Value, writer: &Writer<'_>)
     }
 }
 
+/// Puts the times of `live`'s entries back where `new` differs from it in nothing else: who applies again what holds already
+/// writes nothing.
+pub fn settle_times(live: &Value, new: &mut Value) {
+    let entries = |object: &Value| object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned();
+    let (Some(old), Some(stated)) = (entries(live), entries(new)) else { return };
+    let timeless = |entries: &[Value]| {
+        let mut entries = entries.to_vec();
+        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+            entry.remove("time");
+        }
+        entries
+    };
+    if old == stated || timeless(&old) != timeless(&stated) {
+        return;
+    }
+    meta::set(new, "managedFields", old);
+    if new != live {
+        meta::set(new, "managedFields", stated);
+    }
+}
+
 /// What an entry may not own, or what the way of writing does not change, is no difference.
 fn compare(old: &Value, new: &Value, shape: Shape<'_>, writer: &Writer<'_>) -> Comparison {
     let mut ignored = FieldSet::default();

@@ -251,6 +251,9 @@ async fn resource(
         let share = server.outbound.take(&identity.user)?;
         return verbs::log::get(server, &path, query, Passage::new(share, server.metrics.goes_on(asked))).await;
     }
+    if matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
+        query.check_write(verb)?;
+    }
     // A Scale has no columns of its own.
     let view = if path.subresource == Some(Subresource::Scale) { View::Object } else { view? };
     let shown = Shown::new(path.resource, view);

@@ -19,7 +19,7 @@ use crate::{
     dispatch,
     legacy::route::{Older, Route},
     path::{self, Target, Verb},
-    query::Query,
+    query::{FieldValidation, Query},
     refusal::Refusal,
     server::Inner,
 };
@@ -120,8 +120,19 @@ impl Call<'_> {
 
     /// The object in a body, by its own version's names.
     fn decode(&self, bytes: &[u8]) -> Result<Sent, Refusal> {
-        let validation = self.query.field_validation()?;
+        let validation = self.validation()?;
         Encoding::of(&self.parts.headers)?.object(bytes, self.route.body_kind(self.kind).resource, validation)
+    }
+
+    /// What becomes of unknown fields, if all else that is asked of the write can be had.
+    fn validation(&self) -> Result<FieldValidation, Refusal> {
+        let verb = match self.parts.method {
+            Method::PUT => Verb::Update,
+            Method::PATCH => Verb::Patch,
+            _ => Verb::Create,
+        };
+        self.query.check_write(verb)?;
+        Ok(self.query.field_validation())
     }
 
     async fn create(&self, sent: Sent) -> Result<Response, Refusal> {

@@ -4,17 +4,13 @@ use http::header;
 use jiff::Timestamp;
 use serde_json::Value;
 use stead_api::{
-    field::{FieldError, Reason},
     kinds,
     managed_fields::{ApplyError, Writer, record_update},
     resource::{Resource, Subresource},
     status::ApiError,
 };
 
-use crate::{dispatch::Call, path::subresource_name, refusal::Refusal};
-
-/// Bytes of a manager's name.
-const MAX_MANAGER: usize = 128;
+use crate::{dispatch::Call, path::subresource_name, query::MAX_MANAGER, refusal::Refusal};
 
 /// Whether a write still has to be noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +23,17 @@ pub(crate) enum Noting {
 
 impl Call<'_> {
     /// Who writes: `fieldManager`, else what the client calls itself, else who it is.
-    pub(crate) fn manager(&self) -> Result<String, Refusal> {
+    pub(crate) fn manager(&self) -> String {
         if let Some(stated) = self.query.get("fieldManager").filter(|stated| !stated.is_empty()) {
-            return match problem(stated) {
-                None => Ok(stated.to_owned()),
-                Some(problem) => Err(ApiError::invalid_kind("meta.k8s.io", options_kind(self), "", &[problem]).into()),
-            };
+            return stated.to_owned();
         }
         let agent = self.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let agent = agent.split('/').next().unwrap_or_default();
         let printable = agent.chars().filter(|letter| !letter.is_control()).collect::<String>();
-        Ok(match printable.as_str() {
+        match printable.as_str() {
             "" => self.identity.name().to_owned(),
             agent => agent.chars().take(MAX_MANAGER).collect(),
-        })
+        }
     }
 
     /// The writer of this call's object in its stored form.
@@ -71,22 +64,6 @@ pub(crate) fn writer<'a>(call: &Call<'_>, manager: &'a str, kind: &Resource, api
 /// The kind whose form is stored.
 fn stored_kind(resource: &'static Resource) -> &'static Resource {
     kinds::ALL.iter().find(|kind| kind.registry == resource.registry).unwrap_or(&resource)
-}
-
-fn options_kind(call: &Call<'_>) -> &'static str {
-    if call.path.name.is_some() { "UpdateOptions" } else { "CreateOptions" }
-}
-
-fn problem(manager: &str) -> Option<FieldError> {
-    if manager.len() > MAX_MANAGER {
-        let message = format!("Too long: may not be more than {MAX_MANAGER} bytes");
-        return Some(FieldError::new(Reason::FieldValueTooLong, "fieldManager", message));
-    }
-    let wrong = manager.char_indices().find(|(_, letter)| letter.is_control());
-    wrong.map(|(at, letter)| {
-        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
-        FieldError::invalid("fieldManager", format!("{manager:?}"), detail)
-    })
 }
 
 impl From<ApplyError> for Refusal {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use stead_api::field::{FieldError, Reason};
+use stead_api::field::FieldError;
 use stead_model::Revision;
+
+mod write;
+
+pub(crate) use write::{FieldValidation, Keep, MAX_MANAGER, wrong_dry_run};
 
 /// The parameters of one request, decoded, in their order.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +31,9 @@ pub(crate) enum InvalidQuery {
     /// 422 on ListOptions.
     #[error("options are invalid")]
     ListOptions(Vec<FieldError>),
-    /// 422 on the options of a write.
+    /// 422 on the options of a write, of this kind.
     #[error("options are invalid")]
-    WriteOptions(Vec<FieldError>),
+    WriteOptions(&'static str, Vec<FieldError>),
 }
 
 /// What a list or watch may be told about the revision it shows.
@@ -78,21 +82,6 @@ pub(crate) enum From {
     InitialMarked(Option<Revision>),
     /// What changes after this revision.
     After(Revision),
-}
-
-/// What happens to fields that the schema does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    Ignore,
-    Warn,
-    Strict,
-}
-
-/// Whether a write is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
-    Stored,
-    DryRun,
 }
 
 impl Query {
@@ -208,35 +197,6 @@ impl Query {
         let timeout = timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
         Ok(WatchQuery { from, bookmarks: self.is_true("allowWatchBookmarks"), timeout })
     }
-
-    pub(crate) fn keep(&self) -> Result<Keep, InvalidQuery> {
-        let mut keep = Keep::Stored;
-        for value in self.all("dryRun") {
-            match value {
-                "All" => keep = Keep::DryRun,
-                "" => {}
-                other => {
-                    let text = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
-                    let problem = FieldError::new(Reason::FieldValueNotSupported, "dryRun", text);
-                    return Err(InvalidQuery::WriteOptions(vec![problem]));
-                }
-            }
-        }
-        Ok(keep)
-    }
-
-    pub(crate) fn field_validation(&self) -> Result<FieldValidation, InvalidQuery> {
-        match self.get("fieldValidation") {
-            None | Some("" | "Warn") => Ok(FieldValidation::Warn),
-            Some("Ignore") => Ok(FieldValidation::Ignore),
-            Some("Strict") => Ok(FieldValidation::Strict),
-            Some(other) => {
-                let supported = &["", "Ignore", "Strict", "Warn"];
-                let problem = FieldError::not_supported("fieldValidation", other, supported);
-                Err(InvalidQuery::WriteOptions(vec![problem]))
-            }
-        }
-    }
 }
 
 fn unknown_match(mode: &str) -> FieldError {
@@ -339,12 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_state_dry_run_and_validation() {
-        assert_eq!(query("dryRun=All").keep(), Ok(Keep::DryRun));
-        assert_eq!(query("").keep(), Ok(Keep::Stored));
-        assert!(query("dryRun=Some").keep().is_err());
-        assert_eq!(query("fieldValidation=Strict").field_validation(), Ok(FieldValidation::Strict));
-        assert!(query("fieldValidation=Lax").field_validation().is_err());
+    fn some_reads_go_on() {
         assert!(query("watch").watches() && query("watch=1").watches() && !query("watch=false").watches());
     }
 

@@ -73,7 +73,7 @@ impl From<InvalidQuery> for Refusal {
     fn from(error: InvalidQuery) -> Self {
         let error = match error {
             InvalidQuery::ListOptions(errors) => ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &errors),
-            InvalidQuery::WriteOptions(errors) => ApiError::invalid_kind("meta.k8s.io", "CreateOptions", "", &errors),
+            InvalidQuery::WriteOptions(kind, errors) => ApiError::invalid_kind("meta.k8s.io", kind, "", &errors),
             other => ApiError::bad_request(other),
         };
         error.into()

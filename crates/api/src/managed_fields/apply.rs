@@ -103,8 +103,9 @@ impl Application<'_> {
             }
             _ => merged,
         };
-        let new = prune(new, writer.definition)?.value;
+        // What is stated counts also where the stored form leaves it out: an empty value takes a field from its owner.
         let comparison = compare(live, &new, shape, writer);
+        let new = prune(new, writer.definition)?.value;
         let changed = comparison.changed();
         let others = managers.0.iter_mut().filter(|manager| manager.api_version == writer.api_version);
         let mut conflicts = Vec::new();

@@ -239,6 +239,55 @@ fn configurations_that_cannot_be_applied() {
     );
 }
 
+/// An empty value is a value: stating it where another owns something else is a conflict, whatever its type, and by force it
+/// takes field and ownership.
+#[test]
+fn empty_values_conflict_with_what_others_own() {
+    let check = |definition: &str, stated: Value, empty: Value, field: &str| {
+        let one = applied(&json!({}), "one", definition, stated.clone());
+        let error = apply(&one, &empty, &writer("two", definition), Force::Refuse).unwrap_err();
+        let expected = format!("Apply failed with 1 conflict: conflict with \"one\": {field}");
+        assert_eq!(error.to_string(), expected, "{empty}");
+        let taken = apply(&one, &empty, &writer("two", definition), Force::Take).unwrap();
+        let find = |name: &str| owners(&taken).into_iter().find(|(owner, _)| owner == name);
+        let (_, fields) = find("two Apply").expect("it states something");
+        assert_ne!(find("one Apply").map(|(_, fields)| fields), Some(fields), "{field}");
+    };
+    let spec = |value: Value| json!({"spec": value});
+    let service = |field: &str, stated: Value, empty: Value| {
+        check(SERVICE, spec(json!({field: stated})), spec(json!({field: empty})), &format!(".spec.{field}"));
+    };
+    service("selector", json!({"a": "b"}), json!({}));
+    service("publishNotReadyAddresses", json!(true), json!(false));
+    service("externalName", json!("a.example"), json!(""));
+    service("loadBalancerSourceRanges", json!(["10.0.0.0/8"]), json!([]));
+    service("healthCheckNodePort", json!(30_000), json!(0));
+    let port = |node_port: i64| spec(json!({"ports": [{"port": 80, "nodePort": node_port}]}));
+    check(SERVICE, port(30_080), port(0), ".spec.ports[port=80,protocol=\"TCP\"].nodePort");
+    check(DEPLOYMENT, spec(json!({"paused": true})), spec(json!({"paused": false})), ".spec.paused");
+    let template = |value: Value| spec(json!({"template": {"spec": value}}));
+    let (here, anywhere) = (template(json!({"nodeSelector": {"a": "b"}})), template(json!({"nodeSelector": {}})));
+    check(DEPLOYMENT, here, anywhere, ".spec.template.spec.nodeSelector");
+    let env = |value: &str| template(json!({"containers": [{"name": "c", "env": [{"name": "A", "value": value}]}]}));
+    let field = ".spec.template.spec.containers[name=\"c\"].env[name=\"A\"].value";
+    check(DEPLOYMENT, env("1"), env(""), field);
+    check(CONFIG_MAP, json!({"immutable": true}), json!({"immutable": false}), ".immutable");
+}
+
+#[test]
+fn times_alone_are_no_change() {
+    let at = |time: &str, data: &str| json!({"data": {"a": data}, "metadata": {"managedFields": [{"manager": "m", "time": time}]}});
+    let check = |live: Value, new: Value, expected: Value| {
+        let mut found = new;
+        settle_times(&live, &mut found);
+        assert_eq!(found, expected);
+    };
+    check(at("1", "x"), at("2", "x"), at("1", "x"));
+    check(at("1", "x"), at("2", "y"), at("2", "y"));
+    let other = json!({"data": {"a": "x"}, "metadata": {"managedFields": [{"manager": "n", "time": "2"}]}});
+    check(at("1", "x"), other.clone(), other);
+}
+
 /// Defaults are stated by nobody, and what is applied again changes nothing.
 #[test]
 fn applying_twice_is_applying_once() {

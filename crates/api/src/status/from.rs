@@ -44,6 +44,13 @@ impl ApiError {
         Self::bad_request(format_args!("the name of the object ({object}) does not match the name on the URL ({path})"))
     }
 
+    /// The object of a path that ends in `path` says no name.
+    pub fn no_name(path: &str) -> Self {
+        Self::bad_request(format_args!(
+            "the name of the object ({path} based on URL) was undeterminable: name must be provided"
+        ))
+    }
+
     /// The object says that it is in another namespace than the path.
     pub fn wrong_namespace() -> Self {
         Self::bad_request("the namespace of the provided object does not match the namespace sent on the request")

@@ -48,7 +48,7 @@ pub(super) async fn replace(call: &Call<'_>, sent: Sent) -> Result<Response, Ref
 /// PATCH. What is said of `metadata` is meant as today, all else as the older version shows it.
 pub(super) async fn patch(call: &Call<'_>, bytes: &[u8]) -> Result<Response, Refusal> {
     let form = PatchType::from_media_type(media_type(&call.parts.headers)).ok_or_else(ApiError::unsupported_patch)?;
-    let (mut patch, validation) = (parse(bytes)?, call.query.field_validation()?);
+    let (mut patch, validation) = (parse(bytes)?, call.validation()?);
     let of_metadata = match call.kind.version {
         Version::V1beta1 => patch.as_object_mut().and_then(|patch| patch.remove("metadata")),
         Version::V1beta3 => None,

@@ -80,10 +80,10 @@ impl Configuration {
         }
         let value = Encoding::Yaml.value(body, resource.definition)?;
         check(call, &value)?;
-        let validation = call.query.field_validation()?;
+        let validation = call.query.field_validation();
         let Sent { warnings, .. } = Encoding::Yaml.object(body, resource, validation)?;
         let force = if call.query.is_true("force") { Force::Take } else { Force::Refuse };
-        Ok(Self { value, warnings, manager: call.manager()?, force })
+        Ok(Self { value, warnings, manager: call.manager(), force })
     }
 
     fn applied(&self, call: &Call<'_>, present: &Value) -> Result<Sent, Refusal> {

@@ -73,7 +73,10 @@ fn read(call: &Call<'_>, body: &[u8]) -> Result<Binding, Refusal> {
 }
 
 async fn apply(call: &Call<'_>, binding: &Binding) -> Result<Answer, Refusal> {
-    let keep = call.query.keep()?;
+    let keep = call.query.keep();
+    if binding.metadata.name != call.name() {
+        return Err(ApiError::bad_request("name in URL does not match name in Binding object").into());
+    }
     if !matches!(binding.target.kind.as_str(), "" | "Node") {
         return Err(ApiError::bad_request(format!(
             "invalid target kind {:?}: must be empty or 'Node'",
@@ -83,9 +86,6 @@ async fn apply(call: &Call<'_>, binding: &Binding) -> Result<Answer, Refusal> {
     }
     if binding.target.name.is_empty() {
         return Err(ApiError::bad_request("target.name: Required value").into());
-    }
-    if !matches!(binding.metadata.name.as_str(), "") && binding.metadata.name != call.name() {
-        return Err(ApiError::bad_request("name in URL does not match name in Binding object").into());
     }
     for _ in 0..ATTEMPTS {
         let found = call.server.storage.get(&call.key()).await?;

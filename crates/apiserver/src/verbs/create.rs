@@ -25,9 +25,9 @@ use crate::{
 const ATTEMPTS: usize = 8;
 
 pub(crate) async fn create(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Result<Answer, Refusal> {
-    let keep = call.query.keep()?;
+    let keep = call.query.keep();
     let resource = call.path.resource;
-    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation()?)?;
+    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation())?;
     if resource.namespaced && call.path.namespace.is_none() {
         return Err(ApiError::bad_request("an empty namespace may not be set during creation").into());
     }
@@ -64,7 +64,7 @@ pub(crate) async fn store_new(
     begin(&mut object);
     resource.strategy.default(&mut object);
     if noting == Noting::Due {
-        call.note(&call.manager()?, None, &mut object);
+        call.note(&call.manager(), None, &mut object);
     }
     resource.strategy.prepare_create(&mut object);
     let prefix =

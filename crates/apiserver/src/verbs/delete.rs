@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use stead_api::{
+    decode::prune,
     field::FieldError,
     kinds, meta,
     status::{ApiError, Status},
@@ -19,13 +20,12 @@ use crate::{
     body::Encoding,
     cache::with_revision,
     dispatch::{Answer, Call},
-    filter::Filter,
-    query::{At, Keep},
+    query::{At, InvalidQuery, Keep, wrong_dry_run},
     refusal::Refusal,
     service::Removal,
     storage::{Claims, Stored, Written},
-    verbs::get::reach,
-    view::{LIST_END, ListMeta},
+    verbs::list::Page,
+    view::LIST_END,
 };
 
 /// How often a deletion that states no revision is tried when others write too.
@@ -46,7 +46,7 @@ pub(super) struct Options {
     propagation_policy: Option<String>,
     orphan_dependents: Option<bool>,
     preconditions: Option<Preconditions>,
-    pub(super) dry_run: Option<Vec<String>>,
+    dry_run: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,18 +72,19 @@ pub(crate) async fn delete(call: &Call<'_>, demand: &Demand, body: &Bytes) -> Re
     Ok(call.object(code, &outcome.object, Vec::new()))
 }
 
-/// Deletes each object that matches; one that is gone meanwhile is no error.
+/// Deletes each object of the list that a GET with the same query answers; one that is gone meanwhile is no error.
 pub(crate) async fn delete_collection(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
+    let mut listed = call.query.list()?;
+    if let (At::NotOlderThan(revision), None) = (listed.at, call.query.get("resourceVersionMatch")) {
+        // Upstream reads collections to be deleted in pages, and pages exactly where they are asked for.
+        listed.at = At::Exact(revision);
+    }
     let (options, keep) = options(call, body)?;
-    let resource = call.path.resource;
-    let cache = call.server.cache(resource);
-    let filter = Filter::new(resource, call.path.namespace, None, call.query)?;
-    reach(call.server, cache, At::Newest).await?;
-    let listing = filter.list(cache);
+    let page = Page::read(call, &listed).await?;
     let now = Timestamp::now();
     let mut items = Vec::new();
     let (options, nothing) = (&options, &Demand::Nothing);
-    let deletions = listing
+    let deletions = page
         .entries
         .into_iter()
         .map(|entry| async move { delete_one(call, nothing, entry.namespace(), entry.name(), options, keep).await });
@@ -98,26 +99,50 @@ pub(crate) async fn delete_collection(call: &Call<'_>, body: &Bytes) -> Result<A
             Err(refusal) => return Err(refusal),
         }
     }
-    let mut body = call.shown.list_head(&ListMeta::at(listing.revision)).into_bytes();
+    let mut body = call.shown.list_head(&page.meta).into_bytes();
     body.extend_from_slice(&items.join(&b","[..]));
     body.extend_from_slice(LIST_END.as_bytes());
     Ok(Answer { code: StatusCode::OK, body: body.into(), warnings: Vec::new() })
 }
 
 fn options(call: &Call<'_>, body: &Bytes) -> Result<(Options, Keep), Refusal> {
-    let mut options = Options::default();
-    if !body.is_empty() {
-        let value = Encoding::of(call.headers)?.value(body, DEFINITION)?;
-        check_kind(&value)?;
-        options = serde_json::from_value(value)
-            .map_err(|error| ApiError::bad_request(format!("DeleteOptions cannot be read: {error}")))?;
+    let query = call.query;
+    let options = if body.is_empty() {
+        let number = |text: &str| text.parse().map_err(|_| InvalidQuery::Number(text.to_owned()));
+        Options {
+            grace_period_seconds: query.get("gracePeriodSeconds").map(number).transpose()?,
+            propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+            orphan_dependents: query.get("orphanDependents").map(|_| query.is_true("orphanDependents")),
+            ..Options::default()
+        }
     } else {
-        options.grace_period_seconds = call.query.number("gracePeriodSeconds")?;
-        options.propagation_policy = call.query.get("propagationPolicy").map(str::to_owned);
-        options.orphan_dependents = call.query.get("orphanDependents").map(|_| call.query.is_true("orphanDependents"));
-    }
+        read(&Encoding::of(call.headers)?.value(body, DEFINITION)?)?
+    };
     let keep = options.keep(call)?;
     Ok((options, keep))
+}
+
+/// The options that a body states.
+fn read(stated: &Value) -> Result<Options, Refusal> {
+    let found = match stated {
+        Value::Null => return Ok(Options::default()),
+        Value::Object(_) => {
+            check_kind(stated)?;
+            prune(stated.clone(), DEFINITION).map_err(ApiError::bad_request)?;
+            let options = Options::deserialize(stated);
+            return Ok(options.map_err(|error| ApiError::bad_request(format!("DeleteOptions: {error}")))?);
+        }
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    let expected =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    Err(ApiError::bad_request(format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {expected}"
+    ))
+    .into())
 }
 
 /// Whoever sends an object instead of options has meant something else.
@@ -135,29 +160,34 @@ fn check_kind(value: &Value) -> Result<(), Refusal> {
 }
 
 impl Options {
-    /// Whether anything is to be done. Fails if the options contradict themselves.
+    /// Whether anything is to be done. Fails if the options contradict themselves. Upstream forgets the query where there is a
+    /// body; here whoever asks for a trial in either gets one.
     pub(super) fn keep(&self, call: &Call<'_>) -> Result<Keep, Refusal> {
-        if let Some(problem) = self.problem() {
-            return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &[problem]).into());
+        let dry_run = Vec::from_iter(self.dry_runs().chain(call.query.all("dryRun")));
+        let problems = Vec::from_iter(self.problems().into_iter().chain(wrong_dry_run(&dry_run)));
+        if !problems.is_empty() {
+            return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &problems).into());
         }
-        let dry = self.dry_run.as_ref().is_some_and(|dry| dry.iter().any(|value| value == "All"));
-        Ok(if dry { Keep::DryRun } else { call.query.keep()? })
+        Ok(if dry_run.is_empty() { Keep::Stored } else { Keep::DryRun })
     }
 
-    fn problem(&self) -> Option<FieldError> {
-        match (self.propagation_policy.as_deref(), self.orphan_dependents) {
-            (Some(policy), Some(_)) => Some(FieldError::invalid(
-                "propagationPolicy",
-                format!("{policy:?}"),
-                "orphanDependents and deletionPropagation cannot be both set",
-            )),
-            (Some("Orphan" | "Background" | "Foreground" | ""), None) | (None, _) => None,
-            (Some(policy), None) => Some(FieldError::not_supported(
-                "propagationPolicy",
-                policy,
-                &["Foreground", "Background", "Orphan", "nil"],
-            )),
+    /// What the options themselves say of trying.
+    pub(super) fn dry_runs(&self) -> impl Iterator<Item = &str> {
+        self.dry_run.iter().flatten().map(String::as_str)
+    }
+
+    fn problems(&self) -> Vec<FieldError> {
+        let Some(policy) = self.propagation_policy.as_deref() else { return Vec::new() };
+        let mut problems = Vec::new();
+        if self.orphan_dependents.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            problems.push(FieldError::invalid("propagationPolicy", format!("{policy:?}"), why));
         }
+        if !matches!(policy, "Orphan" | "Background" | "Foreground") {
+            let known = &["Foreground", "Background", "Orphan", "nil"];
+            problems.push(FieldError::not_supported("propagationPolicy", policy, known));
+        }
+        problems
     }
 
     /// The finalizer that asks for the wanted propagation.
@@ -171,7 +201,7 @@ impl Options {
 
     /// Whether the client has said anything about propagation.
     fn states_propagation(&self) -> bool {
-        self.propagation_policy.as_deref().is_some_and(|policy| !policy.is_empty()) || self.orphan_dependents.is_some()
+        self.propagation_policy.is_some() || self.orphan_dependents.is_some()
     }
 
     fn check(&self, call: &Call<'_>, name: &str, old: &Stored) -> Result<(), Refusal> {

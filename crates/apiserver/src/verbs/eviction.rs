@@ -48,14 +48,12 @@ pub(crate) async fn evict(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Resu
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object").into());
     }
     let options = eviction.delete_options.unwrap_or_default();
-    let keep = options.keep(call)?;
-    if let (Keep::DryRun, Some(stated)) = (call.query.keep()?, &options.dry_run)
-        && !stated.is_empty()
-        && stated[..] != ["All"]
-    {
+    let stated = Vec::from_iter(options.dry_runs());
+    if call.query.keep() == Keep::DryRun && !matches!(stated[..], [] | ["All"]) {
         let text = format!("Non-matching dry-run options in request and content: [All] and {stated:?}");
         return Err(ApiError::bad_request(text).into());
     }
+    let keep = options.keep(call)?;
     delete::evict(call, demand, &options, keep).await?;
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Answer { code: StatusCode::CREATED, body: status.to_string().into(), warnings: Vec::new() })

@@ -18,7 +18,7 @@ use crate::{
     compression::Compressible,
     dispatch::{Call, Form, json, pretty},
     filter::Filter,
-    query::{At, Continue},
+    query::{At, Continue, ListQuery},
     refusal::Refusal,
     verbs::get::reach,
     view::{LIST_END, ListMeta, Shown},
@@ -30,32 +30,37 @@ const PIECE: usize = 128 << 10;
 const STORE_PAGE: usize = 1_000;
 
 /// Objects of one page.
-struct Page {
-    entries: Vec<Arc<Entry>>,
-    meta: ListMeta,
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) meta: ListMeta,
 }
 
 pub(crate) async fn list(call: &Call<'_>) -> Result<Response, Refusal> {
-    let query = call.query.list()?;
-    let cache = call.server.cache(call.path.resource);
-    let filter = Filter::new(call.path.resource, call.path.namespace, call.path.name, call.query)?;
-    let page = match &query.go_on {
-        Some(Continue { revision: Some(revision), after }) => {
-            past(call, cache, &filter, *revision, after, query.limit).await?
-        }
-        Some(Continue { revision: None, after }) => {
-            reach(call.server, cache, At::Newest).await?;
-            newest(cache, &filter, after, query.limit)
-        }
-        None => match query.at {
-            At::Exact(revision) => past(call, cache, &filter, revision, "", query.limit).await?,
-            at => {
-                reach(call.server, cache, at).await?;
-                newest(cache, &filter, "", if at == At::Any { None } else { query.limit })
+    send(call, Page::read(call, &call.query.list()?).await?).await
+}
+
+impl Page {
+    /// What `query` asks for of the call's collection.
+    pub(crate) async fn read(call: &Call<'_>, query: &ListQuery) -> Result<Self, Refusal> {
+        let cache = call.server.cache(call.path.resource);
+        let filter = Filter::new(call.path.resource, call.path.namespace, call.path.name, call.query)?;
+        match &query.go_on {
+            Some(Continue { revision: Some(revision), after }) => {
+                past(call, cache, &filter, *revision, after, query.limit).await
             }
-        },
-    };
-    send(call, page).await
+            Some(Continue { revision: None, after }) => {
+                reach(call.server, cache, At::Newest).await?;
+                Ok(newest(cache, &filter, after, query.limit))
+            }
+            None => match query.at {
+                At::Exact(revision) => past(call, cache, &filter, revision, "", query.limit).await,
+                at => {
+                    reach(call.server, cache, at).await?;
+                    Ok(newest(cache, &filter, "", if at == At::Any { None } else { query.limit }))
+                }
+            },
+        }
+    }
 }
 
 fn newest(cache: &KindCache, filter: &Filter, after: &str, limit: Option<usize>) -> Page {

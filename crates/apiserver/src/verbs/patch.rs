@@ -20,8 +20,8 @@ use crate::{
 const ATTEMPTS: usize = 5;
 
 pub(crate) async fn patch(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Result<Answer, Refusal> {
-    let keep = call.query.keep()?;
-    let validation = call.query.field_validation()?;
+    let keep = call.query.keep();
+    let validation = call.query.field_validation();
     let resource = call.path.resource;
     if media_type(call.headers) == apply::MEDIA_TYPE {
         return apply::apply_configuration(call, demand, keep, body).await;

@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) async fn review(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
-    let sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation()?)?;
+    let sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation())?;
     let mut object = sent.object;
     object["metadata"]["creationTimestamp"] = Value::Null;
     let status = match resource.kind {

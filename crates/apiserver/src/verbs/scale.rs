@@ -28,6 +28,8 @@ use crate::{
 
 const ATTEMPTS: usize = 5;
 const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
+const API_VERSION: &str = "autoscaling/v1";
+const KIND: &str = "Scale";
 
 pub(crate) async fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
     let found = call.server.storage.get(&call.key()).await?;
@@ -37,7 +39,7 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// PUT and PATCH.
 pub(crate) async fn write_scale(call: &Call<'_>, verb: Verb, body: &[u8]) -> Result<Answer, Refusal> {
-    let keep = call.query.keep()?;
+    let keep = call.query.keep();
     let change = Change::read(call, verb, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
         let scale = change.applied(call, scale_of(present))?;
@@ -69,8 +71,8 @@ impl Change {
             let (kind, patch) = read(call, body)?;
             return Ok(Self::Patch(kind, patch));
         }
-        let mut scale = canonical(Encoding::of(call.headers)?.value(body, DEFINITION)?)?;
-        check_name(call, &mut scale)?;
+        let scale = canonical(Encoding::of(call.headers)?.value(body, DEFINITION)?)?;
+        check_name(call, &scale)?;
         Ok(Self::Put(scale))
     }
 
@@ -89,6 +91,15 @@ impl Change {
 }
 
 fn canonical(scale: Value) -> Result<Value, Refusal> {
+    let text = |field: &str| scale[field].as_str().filter(|stated| !stated.is_empty());
+    let (version, kind) = (text("apiVersion").unwrap_or(API_VERSION), text("kind").unwrap_or(KIND));
+    if (version, kind) != (API_VERSION, KIND) {
+        let short = version.rsplit('/').next().unwrap_or_default();
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {short:?} cannot be handled as a Scale: it is of {version}, not of {API_VERSION} Scale"
+        ))
+        .into());
+    }
     let decoded = prune(scale, DEFINITION).map_err(|error| {
         ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}"))
     })?;

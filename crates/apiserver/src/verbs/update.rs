@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::Value;
-use stead_api::{kinds, meta, resource::Subresource, status::ApiError};
+use stead_api::{kinds, managed_fields::settle_times, meta, resource::Subresource, status::ApiError};
 
 use crate::{
     authorize::Demand,
@@ -24,10 +24,10 @@ const ATTEMPTS: usize = 16;
 
 pub(crate) async fn replace(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
-    let keep = call.query.keep()?;
-    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation()?)?;
+    let keep = call.query.keep();
+    let mut sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation())?;
     check_namespace(call, &mut sent.object)?;
-    check_name(call, &mut sent.object)?;
+    check_name(call, &sent.object)?;
     if call.path.subresource.is_none()
         && resource.create_on_update
         && call.server.storage.get(&call.key()).await?.is_none()
@@ -39,14 +39,13 @@ pub(crate) async fn replace(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
     write(call, demand, keep, ATTEMPTS, Noting::Due, make).await
 }
 
-/// The object's name is the path's.
-pub(crate) fn check_name(call: &Call<'_>, object: &mut Value) -> Result<(), Refusal> {
+/// The object says its name, and it is the path's.
+pub(crate) fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Refusal> {
     match meta::name(object) {
-        "" => meta::set(object, "name", call.name()),
-        name if name == call.name() => {}
-        name => return Err(ApiError::wrong_name(name, call.name()).into()),
+        name if name == call.name() => Ok(()),
+        "" => Err(ApiError::no_name(call.name()).into()),
+        name => Err(ApiError::wrong_name(name, call.name()).into()),
     }
-    Ok(())
 }
 
 async fn create_by_update(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Keep) -> Result<Answer, Refusal> {
@@ -73,7 +72,7 @@ pub(crate) async fn write(
 ) -> Result<Answer, Refusal> {
     let resource = call.path.resource;
     let manager = match noting {
-        Noting::Due => Some(call.manager()?),
+        Noting::Due => Some(call.manager()),
         Noting::Done => None,
     };
     for _ in 0..attempts {
@@ -91,6 +90,9 @@ pub(crate) async fn write(
         prepare(call, &mut new, &old.object, manager.as_deref())?;
         if call.path.subresource.is_none() {
             warnings.extend(resource.strategy.warnings(&new, Some(&old.object)));
+        }
+        if noting == Noting::Done {
+            settle_times(&old.object, &mut new);
         }
         if new == old.object {
             return Ok(call.object(StatusCode::OK, &new, warnings));

@@ -52,7 +52,9 @@ async fn a_pod_is_bound_once() {
     let bound = admin.get(&format!("{PODS}/p")).await.expect(200);
     assert_eq!(bound["spec"]["nodeName"], "node1");
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
-    let binding = json!({"target": {"kind": "Node", "name": "node2"}});
+    let unnamed = admin.post(&format!("{PODS}/p/binding"), &json!({"target": {"kind": "Node", "name": "node2"}})).await;
+    assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, "name in URL does not match name in Binding object"));
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "node2"}});
     let refused = admin.post(&format!("{PODS}/p/binding"), &binding).await.expect(409);
     assert!(refused["message"].as_str().unwrap().contains("pod p is already assigned to node \"node1\""), "{refused}");
     pod(&admin, "q").await;
@@ -147,6 +149,84 @@ async fn a_namespace_goes_when_it_is_finalized() {
     admin.get("/api/v1/namespaces/extra").await.expect(404);
     let immortal = admin.delete("/api/v1/namespaces/default").await.expect(403);
     assert_eq!(immortal["message"], "namespaces \"default\" is forbidden: this namespace may not be deleted");
+}
+
+/// What upstream refuses is refused before anything is deleted, by name and as a collection.
+#[tokio::test]
+async fn options_that_cannot_be_had_delete_nothing() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let path = format!("{MAPS}/m");
+    let made = admin.post(MAPS, &json!({"metadata": {"name": "m"}})).await.expect(201);
+    let dry_run = |values: &str| {
+        format!(
+            "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [{values}]: supported values: \"All\""
+        )
+    };
+    let policy = "propagationPolicy: Unsupported value: \"\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+    let no_policy = format!("DeleteOptions.meta.k8s.io \"\" is invalid: {policy}");
+    let both = format!(
+        "DeleteOptions.meta.k8s.io \"\" is invalid: [{policy}, {}]",
+        "dryRun: Unsupported value: [\"Foo\"]: supported values: \"All\""
+    );
+    let no_object = |found: &str| {
+        format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ \
+             APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )
+    };
+    let field = |found: &str, name: &str, ty: &str| {
+        format!("json: cannot unmarshal {found} into Go struct field DeleteOptions.{name} of type {ty}")
+    };
+    for (code, query, body, expected) in [
+        (422, "", r#"{"dryRun": ["Foo"]}"#, dry_run("\"Foo\"")),
+        (422, "", r#"{"dryRun": ["All", "Foo"]}"#, dry_run("\"All\",\"Foo\"")),
+        (422, "", r#"{"dryRun": [""]}"#, dry_run("\"\"")),
+        (422, "?dryRun=", "", dry_run("\"\"")),
+        (422, "?dryRun=Foo", "", dry_run("\"Foo\"")),
+        (422, "?dryRun=Foo", "{}", dry_run("\"Foo\"")),
+        (422, "", r#"{"propagationPolicy": ""}"#, no_policy.clone()),
+        (422, "?propagationPolicy=", "", no_policy),
+        (422, "", r#"{"propagationPolicy": "", "dryRun": ["Foo"]}"#, both),
+        (400, "?gracePeriodSeconds=", "", "strconv.ParseInt: parsing \"\": invalid syntax".into()),
+        (400, "", "[]", no_object("array")),
+        (400, "", "5", no_object("number")),
+        (400, "", r#"{"dryRun": "All"}"#, field("string", "dryRun", "[]string")),
+        (400, "", r#"{"gracePeriodSeconds": "x"}"#, field("string", "gracePeriodSeconds", "int64")),
+        (400, "", r#"{"preconditions": []}"#, field("array", "preconditions", "v1.Preconditions")),
+    ] {
+        for target in [&path[..], MAPS] {
+            let answer = admin.delete_raw(&format!("{target}{query}"), body).await;
+            assert_eq!((answer.code.as_u16(), answer.message()), (code, &expected[..]), "{target}{query} {body}");
+        }
+    }
+    for (query, code) in [("continue=x", 400), ("limit=x", 400), ("resourceVersionMatch=Exact", 422)] {
+        admin.delete(&format!("{MAPS}?{query}")).await.expect(code);
+    }
+    // A trial that either of the two asks for is one.
+    admin.delete_raw(&format!("{path}?dryRun=All"), "{}").await.expect(200);
+    assert_eq!(admin.get(&path).await.expect(200), made);
+    admin.delete_raw(&path, "null").await.expect(200);
+    admin.get(&path).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_as_far_as_its_list_goes() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    for name in ["a", "b", "c"] {
+        admin.post(MAPS, &json!({"metadata": {"name": name, "labels": {"l": "x"}}})).await.expect(201);
+    }
+    let selected = format!("{MAPS}?labelSelector=l%3Dx");
+    let first = admin.delete(&format!("{selected}&limit=1")).await.expect(200);
+    assert_eq!(first["items"][0]["metadata"]["name"], "a");
+    assert_eq!(first["items"].as_array().unwrap().len(), 1);
+    let go_on = first["metadata"]["continue"].as_str().expect("there is more");
+    let left = admin.get(&selected).await.expect(200);
+    assert_eq!(left["items"].as_array().unwrap().len(), 2);
+    let second = admin.delete(&format!("{selected}&limit=1&continue={go_on}")).await.expect(200);
+    assert_eq!(second["items"][0]["metadata"]["name"], "b");
+    assert_eq!(admin.get(&selected).await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -65,8 +65,24 @@ async fn scale_is_read_and_written() {
     let refused = admin.put(&path, &mistyped).await.expect(400);
     assert!(refused["message"].as_str().unwrap().contains("of type int32"), "{refused}");
     admin.put(&path, &json!({"metadata": {"name": "other"}, "spec": {"replicas": 3}})).await.expect(400);
-    let unnamed = admin.put(&path, &json!({"spec": {"replicas": 3}})).await.expect(200);
-    assert_eq!(unnamed["spec"]["replicas"], 3);
+    let no_name = "the name of the object (web based on URL) was undeterminable: name must be provided";
+    for body in [json!({}), json!({"spec": {"replicas": 3}})] {
+        let unnamed = admin.put(&path, &body).await;
+        assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, no_name));
+    }
+    for (version, kind) in [("autoscaling/v2", "Scale"), ("apps/v1", "Deployment")] {
+        let body = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "web"}, "spec": {"replicas": 3}});
+        let other = admin.put(&path, &body).await;
+        let expected =
+            format!("{kind} in version {:?} cannot be handled as a Scale", version.split_once('/').unwrap().1);
+        assert!(other.message().starts_with(&expected), "{}", other.text);
+        other.expect(400);
+    }
+    assert_eq!(admin.get(&path).await.expect(200)["spec"]["replicas"], 6);
+    let unnamed = admin.put(&format!("{DEPLOYMENTS}/web"), &json!({"spec": {"replicas": 3}})).await;
+    assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, no_name));
+    let unnamed = json!([{"op": "remove", "path": "/metadata/name"}]);
+    admin.patch(&format!("{DEPLOYMENTS}/web"), "json-patch", &unnamed).await.expect(400);
     admin.get(&format!("{DEPLOYMENTS}/none/scale")).await.expect(404);
 }
 

@@ -205,6 +205,10 @@ impl Client {
         self.with_body(Method::DELETE, path, "application/json", options.to_string()).await
     }
 
+    pub(crate) async fn delete_raw(&self, path: &str, options: &'static str) -> Answer {
+        self.with_body(Method::DELETE, path, "application/json", options).await
+    }
+
     pub(crate) async fn watch(&self, path: &str) -> Events {
         let response = self.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
