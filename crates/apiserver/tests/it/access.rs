@@ -53,7 +53,7 @@ async fn nodes_write_their_own_objects() {
         let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
         node1.post(pods, &pod).await.expect(403);
         admin.post(pods, &pod).await.expect(201);
-        let binding = json!({"target": {"kind": "Node", "name": bound}});
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": bound}});
         node1.post(&format!("{pods}/{name}/binding"), &binding).await.expect(403);
         admin.post(&format!("{pods}/{name}/binding"), &binding).await.expect(201);
     }

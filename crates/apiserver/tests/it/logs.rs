@@ -58,7 +58,7 @@ async fn pod(admin: &Client, name: &str, state: Value) {
     let containers = ["good", "bad", "sly"].map(|name| json!({"name": name, "image": "i"}));
     let pod = json!({"metadata": {"name": name}, "spec": {"containers": containers}});
     admin.post(PODS, &pod).await.expect(201);
-    let binding = json!({"target": {"kind": "Node", "name": "node1"}});
+    let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "node1"}});
     admin.post(&format!("{PODS}/{name}/binding"), &binding).await.expect(201);
     let statuses = ["good", "bad", "sly"].map(
         |name| json!({"name": name, "image": "i", "imageID": "i", "ready": true, "restartCount": 0, "state": state}),

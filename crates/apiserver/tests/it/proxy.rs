@@ -104,7 +104,7 @@ impl World {
         let container = json!({"name": "c", "image": "i", "ports": [{"containerPort": self.port}]});
         let pod = json!({"metadata": {"name": name}, "spec": {"containers": [container]}});
         self.admin.post(PODS, &pod).await.expect(201);
-        let binding = json!({"target": {"kind": "Node", "name": "node1"}});
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "node1"}});
         self.admin.post(&format!("{PODS}/{name}/binding"), &binding).await.expect(201);
         let status = json!({"status": {"podIP": address, "podIPs": [{"ip": address}]}});
         self.admin.patch(&format!("{PODS}/{name}/status"), "merge-patch", &status).await.expect(200);

@@ -159,8 +159,13 @@ async fn a_put_creates_where_that_is_the_kinds_way() {
     let made = admin.put(path, &lease).await.expect(201);
     let again = admin.put(path, &lease).await.expect(200);
     assert_eq!(made, again);
-    let web = json!({"spec": {"ports": [{"port": 80}]}});
-    admin.put("/api/v1/namespaces/default/services/web", &web).await.expect(201);
+    let mut web = json!({"spec": {"ports": [{"port": 80}]}});
+    let path = "/api/v1/namespaces/default/services/web";
+    let unnamed = admin.put(path, &web).await;
+    let expected = "the name of the object (web based on URL) was undeterminable: name must be provided";
+    assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, expected));
+    web["metadata"] = json!({"name": "web"});
+    admin.put(path, &web).await.expect(201);
 }
 
 #[tokio::test]
