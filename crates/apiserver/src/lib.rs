@@ -45,6 +45,7 @@ mod stamp;
 mod storage;
 mod token;
 mod ttl;
+mod unread;
 mod verbs;
 mod view;
 mod watching;

@@ -1,11 +1,12 @@
 //! Connections: accept, TLS handshake, HTTP/1.1 or HTTP/2, each request marked with its connection's [`Identity`].
 //!
-//! Handshakes and idle headers are timed, connections counted. A connection that fails harms no other, and whoever has more than
-//! his share is told so on the next ones.
+//! Handshakes and idle headers are timed, connections counted, what is kept for a client that does not read is bounded. A connection
+//! that fails harms no other, and whoever has more than his share is told so on the next ones.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use futures::TryFutureExt as _;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,6 +28,7 @@ use crate::{
     body,
     refusal::Refusal,
     shares::Shares,
+    unread::{Answering, Socket},
 };
 
 /// Connections that are not yet anybody's.
@@ -40,6 +42,10 @@ const HEADERS: Duration = Duration::from_secs(120);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 2_000;
+/// What is kept of an answer that its client has not read, besides one frame and what TLS and the kernel keep.
+const UNSENT: usize = 64 << 10;
+/// The same over HTTP/1.1, where it is also what a request's head may have: the longest URI and some headers.
+const HEAD: usize = UNSENT + (16 << 10);
 const SILENCE: TcpKeepalive = TcpKeepalive::new()
     .with_time(silence::FIRST_PROBE)
     .with_interval(silence::PROBE_INTERVAL)
@@ -65,15 +71,16 @@ enum ConnectionError {
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Serves `router` on all `listeners` until `stop` turns true; then lets requests under way end, for some seconds.
+/// Serves `router` on all `listeners` until `stop` turns true; then lets requests under way end, for some seconds. A watch is cut
+/// that its client has not read for `patience`.
 pub(crate) async fn serve(
     router: Router,
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
-    shares: Arc<Shares>,
+    (shares, patience): (Arc<Shares>, Duration),
     stop: watch::Receiver<bool>,
 ) {
-    let way = Way { router, acceptor: TlsAcceptor::from(tls), shares, stop };
+    let way = Way { router, acceptor: TlsAcceptor::from(tls), shares, patience, stop };
     let permits = Arc::new(Semaphore::new(MAX_ACCEPTED));
     let mut loops = JoinSet::new();
     for listener in listeners {
@@ -88,6 +95,7 @@ struct Way {
     router: Router,
     acceptor: TlsAcceptor,
     shares: Arc<Shares>,
+    patience: Duration,
     stop: watch::Receiver<bool>,
 }
 
@@ -127,11 +135,13 @@ async fn connection(
     way: Way,
     permit: OwnedSemaphorePermit,
 ) -> Result<(), ConnectionError> {
-    let Way { router, acceptor, shares, mut stop } = way;
+    let Way { router, acceptor, shares, patience, mut stop } = way;
     // Nagle's delay would hold back watch events.
     let _ = stream.set_nodelay(true);
     // Upgraded connections and watches over HTTP/1.1 have no pings of their own.
     let _ = SockRef::from(&stream).set_tcp_keepalive(&SILENCE);
+    let answering = Answering::default();
+    let stream = Socket::new(stream, answering.clone(), patience);
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
         .await
         .map_err(|_| ConnectionError::HandshakeTimeout)?
@@ -147,7 +157,9 @@ async fn connection(
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(identity.clone());
         request.extensions_mut().insert(client);
-        router.clone().oneshot(request.map(Body::new))
+        let (answering, version) = (answering.clone(), request.version());
+        let answer = router.clone().oneshot(request.map(Body::new));
+        answer.inspect_ok(move |response| answering.begin(version, response))
     });
     let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -161,11 +173,12 @@ async fn connection(
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(UNSENT)
         .adaptive_window(true)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_PATIENCE);
@@ -173,7 +186,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 /// Answers whatever is asked with `refusal`, for some seconds.
-async fn refused(stream: TlsStream<TcpStream>, refusal: Refusal) -> Result<(), ConnectionError> {
+async fn refused(stream: TlsStream<Socket>, refusal: Refusal) -> Result<(), ConnectionError> {
     let service = service_fn(move |request: Request<Incoming>| {
         let refusal = refusal.clone();
         async move {
@@ -197,7 +210,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await.map(|_| ());
 }
 
-fn identity(stream: &TlsStream<TcpStream>) -> Result<Identity, AuthError> {
+fn identity(stream: &TlsStream<Socket>) -> Result<Identity, AuthError> {
     match stream.get_ref().1.peer_certificates().and_then(<[_]>::first) {
         Some(certificate) => Identity::from_certificate(certificate),
         None => Ok(Identity::anonymous()),

@@ -1,6 +1,6 @@
 //! The server: a store, its caches, and what answers requests. One value for all ways in: TLS, or a caller in the same process.
 
-use std::{future::Future, net::IpAddr, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) outbound: Arc<Shares>,
     /// A place for each connection.
     connections: Arc<Shares>,
+    /// See [`Limits::unread`].
+    unread: Duration,
     /// Turns true when the server ends: watches end with it.
     pub(crate) stop: watch::Sender<bool>,
     /// Ended when the last clone of the server is gone.
@@ -92,6 +94,7 @@ impl Server {
             watches: Shares::new(limits.watches),
             outbound: Shares::new(limits.outbound),
             connections: Shares::new(limits.connections),
+            unread: limits.unread,
             stop: watch::Sender::new(false),
             tasks: std::sync::Mutex::new(JoinSet::new()),
         });
@@ -124,7 +127,7 @@ impl Server {
     ) {
         // Whoever was told to stop before may be served again.
         self.0.stop.send_replace(false);
-        let connections = self.0.connections.clone();
+        let connections = (self.0.connections.clone(), self.0.unread);
         let serving = serve::serve(self.router(), listeners, tls, connections, self.0.stop.subscribe());
         tokio::pin!(serving);
         tokio::select! {

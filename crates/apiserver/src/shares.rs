@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use stead_api::status::ApiError;
@@ -26,13 +27,21 @@ pub struct Limits {
     pub outbound: usize,
     /// Of those that have shown whose they are.
     pub connections: usize,
+    /// How long the client of a watch may read nothing while there is something to send; then its connection is cut.
+    pub unread: Duration,
 }
 
 impl Default for Limits {
     /// Leaves one client that is alone room for 10,000 watches on a connection each, and for as many requests at a time as
     /// upstream answers for all.
     fn default() -> Self {
-        Self { requests: 1_200, watches: 100_000, outbound: 4_000, connections: 40_000 }
+        Self {
+            requests: 1_200,
+            watches: 100_000,
+            outbound: 4_000,
+            connections: 40_000,
+            unread: Duration::from_secs(60),
+        }
     }
 }
 

@@ -24,8 +24,9 @@ use crate::{
     view::{Shown, View},
 };
 
-/// A frame is sent once it has grown to this many bytes.
-const FRAME: usize = 128 << 10;
+/// A frame is sent once it has grown to this many bytes: what one record of TLS takes. A client that does not read has some of them
+/// waiting.
+const FRAME: usize = 16 << 10;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 /// What a watch shows before the changes.
@@ -199,9 +200,16 @@ impl Watcher {
             return true;
         };
         let full = !batch.changes.is_empty();
-        let after = self.after;
-        for change in batch.changes.iter().filter(|change| change.revision > after) {
-            self.change(change, frame);
+        for (index, change) in batch.changes.iter().enumerate() {
+            if frame.len() >= FRAME {
+                // The rest is read again once this is on its way.
+                self.position = self.position.plus(index);
+                return true;
+            }
+            if change.revision > self.after {
+                self.change(change, frame);
+            }
+            self.seen = self.seen.max(change.revision);
         }
         self.position = batch.position;
         self.seen = self.seen.max(batch.revision);

@@ -71,14 +71,15 @@ fn is_needed(snapshot: &Snapshot, object: &ServiceCIDR) -> bool {
     if ranges(object).all(is_covered) {
         return false;
     }
-    let addresses = snapshot.ip_addresses.iter().filter(|(_, address)| is_allocated(address));
+    let addresses = snapshot.ip_addresses.iter().filter(|(_, address)| !address.spec.parent_ref.resource.is_empty());
     // Whose an address is that cannot be read nobody knows.
     let keys = addresses.map(|(key, _)| key).chain(snapshot.ip_addresses.unknown());
     let mut addresses = keys.filter_map(|key| key.name.parse::<IpAddr>().ok());
     addresses.any(|address| has(object, address) && !others().any(|other| has(other, address)))
 }
 
-fn is_allocated(address: &IPAddress) -> bool {
+/// Whether an address is the allocator's. Those in a snapshot say so by naming a parent: see `shell::lean`.
+pub(crate) fn is_allocated(address: &IPAddress) -> bool {
     let label = address.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY_LABEL));
     label.is_some_and(|label| label == ALLOCATOR)
 }

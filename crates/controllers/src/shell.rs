@@ -6,7 +6,7 @@
 
 mod carry;
 mod desk;
-mod lean;
+pub(crate) mod lean;
 #[cfg(test)]
 mod tests;
 

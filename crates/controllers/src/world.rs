@@ -25,6 +25,7 @@ use self::object::{brief, has_finalizers, key_of, merge, prune};
 pub(crate) use self::object::{kind_of, text};
 use crate::{
     First, Verb, Write,
+    shell::lean::lean,
     work::{Known, Work, caused_by},
 };
 
@@ -409,7 +410,7 @@ impl World {
 
     /// What the watch of a kind says.
     pub(crate) fn take_in(&mut self, change: KindChange) {
-        for delta in self.snapshot.apply(change) {
+        for delta in self.snapshot.apply(lean(change)) {
             for work in caused_by(&self.snapshot, &delta) {
                 if (self.only)(&work) && !self.queue.contains(&work) {
                     self.queue.push_back(work);

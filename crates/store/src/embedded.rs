@@ -62,9 +62,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            cache_bytes: 16 << 20,
-            window_events: 16_384,
-            window_bytes: 16 << 20,
+            cache_bytes: 4 << 20,
+            window_events: 4_096,
+            window_bytes: 4 << 20,
             writes_per_commit: 512,
             compaction_interval: Duration::from_secs(300),
             history: Duration::from_secs(300),

@@ -50,6 +50,13 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position(u64);
 
+impl Position {
+    /// Behind so many of the changes that were read at this one.
+    pub(crate) fn plus(self, changes: usize) -> Self {
+        Self(self.0 + changes as u64)
+    }
+}
+
 /// Objects as of one revision.
 #[derive(Debug)]
 pub(crate) struct Listing {
@@ -155,7 +162,7 @@ impl KindCache {
         let skip = position.0.checked_sub(state.first).ok_or(TooOld { floor: state.floor })?;
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(state.window.len());
         let changes = state.window.range(skip..).take(BATCH_EVENTS).cloned().collect::<Vec<_>>();
-        let position = Position(position.0 + changes.len() as u64);
+        let position = position.plus(changes.len());
         let at_head = position == state.head();
         let revision = match changes.last() {
             Some(last) if !at_head => last.revision,

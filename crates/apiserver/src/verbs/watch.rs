@@ -13,6 +13,7 @@ use crate::{
     filter::Filter,
     query::{At, From},
     refusal::Refusal,
+    unread::EndsUnread,
     verbs::get::reach,
     watching::{Start, Watch, error_event, frames},
 };
@@ -71,6 +72,7 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response, Refusal> {
 
 fn stream(body: Body) -> Response {
     let mut response = Response::new(body);
+    response.extensions_mut().insert(EndsUnread);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -1,41 +1,86 @@
 //! Leaves out of objects what no controller reads, before they are kept: with many thousands of objects made by others it is
-//! most of the memory. Metadata stay whole.
+//! most of the memory. Names, owners, finalizers and times stay: garbage collection and namespaces look at them in every kind.
 //!
 //! What a Service of 2014 says by marks is written where controllers look for it: an empty selector, a port without a target.
 
 use k8s_openapi::{
-    api::{core::v1::Service, networking::v1::IPAddressSpec},
-    apimachinery::pkg::util::intstr::IntOrString,
+    api::{
+        core::v1::{Pod, Service},
+        discovery::v1::EndpointSlice,
+        networking::v1::{IPAddressSpec, ParentReference},
+    },
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 use stead_api::{
     legacy::service::{chooses_all, takes_first_port},
     snapshot::{Change, KindChange},
 };
 
-use crate::{endpoint_mirror, endpoint_slices, namespaces};
+use crate::{endpoint_mirror, endpoint_slices, namespaces, service_cidrs};
 
-pub(super) fn lean(mut change: KindChange) -> KindChange {
+pub(crate) fn lean(mut change: KindChange) -> KindChange {
     match &mut change {
-        KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice))
-            if endpoint_slices::manager_of(slice) != Some(endpoint_slices::MANAGER)
-                && !endpoint_mirror::is_managed(slice) =>
-        {
+        KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice)) if is_ours(slice) => {
+            slice.endpoints.as_mut().map_or((), Vec::shrink_to_fit);
+        }
+        KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice)) => {
             slice.endpoints = None;
             slice.ports = None;
+            forget_words(&mut slice.metadata);
         }
         KindChange::ConfigMap(Change::InitApply(map) | Change::Apply(map))
             if map.metadata.name.as_deref() != Some(namespaces::ROOT_CA) =>
         {
             map.data = None;
             map.binary_data = None;
+            forget_words(&mut map.metadata);
         }
         KindChange::IPAddress(Change::InitApply(address) | Change::Apply(address)) => {
-            address.spec = IPAddressSpec::default();
+            let resource = std::mem::take(&mut address.spec.parent_ref.resource);
+            let resource = Some(resource).filter(|_| service_cidrs::is_allocated(address)).unwrap_or_default();
+            address.spec = IPAddressSpec { parent_ref: ParentReference { resource, ..ParentReference::default() } };
+            forget_words(&mut address.metadata);
         }
-        KindChange::Service(Change::InitApply(service) | Change::Apply(service)) => read_marks(service),
+        KindChange::Service(Change::InitApply(service) | Change::Apply(service)) => lean_service(service),
+        KindChange::Pod(Change::InitApply(pod) | Change::Apply(pod)) => shrink_pod(pod),
         _ => {}
     }
     change
+}
+
+fn is_ours(slice: &EndpointSlice) -> bool {
+    endpoint_slices::manager_of(slice) == Some(endpoint_slices::MANAGER) || endpoint_mirror::is_managed(slice)
+}
+
+/// One label takes half a kilobyte.
+fn forget_words(metadata: &mut ObjectMeta) {
+    metadata.labels = None;
+    metadata.annotations = None;
+}
+
+fn lean_service(service: &mut Service) {
+    read_marks(service);
+    let Some(spec) = &mut service.spec else { return };
+    // Only what is made for a selector takes them over.
+    if spec.selector.is_none() {
+        service.metadata.labels = None;
+    }
+    spec.ports.as_mut().map_or((), Vec::shrink_to_fit);
+    spec.cluster_ips.as_mut().map_or((), Vec::shrink_to_fit);
+    spec.ip_families.as_mut().map_or((), Vec::shrink_to_fit);
+}
+
+/// The decoder leaves room for more of everything, of containers some kilobytes.
+fn shrink_pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        spec.containers.shrink_to_fit();
+        spec.volumes.as_mut().map_or((), Vec::shrink_to_fit);
+    }
+    if let Some(status) = &mut pod.status {
+        status.conditions.as_mut().map_or((), Vec::shrink_to_fit);
+        status.container_statuses.as_mut().map_or((), Vec::shrink_to_fit);
+        status.pod_ips.as_mut().map_or((), Vec::shrink_to_fit);
+    }
 }
 
 fn read_marks(service: &mut Service) {

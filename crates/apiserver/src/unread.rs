@@ -1,0 +1,112 @@
+//! Clients that read nothing of what they asked for: a connection whose watch takes nothing more for a while is cut.
+//!
+//! Only watches are: whoever stops reading a log or a shell does so on purpose, and finds it again. Over HTTP/2 a watch waits for its
+//! own stream, and a connection that is not read at all answers no ping.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Response, Version};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// An extension of an answer that goes on for as long as its client reads it, and no longer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndsUnread;
+
+/// Whether what is being sent over a connection ends when it is not read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answering(Arc<AtomicBool>);
+
+impl Answering {
+    /// The connection begins to send this. Over HTTP/1 nothing else is sent meanwhile.
+    pub(crate) fn begin<B>(&self, version: Version, response: &Response<B>) {
+        let ends = version < Version::HTTP_2 && response.extensions().get::<EndsUnread>().is_some();
+        self.0.store(ends, Ordering::Relaxed);
+    }
+
+    fn ends_unread(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A client's socket. Fails, and resets the connection, once nothing could be sent for `patience` of what ends unread.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    answering: Answering,
+    patience: Duration,
+    /// Since the socket took nothing more.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, answering: Answering, patience: Duration) -> Self {
+        Self { stream, answering, patience, stalled: None }
+    }
+
+    fn judge(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() || !self.answering.ends_unread() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if stalled.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        // Else the kernel would keep what is unsent, and ask the client for minutes to take it.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its watch")))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, data);
+        self.judge(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, data);
+        self.judge(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
