@@ -110,3 +110,38 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener, time::timeout};
+
+    use super::*;
+
+    /// How writing to somebody who never reads ends; `None`: it waits.
+    async fn write_unread(version: Version, response: Response<()>) -> Option<ErrorKind> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let answering = Answering::default();
+        answering.begin(version, &response);
+        let mut socket = Socket::new(stream, answering, Duration::from_secs(60));
+        let all = vec![0; 64 << 20];
+        let written = timeout(Duration::from_secs(3_600), socket.write_all(&all)).await;
+        drop(silent);
+        written.ok().map(|failed| failed.unwrap_err().kind())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_ends_unread_is_cut() {
+        let watch = || {
+            let mut response = Response::new(());
+            response.extensions_mut().insert(EndsUnread);
+            response
+        };
+        assert_eq!(write_unread(Version::HTTP_11, watch()).await, Some(ErrorKind::TimedOut));
+        assert_eq!(write_unread(Version::HTTP_11, Response::new(())).await, None);
+        assert_eq!(write_unread(Version::HTTP_2, watch()).await, None);
+    }
+}

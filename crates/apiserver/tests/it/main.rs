@@ -27,4 +27,5 @@ mod shares;
 mod smoke;
 mod subresources;
 mod tokens;
+mod unread;
 mod watches;
