@@ -42,8 +42,10 @@ const HEADERS: Duration = Duration::from_secs(120);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 const MAX_STREAMS: u32 = 2_000;
-/// What is kept of an answer that its client has not read, besides one frame and what TLS and the kernel keep.
+/// What is kept of an answer that its client has not read, besides one frame and what TLS keeps of it.
 const UNSENT: usize = 64 << 10;
+/// The same in the kernel, which would keep megabytes.
+const UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// The same over HTTP/1.1, where it is also what a request's head may have: the longest URI and some headers.
 const HEAD: usize = UNSENT + (16 << 10);
 const SILENCE: TcpKeepalive = TcpKeepalive::new()
@@ -140,6 +142,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     // Upgraded connections and watches over HTTP/1.1 have no pings of their own.
     let _ = SockRef::from(&stream).set_tcp_keepalive(&SILENCE);
+    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
     let answering = Answering::default();
     let stream = Socket::new(stream, answering.clone(), patience);
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))

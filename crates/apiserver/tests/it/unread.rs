@@ -18,9 +18,9 @@ use crate::support::{Cluster, client_tls, eventually};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const WRITES: usize = 64;
 const WRITTEN: usize = 64 << 10;
-/// For one that does not read: what HTTP, TLS, a frame, and the kernel's buffers of both ends hold, with room. All that is written would
-/// be four times that.
-const KEPT: usize = 1 << 20;
+/// For one that does not read: what HTTP, TLS, a frame, and the kernel's buffers of both ends hold, with room. All that is written is eight
+/// times that.
+const KEPT: usize = 512 << 10;
 
 fn silent_watchers() -> usize {
     env::var("STEAD_UNREAD_WATCHERS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
