@@ -1,6 +1,6 @@
 //! Watchers that never read: what is kept for them is bounded, others see everything in time, and they are cut.
 //!
-//! `STEAD_UNREAD_WATCHERS` sets how many (100). Each takes two descriptors here, of which a process has a bounded number.
+//! `STEAD_UNREAD_WATCHERS` sets how many (100). Each takes two descriptors here.
 
 use std::{env, fs, time::Duration};
 
