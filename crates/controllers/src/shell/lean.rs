@@ -21,7 +21,7 @@ use crate::{endpoint_mirror, endpoint_slices, namespaces, service_cidrs};
 pub(crate) fn lean(mut change: KindChange) -> KindChange {
     match &mut change {
         KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice)) if is_ours(slice) => {
-            slice.endpoints.as_mut().map_or((), Vec::shrink_to_fit);
+            shrink(&mut slice.endpoints);
         }
         KindChange::EndpointSlice(Change::InitApply(slice) | Change::Apply(slice)) => {
             slice.endpoints = None;
@@ -65,21 +65,27 @@ fn lean_service(service: &mut Service) {
     if spec.selector.is_none() {
         service.metadata.labels = None;
     }
-    spec.ports.as_mut().map_or((), Vec::shrink_to_fit);
-    spec.cluster_ips.as_mut().map_or((), Vec::shrink_to_fit);
-    spec.ip_families.as_mut().map_or((), Vec::shrink_to_fit);
+    shrink(&mut spec.ports);
+    shrink(&mut spec.cluster_ips);
+    shrink(&mut spec.ip_families);
 }
 
 /// The decoder leaves room for more of everything, of containers some kilobytes.
 fn shrink_pod(pod: &mut Pod) {
     if let Some(spec) = &mut pod.spec {
         spec.containers.shrink_to_fit();
-        spec.volumes.as_mut().map_or((), Vec::shrink_to_fit);
+        shrink(&mut spec.volumes);
     }
     if let Some(status) = &mut pod.status {
-        status.conditions.as_mut().map_or((), Vec::shrink_to_fit);
-        status.container_statuses.as_mut().map_or((), Vec::shrink_to_fit);
-        status.pod_ips.as_mut().map_or((), Vec::shrink_to_fit);
+        shrink(&mut status.conditions);
+        shrink(&mut status.container_statuses);
+        shrink(&mut status.pod_ips);
+    }
+}
+
+fn shrink<T>(list: &mut Option<Vec<T>>) {
+    if let Some(list) = list {
+        list.shrink_to_fit();
     }
 }
 
