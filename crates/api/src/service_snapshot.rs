@@ -8,6 +8,7 @@
 //! Invariants: `slices_of(s)` holds exactly the slices whose label names `s`, in ascending order of their keys; every name in a
 //! slice's table is shared with all slices that use it; a kind, once synced, stays synced through later lists.
 
+mod balance;
 mod node_view;
 mod range_view;
 mod service_view;
@@ -29,6 +30,7 @@ use stead_model::{ObjectKey, Revision};
 
 use self::shared_names::SharedNames;
 pub use self::{
+    balance::{Algorithm, Weights},
     node_view::NodeView,
     range_view::RangeView,
     service_view::{ServicePortView, ServiceType, ServiceView, TrafficPolicy},

@@ -2,13 +2,20 @@
 //!
 //! Every data plane is tested against it, so it is written to be read, not to be fast.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use stead_api::service_snapshot::TrafficPolicy;
 use stead_model::Frontend;
 
-use crate::table::{Backend, DetectLocal, FrontendKind, List, MasqueradeAll, Plan, ServicePortPlan, Settings};
+use crate::{
+    jhash,
+    maglev::{self, Member},
+    table::{Algorithm, Backend, DetectLocal, FrontendKind, List, MasqueradeAll, Plan, ServicePortPlan, Settings},
+};
 
 /// The first packet of a connection, as it reaches the node or leaves a process on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +53,22 @@ pub enum Verdict<'p> {
     Refuse,
     /// For a Service, and not for this client or not on this node: the client is told nothing.
     Drop,
-    /// Sent to one of `backends` (never empty), each as likely as the others.
+    /// Sent to one of `backends` (never empty), as `balance` says.
     To {
         backends: Vec<&'p Backend>,
+        balance: Balance,
         masquerade: Masquerade,
         /// `Some`: a client that was here less than so long ago goes where it went then, if that backend is still there.
         affinity: Option<Duration>,
     },
+}
+
+/// How one of several backends is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    pub algorithm: Algorithm,
+    /// One for each backend: it gets connections in proportion.
+    pub weights: Vec<u8>,
 }
 
 /// When the source address becomes one of the node's.
@@ -77,7 +93,11 @@ pub fn decide<'p>(plan: &'p Plan, packet: &Packet<'_>) -> Verdict<'p> {
     };
     let backends: Vec<_> = port.list(list).collect();
     match backends.is_empty() {
-        false => Verdict::To { backends, masquerade, affinity: port.affinity },
+        false => {
+            let weights = backends.iter().map(|backend| port.weights.of(backend.address.ip())).collect();
+            let balance = Balance { algorithm: port.algorithm, weights };
+            Verdict::To { backends, balance, masquerade, affinity: port.affinity }
+        }
         true if port.list(List::Cluster).next().is_some() => Verdict::Drop,
         true => Verdict::Refuse,
     }
@@ -90,6 +110,20 @@ fn external(policy: TrafficPolicy, origin: Origin) -> (List, Masquerade) {
         (TrafficPolicy::Cluster, _) | (TrafficPolicy::Local, Origin::Node) => (List::Cluster, Masquerade::Always),
         (TrafficPolicy::Local, Origin::Pod) => (List::Cluster, Masquerade::ToItself),
         (TrafficPolicy::Local, Origin::Outside) => (List::Local, Masquerade::ToItself),
+    }
+}
+
+impl<'p> Verdict<'p> {
+    /// The one backend that a packet from this port of its sender goes to; `None` where chance, or what went before, has a say. It is the
+    /// same on every node that has the same backends.
+    pub fn certain(&self, packet: &Packet<'_>, source_port: u16) -> Option<&'p Backend> {
+        let Self::To { backends, balance, affinity: None, .. } = self else { return None };
+        let hash = jhash::hash(balance.algorithm, SocketAddr::new(packet.source, source_port), packet.destination)?;
+        let members = backends.iter().zip(&balance.weights);
+        let members = members.map(|(backend, weight)| Member { address: backend.address, weight: *weight });
+        let table = maglev::table(&members.collect::<Vec<_>>());
+        let slot = jhash::scale(hash, table.len() as u32);
+        Some(backends[usize::from(table[slot as usize])])
     }
 }
 

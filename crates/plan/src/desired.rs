@@ -15,7 +15,7 @@ use stead_model::{Family, Frontend, ObjectKey, is_metadata};
 use self::endpoints::{Endpoints, LocalList};
 use crate::{
     problem::{Cause, Problem, Unhonoured},
-    table::{Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
+    table::{Algorithm, Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
 };
 
 /// The node that is planned for.
@@ -49,6 +49,7 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
         snapshot.slices_of(key).iter().map(|slice| &**slice).filter(|slice| !slice.is_headless).collect();
     draft.collect_view_problems(&slices);
     draft.collect_unhonoured();
+    let algorithm = draft.algorithm();
     let addresses = draft.addresses();
     let mut ports = Vec::with_capacity(service.ports.len());
     for port in &service.ports {
@@ -64,6 +65,8 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
                     backends,
                     draining,
                     affinity: service.affinity,
+                    algorithm,
+                    weights: service.weights.clone(),
                     internal_policy: service.internal_policy,
                     external_policy: service.external_policy,
                 });
@@ -110,9 +113,19 @@ impl Draft<'_> {
             (self.has_node_ports() && service.external_policy == TrafficPolicy::Local, Unhonoured::ExternalPolicyLocal),
             (self.has_node_ports() && service.source_ranges.is_some(), Unhonoured::SourceRanges),
             (!service.external_ips.is_empty(), Unhonoured::ExternalIps),
+            (service.algorithm != Algorithm::Random || !service.weights.is_even(), Unhonoured::Balance),
         ];
         let unhonoured = wishes.into_iter().filter(|(is_asked, _)| *is_asked);
         self.causes.extend(unhonoured.map(|(_, wish)| Cause::NotHonoured(wish)));
+    }
+
+    /// Affinity is a wish of its own, and one that a client notices.
+    fn algorithm(&mut self) -> Algorithm {
+        if self.service.affinity.is_some() && self.service.algorithm != Algorithm::Random {
+            self.causes.push(Cause::AffinityFirst);
+            return Algorithm::Random;
+        }
+        self.service.algorithm
     }
 
     fn has_node_ports(&self) -> bool {

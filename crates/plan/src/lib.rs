@@ -5,15 +5,18 @@
 
 mod decide;
 mod desired;
+mod jhash;
+pub mod maglev;
 mod planner;
 mod problem;
 mod table;
 
-pub use decide::{Arrival, Masquerade, Origin, Packet, Verdict, decide};
+pub use decide::{Arrival, Balance, Masquerade, Origin, Packet, Verdict, decide};
 pub use desired::{NodeContext, OpenRange, plan_service};
+pub use jhash::SEED as HASH_SEED;
 pub use planner::{Outcome, Planner, plan_all};
 pub use problem::{Cause, Problem, Unhonoured};
 pub use table::{
-    Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MasqueradeAll, Plan, ServicePlan,
-    ServicePortPlan, Settings, TrafficPolicy,
+    Algorithm, Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MasqueradeAll, Plan,
+    ServicePlan, ServicePortPlan, Settings, TrafficPolicy, Weights,
 };

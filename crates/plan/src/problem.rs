@@ -52,6 +52,10 @@ pub enum Cause {
     Repeated { frontend: Frontend },
     #[error("port {port:?} has {count} endpoints; the first {MAX_BACKENDS} get traffic")]
     TooManyEndpoints { port: Box<str>, count: usize },
+    #[error(
+        "sessionAffinity ClientIP decides before metadata.annotations[stead.local/algorithm]; clients that are new are spread at random"
+    )]
+    AffinityFirst,
     #[error(transparent)]
     NotHonoured(Unhonoured),
 }
@@ -67,6 +71,10 @@ pub enum Unhonoured {
     SourceRanges,
     #[error("externalIPs are not supported yet; they are not served")]
     ExternalIps,
+    #[error(
+        "metadata.annotations[stead.local/algorithm] and [stead.local/weights] are not supported yet; connections are spread at random"
+    )]
+    Balance,
 }
 
 impl Problem {
@@ -80,7 +88,7 @@ impl Problem {
             }
             Cause::Itself { .. } | Cause::Loop { .. } | Cause::TooFar { .. } => "EndpointLoop",
             Cause::Taken { .. } => "FrontendTaken",
-            Cause::NotHonoured(_) => "NotSupported",
+            Cause::AffinityFirst | Cause::NotHonoured(_) => "NotSupported",
         }
     }
 }

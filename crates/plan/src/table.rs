@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-pub use stead_api::service_snapshot::TrafficPolicy;
+pub use stead_api::service_snapshot::{Algorithm, TrafficPolicy, Weights};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
 
 /// The most backends that one port can have: each has a number of its own in 16 bits, and some numbers are left for meanings.
@@ -84,6 +84,10 @@ pub struct ServicePortPlan {
     pub draining: Vec<Backend>,
     /// `Some`: a client address stays with its backend for this long after its last new connection (1 s – 1 day).
     pub affinity: Option<Duration>,
+    /// How one of a list's backends is chosen; [`Algorithm::Random`] where there is affinity, which chooses before.
+    pub algorithm: Algorithm,
+    /// Each backend of a list gets connections in proportion to the weight of its address.
+    pub weights: Weights,
     /// Which list the frontends of kind [`FrontendKind::ClusterIp`] lead to.
     pub internal_policy: TrafficPolicy,
     /// Which list all other frontends lead to for clients outside the cluster; pods and the node always have the cluster list.

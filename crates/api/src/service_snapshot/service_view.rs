@@ -6,7 +6,12 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use stead_model::{ObjectKey, Protocol, Revision};
 
-use super::wire::{Object, Text, ViewProblem, listed, parse_address, parse_port, parse_protocol, read_each, text_of};
+use super::{
+    balance::{Algorithm, Weights, read_algorithm, read_weights},
+    wire::{
+        Object, Text, ViewProblem, listed, parse_address, parse_port, parse_protocol, parse_range, read_each, text_of,
+    },
+};
 use crate::item::{FromItem, ItemError, parse_revision};
 
 /// What readers ask of a Service (v1).
@@ -32,6 +37,8 @@ pub struct ServiceView {
     /// `Some`: only clients in `loadBalancerSourceRanges` may come from outside. What is no range lets nobody in, so it may be empty.
     pub source_ranges: Option<Box<[IpNet]>>,
     pub health_check_node_port: Option<NonZeroU16>,
+    pub algorithm: Algorithm,
+    pub weights: Weights,
     /// Whether the label `service.kubernetes.io/service-proxy-name` gives it to another proxy.
     pub has_other_proxy: bool,
     /// What was left out.
@@ -72,6 +79,7 @@ impl FromItem for ServiceView {
         let Object::<WireSpec, WireStatus> { metadata, spec, status } = serde_json::from_slice(json)?;
         let mut problems = Vec::new();
         let is_headless = text_of(&spec.cluster_ip) == "None";
+        let annotations = metadata.annotations.as_ref();
         Ok(Self {
             key: metadata.key()?,
             uid: text_of(&metadata.uid).into(),
@@ -87,6 +95,10 @@ impl FromItem for ServiceView {
             load_balancer_ips: read_ingress(&status, &mut problems),
             source_ranges: read_source_ranges(&spec, &mut problems),
             health_check_node_port: read_health_check_node_port(&spec, &mut problems),
+            algorithm: annotations
+                .map_or_else(Algorithm::default, |all| read_algorithm(text_of(&all.algorithm), &mut problems)),
+            weights: annotations
+                .map_or_else(Weights::default, |all| read_weights(text_of(&all.weights), &mut problems)),
             has_other_proxy: metadata.labels.is_some_and(|labels| labels.has_proxy_name),
             problems: problems.into(),
         })
@@ -211,8 +223,7 @@ fn read_source_ranges(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> O
     let texts = spec.load_balancer_source_ranges.as_ref().filter(|texts| !texts.is_empty())?;
     // The API takes them with blanks around.
     let texts = texts.iter().map(|text| text.as_str().trim()).enumerate();
-    let parse = |text: &str| text.parse::<IpNet>().ok().map(|range| range.trunc());
-    Some(read_each(texts, |index| format!("spec.loadBalancerSourceRanges[{index}]"), parse, problems).into())
+    Some(read_each(texts, |index| format!("spec.loadBalancerSourceRanges[{index}]"), parse_range, problems).into())
 }
 
 fn read_health_check_node_port(spec: &WireSpec<'_>, problems: &mut Vec<ViewProblem>) -> Option<NonZeroU16> {

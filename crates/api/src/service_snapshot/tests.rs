@@ -61,6 +61,7 @@ fn a_service_keeps_what_traffic_needs() {
         "metadata": {
             "namespace": "default", "name": "web", "uid": "u-1", "resourceVersion": "42",
             "labels": {"app": "web", "service.kubernetes.io/service-proxy-name": "other"},
+            "annotations": {"note": null, "stead.local/algorithm": "maglev", "stead.local/weights": "10.244.1.0/24=3"},
             "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
         },
         "spec": {
@@ -101,6 +102,8 @@ fn a_service_keeps_what_traffic_needs() {
         load_balancer_ips: ["192.0.2.1".parse().unwrap(), "fd56:1b::1".parse().unwrap()].into(),
         source_ranges: Some(["198.51.100.0/24".parse().unwrap(), "fd56::/64".parse().unwrap()].into()),
         health_check_node_port: 32000.try_into().ok(),
+        algorithm: Algorithm::Maglev,
+        weights: [("10.244.1.0/24".parse().unwrap(), 3)].into_iter().collect(),
         has_other_proxy: true,
         problems: [].into(),
     };
@@ -110,7 +113,9 @@ fn a_service_keeps_what_traffic_needs() {
 #[test]
 fn a_service_with_wrong_values_keeps_the_right_ones() {
     let view: ServiceView = read(json!({
-        "metadata": {"namespace": "default", "name": "odd", "labels": null},
+        "metadata": {"namespace": "default", "name": "odd", "labels": null, "annotations": {
+            "stead.local/algorithm": "fastest", "stead.local/weights": "10.244.1.2=0,10.244.1.3=2",
+        }},
         "spec": {
             "type": "Portal", "clusterIPs": ["10.96.0.010", "::ffff:10.96.0.1", "10.96.0.9"],
             "ports": [{"port": 70000}, {"port": 80, "protocol": "ICMP"}, {"name": "no number"}, {"port": 81, "nodePort": -1}],
@@ -137,6 +142,8 @@ fn a_service_with_wrong_values_keeps_the_right_ones() {
             "spec.loadBalancerSourceRanges[0]: \"10.0.0.0\" is no address",
             "spec.loadBalancerSourceRanges[1]: \"010.0.0.0/8\" is no address",
             "spec.healthCheckNodePort: 65536 is no port (1-65535)",
+            "metadata.annotations[stead.local/algorithm]: \"fastest\" is none of random, round-robin, weighted, source-hash, maglev; connections are spread at random",
+            "metadata.annotations[stead.local/weights]: \"10.244.1.2=0\" is no ADDRESS=1-100 or CIDR=1-100; it is passed over",
         ],
     );
     assert_eq!((view.source_ranges.as_deref(), view.health_check_node_port), (Some(&[][..]), None));

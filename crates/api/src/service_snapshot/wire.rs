@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -30,6 +31,16 @@ pub enum ViewProblem {
     Missing { field: Box<str> },
     #[error("{field}: more than {limit} different names")]
     TooManyNames { field: Box<str>, limit: usize },
+    #[error(
+        "metadata.annotations[stead.local/algorithm]: {value:?} is none of random, round-robin, weighted, source-hash, maglev; connections are spread at random"
+    )]
+    Algorithm { value: Box<str> },
+    #[error(
+        "metadata.annotations[stead.local/weights]: {value:?} is no ADDRESS=1-100 or CIDR=1-100; it is passed over"
+    )]
+    Weight { value: Box<str> },
+    #[error("metadata.annotations[stead.local/weights]: a range stands twice; the first entry counts")]
+    RepeatedWeights,
 }
 
 /// A text that borrows from the input unless it holds escapes.
@@ -62,6 +73,8 @@ pub(super) struct Metadata<'a> {
     pub(super) deletion_timestamp: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) labels: Option<Labels<'a>>,
+    #[serde(borrow)]
+    pub(super) annotations: Option<Annotations<'a>>,
 }
 
 /// The labels that a view looks at; all others are passed over.
@@ -75,6 +88,15 @@ pub(super) struct Labels<'a> {
     pub(super) is_headless: bool,
     /// `topology.kubernetes.io/zone`
     pub(super) zone: Option<Text<'a>>,
+}
+
+/// The annotations that a view looks at; all others are passed over.
+#[derive(Debug, Default)]
+pub(super) struct Annotations<'a> {
+    /// `stead.local/algorithm`
+    pub(super) algorithm: Option<Text<'a>>,
+    /// `stead.local/weights`
+    pub(super) weights: Option<Text<'a>>,
 }
 
 impl Text<'_> {
@@ -103,6 +125,13 @@ pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
         IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => None,
         address => Some(address),
     }
+}
+
+/// A range in its canonical form, without host bits.
+pub(super) fn parse_range(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let range = IpNet::new(parse_address(address)?, length.parse().ok()?).ok()?;
+    Some(range.trunc())
 }
 
 pub(super) fn parse_port(value: i64, field: impl FnOnce() -> Box<str>) -> Result<u16, ViewProblem> {
@@ -198,5 +227,33 @@ impl<'de: 'a, 'a> Visitor<'de> for LabelsVisitor<'a> {
             }
         }
         Ok(labels)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Annotations<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AnnotationsVisitor(PhantomData))
+    }
+}
+
+struct AnnotationsVisitor<'a>(PhantomData<&'a str>);
+
+impl<'de: 'a, 'a> Visitor<'de> for AnnotationsVisitor<'a> {
+    type Value = Annotations<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("annotations")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut annotations = Annotations::default();
+        while let Some(name) = map.next_key::<Text<'a>>()? {
+            match name.as_str() {
+                "stead.local/algorithm" => annotations.algorithm = map.next_value()?,
+                "stead.local/weights" => annotations.weights = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(annotations)
     }
 }

@@ -1,5 +1,6 @@
 //! What a plan is, in lines. What follows endpoints that are Services, and what any history leads to, are modules of their own.
 
+mod balance;
 mod histories;
 mod hops;
 mod policies;

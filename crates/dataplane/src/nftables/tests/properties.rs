@@ -128,7 +128,7 @@ fn assert_means(model: &Model, plan: &Plan) {
             stead_plan::Verdict::Pass => [Outcome::Pass].into(),
             stead_plan::Verdict::Refuse => [Outcome::Refuse].into(),
             stead_plan::Verdict::Drop => [Outcome::Drop].into(),
-            stead_plan::Verdict::To { backends, masquerade, affinity } => {
+            stead_plan::Verdict::To { backends, masquerade, affinity, .. } => {
                 let outcome = |backend: &Backend| Outcome::To {
                     address: backend.address,
                     masqueraded: masquerade.applies(packet.source, backend),

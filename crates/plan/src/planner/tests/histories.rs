@@ -224,7 +224,7 @@ fn check_oracle(planner: &Planner, world: &World) -> Result<(), TestCaseError> {
             Verdict::Pass => Expected::Pass,
             Verdict::Refuse => Expected::Refuse,
             Verdict::Drop => Expected::Drop,
-            Verdict::To { backends, masquerade, affinity } => Expected::To {
+            Verdict::To { backends, masquerade, affinity, .. } => Expected::To {
                 backends: backends.iter().map(|backend| backend.address).collect(),
                 masqueraded: backends
                     .iter()
