@@ -42,10 +42,11 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
 async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Result<(), VerbError> {
     let kind = kinds.of_object(&object)?;
     let name = stead_api::meta::name(&object).to_owned();
-    if name.is_empty() {
-        return Err(VerbError::argument("--filename", format!("a {} has no metadata.name", kind.kind)));
+    let prefix = stead_api::meta::generate_name_prefix(&object);
+    if name.is_empty() && !prefix.is_empty() {
+        return Err(VerbError::usage(format!("from {prefix}: cannot use generate name with apply")));
     }
-    let path = kind.object(&namespace_of(api, &object, args.connection.namespace.as_deref())?, &name);
+    let path = kind.object(&namespace_of(api, &object, args.connection.namespace.as_deref())?, &name)?;
     let before = match api.get(&path).await {
         Ok(before) => Some(before),
         Err(error) if error.is_not_found() => None,

@@ -61,7 +61,7 @@ impl Chosen {
         meta::name(&self.object)
     }
 
-    pub(crate) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> Result<String, VerbError> {
         self.kind.object(&self.namespace, self.name())
     }
 
@@ -95,7 +95,7 @@ impl Choice {
         let mut read = Read { is_one, ..Read::default() };
         for Place { kind, namespace, names } in places {
             for name in &names {
-                match api.get(&kind.object(&namespace, name)).await {
+                match kind.read(&api, &namespace, name).await {
                     Ok(object) => {
                         read.objects.push(Chosen { kind: kind.clone(), namespace: namespace.clone(), object });
                     }
@@ -105,7 +105,8 @@ impl Choice {
             if !names.is_empty() {
                 continue;
             }
-            if self.selector.is_none() && reach.field_selector.is_none() && !reach.all {
+            let fields = selection::given(reach.field_selector.as_ref());
+            if self.selector().is_none() && fields.is_none() && !reach.all {
                 return Err(VerbError::usage("resource(s) were provided, but no name was specified"));
             }
             let within = (!reach.all_namespaces).then_some(namespace.as_str());
@@ -127,9 +128,13 @@ impl Choice {
         kinds: &Kinds,
     ) -> Result<Vec<Place>, VerbError> {
         if self.filename.is_empty() {
-            let targets = selection::parse(words, kinds)?.into_iter();
+            let targets = selection::parse(words, kinds)?;
+            if self.selector().is_some() {
+                selection::refuse_names(&targets)?;
+            }
             let namespace = || api.namespace.clone();
             return Ok(targets
+                .into_iter()
                 .map(|target| Place { kind: target.kind, namespace: namespace(), names: target.names })
                 .collect());
         }
@@ -138,7 +143,12 @@ impl Choice {
             let names = vec![meta::name(object).to_owned()];
             Ok(Place { kind: kinds.of_object(object)?.clone(), namespace: namespace_of(api, object, said)?, names })
         };
-        manifest::read(&self.filename)?.iter().map(place).collect()
+        manifest::read_chosen(&self.filename, words, self.selector.as_ref())?.iter().map(place).collect()
+    }
+
+    /// The selector, where it says anything.
+    pub(crate) fn selector(&self) -> Option<&str> {
+        selection::given(self.selector.as_ref())
     }
 
     fn query(&self, reach: &Reach) -> String {

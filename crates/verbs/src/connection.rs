@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::{api::Api, error::VerbError};
+use crate::{api::Api, error::VerbError, kinds::segment};
 
 /// Where `stead up` leaves the kubeconfig of the lab that has no name of its own.
 const LAB_KUBECONFIG: &str = "/run/stead/stead/kubeconfig";
@@ -41,7 +41,9 @@ impl Connection {
             }
         }
         let client = stead_client::connect_with(config, &options).await?;
-        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let said = self.namespace.clone().filter(|said| !said.is_empty());
+        let namespace = said.unwrap_or_else(|| client.default_namespace().to_owned());
+        segment("namespace", &namespace)?;
         Ok(Api::new(client, namespace))
     }
 

@@ -71,8 +71,11 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
     let mut problems = Vec::new();
     let mut going = Vec::new();
     for (kind, namespace, name) in victims {
-        let path = kind.object(&namespace, &name);
-        match api.send(Method::DELETE, &path, &args.body()).await {
+        let answer = match kind.object(&namespace, &name) {
+            Ok(path) => api.send(Method::DELETE, &path, &args.body()).await,
+            Err(error) => Err(error),
+        };
+        match answer {
             Ok(answer) => {
                 let force = if args.force { " force" } else { "" };
                 println!("{} {name:?}{force} deleted", kind.full_name());
@@ -116,20 +119,26 @@ async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kin
             let name = stead_api::meta::name(object).to_owned();
             Ok((kinds.of_object(object)?.clone(), namespace_of(api, object, said)?, name))
         };
-        return manifest::read(&args.filename)?.iter().map(named).collect();
+        let chosen = manifest::read_chosen(&args.filename, &args.words, args.selector.as_ref())?;
+        return chosen.iter().map(named).collect();
+    }
+    let selector = selection::given(args.selector.as_ref());
+    let targets = selection::parse(&args.words, kinds)?;
+    if selector.is_some() || args.all {
+        selection::refuse_names(&targets)?;
     }
     let mut victims = Vec::new();
-    for target in selection::parse(&args.words, kinds)? {
+    for target in targets {
         let mut names = target.names;
         if names.is_empty() {
-            if args.selector.is_none() && !args.all {
+            if selector.is_none() && !args.all {
                 return Err(VerbError::argument(
                     "NAME",
                     "resource(s) were provided, but no name was specified: give names, --selector or --all",
                 ));
             }
-            let selector = args.selector.as_ref().map(|text| format!("?labelSelector={}", escape(text)));
-            let path = format!("{}{}", target.kind.collection(Some(&api.namespace)), selector.unwrap_or_default());
+            let query = selector.map(|text| format!("?labelSelector={}", escape(text))).unwrap_or_default();
+            let path = format!("{}{query}", target.kind.collection(Some(&api.namespace)));
             let list = api.get(&path).await?;
             names = list["items"]
                 .as_array()

@@ -53,7 +53,11 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
     let mut described = 0;
-    for target in selection::parse(&args.words, &kinds)? {
+    let targets = selection::parse(&args.words, &kinds)?;
+    if selection::given(args.selector.as_ref()).is_some() {
+        selection::refuse_names(&targets)?;
+    }
+    for target in targets {
         for object in objects(args, &api, &target.kind, &target.names, &mut problems).await? {
             match page(args, &api, &target.kind, &object).await {
                 Ok(text) => {
@@ -83,7 +87,7 @@ async fn objects(
 ) -> Result<Vec<Value>, VerbError> {
     let mut found = Vec::new();
     for name in names {
-        match api.get(&kind.object(&api.namespace, name)).await {
+        match kind.read(api, &api.namespace, name).await {
             Ok(object) => found.push(object),
             Err(error) => problems.push(error),
         }

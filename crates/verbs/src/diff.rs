@@ -62,7 +62,7 @@ async fn compare(args: &DiffArgs) -> Result<(), VerbError> {
 async fn add(args: &DiffArgs, api: &Api, kinds: &Kinds, object: &Value, sides: &Sides) -> Result<(), VerbError> {
     let kind = kinds.of_object(object)?;
     let namespace = namespace_of(api, object, args.connection.namespace.as_deref())?;
-    let path = kind.object(&namespace, meta::name(object));
+    let path = kind.object(&namespace, meta::name(object))?;
     let live = match api.get(&path).await {
         Ok(live) => Some(live),
         Err(error) if error.is_not_found() => None,

@@ -78,7 +78,7 @@ async fn edit(args: &EditArgs, api: &Api, one: &Chosen) -> Result<(), VerbError>
             let after: Value = serde_saphyr::from_str(&text)
                 .map_err(|error| VerbError::usage(format!("couldn't convert the edited file: {error}")))?;
             let Some(patch) = merge_patch(&before, &after) else { return Ok(None) };
-            api.patch(&format!("{}?{}", one.path(), args.options.query()), MERGE_PATCH, &patch).await.map(Some)
+            api.patch(&format!("{}?{}", one.path()?, args.options.query()), MERGE_PATCH, &patch).await.map(Some)
         };
         match sent.await {
             Ok(Some(after)) => return args.options.report(&one.kind, after, "edited"),

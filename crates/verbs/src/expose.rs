@@ -79,7 +79,7 @@ pub(crate) async fn run(args: &ExposeArgs) -> Result<(), VerbError> {
         let namespace = write::namespace_of(&api, object, args.connection.namespace.as_deref())?;
         (kinds.of_object(object)?.clone(), stead_api::meta::name(object).to_owned(), namespace)
     };
-    let exposed = api.get(&kind.object(&namespace, &name)).await?;
+    let exposed = kind.read(&api, &namespace, &name).await?;
     let service = args.service(&kind.kind, &exposed)?;
     create_as(&api, &kinds, service, None, &args.options, "exposed").await
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stead_api::meta;
 
 use crate::{
-    api::{Api, Ended, JSON, Next},
+    api::{Api, Ended, JSON, Next, escape},
     error::VerbError,
     kinds::Kind,
 };
@@ -55,7 +55,7 @@ async fn until_stopped(
     name: &str,
     mut on: impl FnMut(Seen<'_>) -> Result<Next, VerbError>,
 ) -> Result<(), VerbError> {
-    let selected = format!("{}?fieldSelector=metadata.name%3D{name}", kind.collection(Some(namespace)));
+    let selected = format!("{}?fieldSelector=metadata.name%3D{}", kind.collection(Some(namespace)), escape(name));
     loop {
         let list = api.get(&selected).await?;
         let seen = list["items"].get(0).map_or(Seen::Gone, Seen::Object);

@@ -106,12 +106,16 @@ impl Wanted {
     fn of(args: &GetArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Self>, VerbError> {
         let namespace = (!args.all_namespaces).then(|| api.namespace.clone());
         if args.filename.is_empty() {
-            let targets = selection::parse(&args.words, kinds)?.into_iter();
+            let targets = selection::parse(&args.words, kinds)?;
+            if selection::given(args.selector.as_ref()).is_some() {
+                selection::refuse_names(&targets)?;
+            }
             return Ok(targets
+                .into_iter()
                 .map(|Target { kind, names }| Self { kind, namespace: namespace.clone(), names })
                 .collect());
         }
-        let objects = manifest::read(&args.filename)?;
+        let objects = manifest::read_chosen(&args.filename, &args.words, args.selector.as_ref())?;
         let wanted = objects.iter().map(|object| {
             let own = stead_api::meta::namespace(object);
             let namespace = if own.is_empty() { namespace.clone() } else { Some(own.to_owned()) };
@@ -122,18 +126,22 @@ impl Wanted {
     }
 
     /// Paths of what is wanted: an object each, or one collection.
-    fn paths(&self, args: &GetArgs) -> Vec<String> {
-        let collection = self.kind.collection(self.namespace.as_deref());
+    fn paths(&self, args: &GetArgs) -> Vec<Result<String, VerbError>> {
         if self.names.is_empty() {
-            return vec![format!("{collection}?{}", self.query(args))];
+            return vec![Ok(format!("{}?{}", self.kind.collection(self.namespace.as_deref()), self.query(args)))];
         }
-        self.names.iter().map(|name| format!("{collection}/{name}?")).collect()
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        self.names.iter().map(|name| Ok(format!("{}?", self.kind.object(namespace, name)?))).collect()
     }
 
     /// The path of a watch from `revision` on.
     fn watch_path(&self, args: &GetArgs, revision: &str) -> String {
         let collection = self.kind.collection(self.namespace.as_deref());
-        let name = self.names.first().map(|name| format!("&fieldSelector=metadata.name%3D{name}")).unwrap_or_default();
+        let name = self
+            .names
+            .first()
+            .map(|name| format!("&fieldSelector=metadata.name%3D{}", escape(name)))
+            .unwrap_or_default();
         format!("{collection}?watch=true&resourceVersion={revision}&{}{name}", self.query(args))
     }
 

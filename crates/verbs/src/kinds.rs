@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{api::Api, error::VerbError};
+use crate::{
+    api::{Api, escape},
+    error::VerbError,
+};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 
@@ -37,7 +40,7 @@ impl Kinds {
         let word = word.to_ascii_lowercase();
         self.0
             .iter()
-            .find(|kind| kind.is_called(&word))
+            .find(|kind| !word.is_empty() && kind.is_called(&word))
             .or_else(|| {
                 let (name, rest) = word.split_once('.')?;
                 self.0.iter().find(|kind| kind.is_called(name) && kind.is_of(rest))
@@ -92,13 +95,22 @@ impl Kind {
     pub(crate) fn collection(&self, namespace: Option<&str>) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         match namespace.filter(|_| self.is_namespaced) {
-            Some(namespace) => format!("{root}/{}/namespaces/{namespace}/{}", self.api_version(), self.plural),
+            Some(namespace) => {
+                format!("{root}/{}/namespaces/{}/{}", self.api_version(), escape(namespace), self.plural)
+            }
             None => format!("{root}/{}/{}", self.api_version(), self.plural),
         }
     }
 
-    pub(crate) fn object(&self, namespace: &str, name: &str) -> String {
-        format!("{}/{name}", self.collection(Some(namespace)))
+    /// The path of one object, and of nothing else: a name that would make it another path's is refused. Without a name it
+    /// were the collection's, where DELETE takes all.
+    pub(crate) fn object(&self, namespace: &str, name: &str) -> Result<String, VerbError> {
+        Ok(format!("{}/{}", self.collection(Some(namespace)), segment("resource name", name)?))
+    }
+
+    /// The object as the server has it.
+    pub(crate) async fn read(&self, api: &Api, namespace: &str, name: &str) -> Result<Value, VerbError> {
+        api.get(&self.object(namespace, name)?).await
     }
 
     fn is_called(&self, word: &str) -> bool {
@@ -114,6 +126,25 @@ impl Kind {
             || rest.split_once('.').is_some_and(|(version, group)| self.version == version && self.group == group)
             || (self.group.is_empty() && (rest == self.version || rest == format!("{}.", self.version)))
     }
+}
+
+/// `text` as one segment of a path; `what` it is, for errors.
+pub(crate) fn segment(what: &str, text: &str) -> Result<String, VerbError> {
+    if text.is_empty() {
+        return Err(VerbError::usage(format!("{what} may not be empty")));
+    }
+    let problems = match text {
+        "." => vec!["may not be '.'"],
+        ".." => vec!["may not be '..'"],
+        _ => {
+            let marks = [('/', "may not contain '/'"), ('%', "may not contain '%'")];
+            marks.into_iter().filter(|(mark, _)| text.contains(*mark)).map(|(_, problem)| problem).collect()
+        }
+    };
+    if problems.is_empty() {
+        return Ok(escape(text));
+    }
+    Err(VerbError::usage(format!("invalid {what} {text:?}: [{}]", problems.join(" "))))
 }
 
 fn parse(list: &Value) -> Vec<Kind> {
@@ -200,5 +231,24 @@ pub(crate) mod tests {
         check("svc", None, "/api/v1/services");
         check("no", Some("web"), "/api/v1/nodes");
         check("deploy", Some("web"), "/apis/apps/v1/namespaces/web/deployments");
+    }
+
+    #[test]
+    fn no_name_leads_to_more_or_other_than_its_object() {
+        let kinds = kinds();
+        let services = kinds.find("svc").unwrap();
+        let check = |name: &str, expect: Result<&str, &str>| {
+            let path = services.object("web", name).map_err(|error| error.to_string());
+            let path = path.as_ref().map(|path| path.strip_prefix("/api/v1/namespaces/web/services/").unwrap());
+            assert_eq!(path, expect.map_err(|error| format!("error: {error}")).as_ref().copied(), "{name:?}");
+        };
+        check("a-b.c", Ok("a-b.c"));
+        check("", Err("resource name may not be empty"));
+        check(".", Err(r#"invalid resource name ".": [may not be '.']"#));
+        check("..", Err(r#"invalid resource name "..": [may not be '..']"#));
+        check("a/b%", Err(r#"invalid resource name "a/b%": [may not contain '/' may not contain '%']"#));
+        check("a?dryRun=All", Ok("a%3FdryRun%3DAll"));
+        check("a b#\u{e4}", Ok("a%20b%23%C3%A4"));
+        assert_eq!(services.collection(Some("a/b?c")), "/api/v1/namespaces/a%2Fb%3Fc/services");
     }
 }

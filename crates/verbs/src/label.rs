@@ -144,7 +144,7 @@ async fn change(
     if let Some(version) = &args.resource_version {
         patch["metadata"]["resourceVersion"] = version.as_str().into();
     }
-    let after = api.patch(&format!("{}?{}", one.path(), args.options.query()), MERGE_PATCH, &patch).await?;
+    let after = api.patch(&format!("{}?{}", one.path()?, args.options.query()), MERGE_PATCH, &patch).await?;
     args.options.report(&one.kind, after, done)
 }
 

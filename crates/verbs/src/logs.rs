@@ -8,7 +8,7 @@ use http::Method;
 use http_body_util::BodyExt as _;
 
 use crate::{
-    api::{Api, Ask, JSON},
+    api::{Api, Ask, JSON, escape},
     connection::Connection,
     error::VerbError,
     kinds::Kinds,
@@ -67,7 +67,7 @@ pub(crate) async fn run(args: &LogsArgs) -> Result<(), VerbError> {
 
 async fn copy(args: &LogsArgs, api: &Api, pod: &str, container: Option<&str>) -> Result<(), VerbError> {
     let mut query = Vec::new();
-    query.extend(container.map(|name| format!("container={name}")));
+    query.extend(container.map(|name| format!("container={}", escape(name))));
     query.extend(args.follow.then(|| "follow=true".to_owned()));
     query.extend(args.previous.then(|| "previous=true".to_owned()));
     query.extend((args.tail >= 0).then(|| format!("tailLines={}", args.tail)));

@@ -7,8 +7,9 @@ use std::{
 };
 
 use serde_json::Value;
+use stead_api::{legacy::Version, meta, selector::Selector};
 
-use crate::error::VerbError;
+use crate::{error::VerbError, selection};
 
 /// How large one file may be; the server takes 3 MiB in one request.
 const MAX_BYTES: u64 = 32 << 20;
@@ -18,13 +19,53 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>, VerbError> {
     let mut objects = Vec::new();
     for path in paths {
         for file in files(path)? {
-            objects.extend(parse(&file, &text(&file)?)?);
+            objects.extend(parse(&file, &text(&file)?)?.into_iter().map(named));
         }
     }
     if objects.is_empty() {
         return Err(VerbError::argument("--filename", "no objects found there"));
     }
     Ok(objects)
+}
+
+/// Those of them that `selector` chooses, for a verb that takes `words` instead of manifests too.
+pub(crate) fn read_chosen(
+    paths: &[PathBuf],
+    words: &[String],
+    selector: Option<&String>,
+) -> Result<Vec<Value>, VerbError> {
+    if !words.is_empty() {
+        return Err(VerbError::usage(
+            "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+        ));
+    }
+    let mut objects = read(paths)?;
+    if let Some(text) = selection::given(selector) {
+        let selector = Selector::parse(text).map_err(|error| VerbError::usage(error.to_string()))?;
+        objects.retain(|object| selector.matches(labels(object)));
+    }
+    Ok(objects)
+}
+
+fn labels(object: &Value) -> Option<&serde_json::Map<String, Value>> {
+    meta::labels(object).or_else(|| object.get("labels").filter(|_| is_flat(object))?.as_object())
+}
+
+/// Whether the object has its metadata beside everything else, as in 2014.
+fn is_flat(object: &Value) -> bool {
+    object["apiVersion"] == Version::V1beta1.as_str()
+}
+
+/// Says the name and the namespace of an object of 2014 where every other has them, too.
+fn named(mut object: Value) -> Value {
+    if is_flat(&object) {
+        for (flat, field) in [("id", "name"), ("namespace", "namespace")] {
+            if let Some(text) = object[flat].as_str().map(str::to_owned) {
+                meta::set(&mut object, field, text);
+            }
+        }
+    }
+    object
 }
 
 /// A file itself, or what a directory has of manifests, by name.
@@ -96,6 +137,8 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Value>, VerbError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -120,6 +163,43 @@ mod tests {
         check("a: [", Err("error converting YAML to JSON"));
         check("- 1\n", Err("it is no object"));
     }
+
+    #[test]
+    fn objects_of_2014_have_their_names_where_all_have() {
+        let check = |object: serde_json::Value, expect: [&str; 2]| {
+            let object = named(object);
+            assert_eq!([meta::name(&object), meta::namespace(&object)], expect, "{object}");
+        };
+        check(json!({"apiVersion": "v1beta1", "id": "a", "namespace": "b"}), ["a", "b"]);
+        check(json!({"apiVersion": "v1beta1", "metadata": {"name": "c", "namespace": "b"}}), ["c", "b"]);
+        check(json!({"apiVersion": "v1", "id": "a", "namespace": "b"}), ["", ""]);
+        check(json!("a"), ["", ""]);
+    }
+
+    #[test]
+    fn a_selector_chooses_among_manifests_by_their_labels() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let modern = "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {x: y}}";
+        let flat = "apiVersion: v1beta1\nkind: Service\nid: b\nlabels: {x: y}";
+        let other = "apiVersion: v1\nkind: Service\nmetadata: {name: c, labels: {x: z}}";
+        fs::write(file.path(), format!("{modern}\n---\n{flat}\n---\n{other}\n")).unwrap();
+        let paths = [file.path().to_owned()];
+        let check = |selector: &str, expect: Result<&[&str], &str>| {
+            let chosen = read_chosen(&paths, &[], Some(&selector.to_owned()));
+            let names = chosen.map(|all| all.iter().map(|one| meta::name(one).to_owned()).collect::<Vec<_>>());
+            match (names, expect) {
+                (Ok(names), Ok(expect)) => assert_eq!(names, expect, "{selector}"),
+                (Err(error), Err(expect)) => assert!(error.to_string().contains(expect), "{error}"),
+                (read, expect) => panic!("{selector}: {read:?}, not {expect:?}"),
+            }
+        };
+        check("x=y", Ok(&["a", "b"]));
+        check("x notin (y,z)", Ok(&[]));
+        check("", Ok(&["a", "b", "c"]));
+        check("=", Err("unable to parse requirement"));
+        assert!(read_chosen(&paths, &["svc".to_owned()], None).is_err());
+    }
+
     #[test]
     fn no_file_takes_more_stack_or_memory_than_it_may() {
         let refused = |text: &str| {

@@ -12,6 +12,7 @@ use crate::{
     error::{VerbError, told},
     following::{Followed, Seen, follow},
     kinds::{Kind, Kinds},
+    selection,
     write::{DryRun, WriteOptions},
 };
 
@@ -86,10 +87,11 @@ pub(crate) async fn run(args: &CordonArgs, wanted: Scheduling) -> Result<(), Ver
 
 impl CordonArgs {
     async fn read(&self) -> Result<(Api, Vec<Chosen>), VerbError> {
-        if self.nodes.is_empty() && self.selector.is_none() {
+        let selector = selection::given(self.selector.as_ref());
+        if self.nodes.is_empty() && selector.is_none() {
             return Err(VerbError::usage("name a node, or choose nodes by --selector"));
         }
-        if !self.nodes.is_empty() && self.selector.is_some() {
+        if !self.nodes.is_empty() && selector.is_some() {
             return Err(VerbError::usage("cannot specify both a node name and a --selector option"));
         }
         let name = |node: &String| node.split_once('/').map_or(node.as_str(), |(_, name)| name).to_owned();
@@ -107,7 +109,7 @@ async fn cordon(args: &CordonArgs, api: &Api, nodes: &[Chosen], wanted: Scheduli
         let is_so = is_cordoned == (wanted == Scheduling::Cordoned);
         if !is_so && args.options.dry_run != DryRun::Client {
             let value = if wanted == Scheduling::Cordoned { json!(true) } else { Value::Null };
-            let path = format!("{}?{}", node.path(), args.options.query());
+            let path = format!("{}?{}", node.path()?, args.options.query());
             api.patch(&path, MERGE_PATCH, &json!({"spec": {"unschedulable": value}})).await?;
         }
         let done = if is_so { wanted.already() } else { wanted.changed() };
@@ -205,7 +207,7 @@ async fn end(args: &DrainArgs, api: &Api, kind: &Kind, pod: &Value, evicts: bool
         }
         DryRun::Server => options["dryRun"] = json!(["All"]),
     }
-    let path = kind.object(namespace, name);
+    let path = kind.object(namespace, name)?;
     let answer = if evicts {
         let note = if args.nodes.options.dry_run == DryRun::Server { " (server dry run)" } else { "" };
         println!("evicting pod {namespace}/{name}{note}");

@@ -103,7 +103,7 @@ async fn change(args: &PatchArgs, api: &Api, one: &Chosen, patch: &Value) -> Res
         args.form.apply(&one.kind, &one.object, patch)?
     } else {
         let part = args.subresource.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
-        let path = format!("{}{part}?{}", one.path(), args.options.query());
+        let path = format!("{}{part}?{}", one.path()?, args.options.query());
         api.patch(&path, args.form.content_type(), patch).await?
     };
     let done = if after == one.object { "patched (no change)" } else { "patched" };

@@ -14,7 +14,7 @@ pub(crate) async fn find(api: &Api, kinds: &Kinds, word: &str) -> Result<Value, 
         Some((kind, name)) => (kinds.find(kind)?, name),
         None => (kinds.find("pods")?, word),
     };
-    let object = api.get(&kind.object(&api.namespace, name)).await?;
+    let object = kind.read(api, &api.namespace, name).await?;
     if kind.kind == "Pod" {
         return Ok(object);
     }

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &PortForwardArgs) -> Result<(), VerbError> {
     let pod = pods::find(&api, &kinds, &args.pod).await?;
     let service = match args.pod.split_once('/') {
         Some((word, name)) if kinds.find(word)?.kind == "Service" => {
-            Some(api.get(&kinds.find(word)?.object(&api.namespace, name)).await?)
+            Some(kinds.find(word)?.read(&api, &api.namespace, name).await?)
         }
         _ => None,
     };

@@ -53,7 +53,7 @@ async fn replace(args: &ReplaceArgs, api: &Api, kinds: &Kinds, mut object: Value
         return args.options.report(kind, object, "replaced");
     }
     let namespace = namespace_of(api, &object, args.connection.namespace.as_deref())?;
-    let path = kind.object(&namespace, meta::name(&object));
+    let path = kind.object(&namespace, meta::name(&object))?;
     if meta::resource_version(&object).is_empty() {
         let now = api.get(&path).await?;
         meta::set(&mut object, "resourceVersion", meta::resource_version(&now));
@@ -68,7 +68,7 @@ async fn anew(args: &ReplaceArgs, api: &Api, kinds: &Kinds, mut object: Value) -
     let namespace = namespace_of(api, &object, said)?;
     let name = meta::name(&object).to_owned();
     let deletion = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
-    match api.send(Method::DELETE, &kind.object(&namespace, &name), &deletion).await {
+    match api.send(Method::DELETE, &kind.object(&namespace, &name)?, &deletion).await {
         Ok(_) => println!("{} {name:?} deleted", kind.full_name()),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),

@@ -137,7 +137,7 @@ async fn change(args: &Simple, change: &Change) -> Result<(), VerbError> {
                 continue;
             }
         };
-        let path = format!("{}?{}", one.path(), args.options.query());
+        let path = format!("{}?{}", one.path()?, args.options.query());
         match api.patch(&path, MERGE_PATCH, &patch).await {
             Ok(after) => args.options.report(&one.kind, after, change.done())?,
             Err(error) => problems.push(error),

@@ -38,9 +38,9 @@ pub(crate) async fn run(args: &ScaleArgs) -> Result<(), VerbError> {
             return Err(VerbError::argument("NAME", "name what is to be scaled"));
         }
         for name in &target.names {
-            let path = format!("{}/scale", target.kind.object(&api.namespace, name));
             let mut patch = json!({"spec": {"replicas": args.replicas}});
             let scaled = async {
+                let path = format!("{}/scale", target.kind.object(&api.namespace, name)?);
                 let now = api.get(&path).await?;
                 if let Some(expected) = args.current_replicas {
                     let count = now["spec"]["replicas"].as_i64().unwrap_or_default();

@@ -23,13 +23,7 @@ pub(crate) fn parse(words: &[String], kinds: &Kinds) -> Result<Vec<Target>, Verb
     if words.iter().any(|word| word.contains('/')) {
         let mut targets: Vec<Target> = Vec::new();
         for word in words {
-            let Some((kind, name)) = word.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
-            else {
-                return Err(VerbError::argument(
-                    "TYPE/NAME",
-                    format!("{word:?}: there is no need to mix TYPE/NAME with other forms"),
-                ));
-            };
+            let (kind, name) = parts(word)?;
             let kind = kinds.find(kind)?;
             match targets.last_mut().filter(|target| target.kind == *kind) {
                 Some(target) => target.names.push(name.to_owned()),
@@ -39,13 +33,44 @@ pub(crate) fn parse(words: &[String], kinds: &Kinds) -> Result<Vec<Target>, Verb
         return Ok(targets);
     }
     let mut targets = Vec::new();
-    for word in first.split(',').filter(|word| !word.is_empty()) {
+    for word in first.split(',') {
         match kinds.of_category(word).as_slice() {
             [] => targets.push(Target { kind: kinds.find(word)?.clone(), names: rest.to_vec() }),
             many => targets.extend(many.iter().map(|&kind| Target { kind: kind.clone(), names: rest.to_vec() })),
         }
     }
     Ok(targets)
+}
+
+/// The kind and the name of `TYPE/NAME`.
+fn parts(word: &str) -> Result<(&str, &str), VerbError> {
+    let Some((kind, name)) = word.split_once('/') else {
+        return Err(VerbError::usage(
+            "there is no need to specify a resource type as a separate argument when passing arguments in \
+             resource/name form (e.g. 'stead get resource/<resource_name>' instead of 'stead get resource \
+             resource/<resource_name>'",
+        ));
+    };
+    if kind.is_empty() || name.is_empty() {
+        return Err(VerbError::usage("arguments in resource/name form must have a single resource and name"));
+    }
+    if name.contains('/') {
+        return Err(VerbError::usage("arguments in resource/name form may not have more than one slash"));
+    }
+    Ok((kind, name))
+}
+
+/// The selector that was given; one of nothing chooses nothing, and is as good as none.
+pub(crate) fn given(selector: Option<&String>) -> Option<&str> {
+    selector.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+/// Refuses names beside what chooses objects without them.
+pub(crate) fn refuse_names(targets: &[Target]) -> Result<(), VerbError> {
+    match targets.iter().all(|target| target.names.is_empty()) {
+        true => Ok(()),
+        false => Err(VerbError::usage("name cannot be provided when a selector is specified")),
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +98,19 @@ mod tests {
         check("svc/a svc/b deploy/c", Some(&[("service", &["a", "b"]), ("deployment.apps", &["c"])]));
         check("svc/a b", None);
         check("svc/", None);
+        check("svc/ deploy/", None);
+        check("svc/a/b", None);
+        check("a svc/b", None);
         check("routes", None);
         check("", None);
+        assert!(parse(&[String::new()], &kinds()).is_err());
+    }
+
+    #[test]
+    fn nothing_is_no_selector() {
+        let check = |text: &str, expect: Option<&str>| assert_eq!(given(Some(&text.to_owned())), expect, "{text:?}");
+        check("", None);
+        check(" ", None);
+        check(" a=b", Some("a=b"));
     }
 }

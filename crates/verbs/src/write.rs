@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     api::{Api, FIELD_MANAGER},
     error::VerbError,
-    kinds::{Kind, Kinds},
+    kinds::{Kind, Kinds, segment},
     print::{self, Form, Found, Output},
 };
 
@@ -56,17 +56,17 @@ impl WriteOptions {
 
 /// The namespace that an object goes to. One that names another than the command line is refused.
 pub(crate) fn namespace_of(api: &Api, object: &Value, said: Option<&str>) -> Result<String, VerbError> {
-    let own = match stead_api::meta::namespace(object) {
-        "" => object["namespace"].as_str().unwrap_or_default(),
-        own => own,
-    };
-    match said {
+    let own = stead_api::meta::namespace(object);
+    match said.filter(|said| !said.is_empty()) {
         _ if own.is_empty() => Ok(api.namespace.clone()),
         Some(said) if said != own => Err(VerbError::argument(
             "--namespace",
             format!("the namespace from the provided object {own:?} does not match the namespace {said:?}"),
         )),
-        _ => Ok(own.to_owned()),
+        _ => {
+            segment("namespace", own)?;
+            Ok(own.to_owned())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod faults;
 mod input;
 mod lab;
 mod load;
+mod names;
 mod older;
 mod packaging;
 mod removal;

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use crate::{
     lab::{Lab, eventually, ok, run, stead},
+    names,
     streams::{Running, http_get, port_in},
 };
 
@@ -95,6 +96,7 @@ fn a_session_without_kubectl() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("spec.ports[0].port"), "{output:?}");
     let output = verb(&lab, "apply -f -", "kind: [");
     assert!(String::from_utf8_lossy(&output.stderr).contains("error converting YAML to JSON"), "{output:?}");
+    names::lead_nowhere_else(&lab);
 }
 
 /// Every form that does not change with kubectl's version.

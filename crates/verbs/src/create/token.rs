@@ -4,7 +4,7 @@ use clap::Args;
 use http::Method;
 use serde_json::json;
 
-use crate::{connection::Connection, duration::Span, error::VerbError};
+use crate::{api::escape, connection::Connection, duration::Span, error::VerbError, kinds::segment};
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
@@ -47,7 +47,8 @@ pub(super) async fn run(args: &TokenArgs) -> Result<(), VerbError> {
         });
     }
     let api = args.connection.open().await?;
-    let path = format!("/api/v1/namespaces/{}/serviceaccounts/{}/token", api.namespace, args.name);
+    let name = segment("resource name", &args.name)?;
+    let path = format!("/api/v1/namespaces/{}/serviceaccounts/{name}/token", escape(&api.namespace));
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
     let answer = api.send(Method::POST, &path, &request).await?;
     let token = answer["status"]["token"].as_str().filter(|token| !token.is_empty());

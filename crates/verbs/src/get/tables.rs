@@ -25,7 +25,11 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<
         let mut rows = Vec::new();
         let mut columns = None;
         for path in one.paths(args) {
-            match pages(args, api, &path).await {
+            let answer = match path {
+                Ok(path) => pages(args, api, &path).await,
+                Err(error) => Err(error),
+            };
+            match answer {
                 Ok(tables) => {
                     for table in tables {
                         columns = columns.or_else(|| Columns::of(&table, &extras));
@@ -74,7 +78,7 @@ async fn watch(args: &GetArgs, api: &Api, one: &Wanted) -> Result<(), VerbError>
     let mut columns = None;
     let mut revision = String::new();
     for path in one.paths(args) {
-        for table in pages(args, api, &path).await? {
+        for table in pages(args, api, &path?).await? {
             revision = table["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
             columns = columns.or_else(|| Columns::of(&table, &extras));
             let mut rows = table["rows"].as_array().cloned().unwrap_or_default();

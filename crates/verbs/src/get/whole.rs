@@ -67,7 +67,11 @@ async fn read(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Read {
     let mut read = Read { found: Vec::new(), problems: Vec::new(), revision: String::new() };
     for one in wanted {
         for path in one.paths(args) {
-            match api.get(&path).await {
+            let answer = match path {
+                Ok(path) => api.get(&path).await,
+                Err(error) => Err(error),
+            };
+            match answer {
                 Ok(answer) => {
                     answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut read.revision);
                     if one.names.is_empty() {

@@ -79,7 +79,7 @@ async fn undo(args: &UndoArgs, api: &Api, one: &Chosen) -> Result<(), VerbError>
         {"op": "replace", "path": "/spec/template", "value": template},
         {"op": "replace", "path": "/metadata/annotations", "value": annotations(&one.object, wanted)},
     ]);
-    let after = api.patch(&format!("{}?{}", one.path(), args.options.query()), JSON_PATCH, &patch).await?;
+    let after = api.patch(&format!("{}?{}", one.path()?, args.options.query()), JSON_PATCH, &patch).await?;
     args.options.report(&one.kind, after, "rolled back")
 }
 

@@ -139,7 +139,7 @@ async fn change(
     if options.dry_run == DryRun::Client {
         return options.report(&one.kind, object, "env updated");
     }
-    let path = format!("{}?{}", one.path(), options.query());
+    let path = format!("{}?{}", one.path()?, options.query());
     let after = api.patch(&path, STRATEGIC_PATCH, &nested(place, patch)).await?;
     options.report(&one.kind, after, "env updated")
 }

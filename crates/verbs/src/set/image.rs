@@ -94,7 +94,7 @@ async fn change(
             spec[list] = entries.into();
         }
     }
-    let path = format!("{}?{}", one.path(), common.options.query());
+    let path = format!("{}?{}", one.path()?, common.options.query());
     let after = api.patch(&path, STRATEGIC_PATCH, &nested(place, spec)).await?;
     common.options.report(&one.kind, after, "image updated")
 }

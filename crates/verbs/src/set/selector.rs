@@ -42,7 +42,7 @@ pub(super) async fn run(args: &SelectorArgs) -> Result<(), VerbError> {
         }
         // The selector as a whole: a merge would keep labels that it names no more.
         let patch = json!([{"op": "add", "path": "/spec/selector", "value": selector}]);
-        match api.patch(&format!("{}?{}", one.path(), common.options.query()), JSON_PATCH, &patch).await {
+        match api.patch(&format!("{}?{}", one.path()?, common.options.query()), JSON_PATCH, &patch).await {
             Ok(after) => common.options.report(&one.kind, after, "selector updated")?,
             Err(error) => problems.push(error),
         }
