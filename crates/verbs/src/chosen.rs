@@ -117,6 +117,11 @@ impl Choice {
                 object,
             }));
         }
+        if let Some(selector) = self.selector().filter(|_| !self.filename.is_empty()) {
+            // The labels that the server has: it gives some of its own.
+            let selector = selection::parse_selector(selector)?;
+            read.objects.retain(|one| selector.matches(meta::labels(&one.object)));
+        }
         Ok((api, read))
     }
 
@@ -143,7 +148,7 @@ impl Choice {
             let names = vec![meta::name(object).to_owned()];
             Ok(Place { kind: kinds.of_object(object)?.clone(), namespace: namespace_of(api, object, said)?, names })
         };
-        manifest::read_chosen(&self.filename, words, self.selector.as_ref())?.iter().map(place).collect()
+        manifest::read_chosen(&self.filename, words, None)?.iter().map(place).collect()
     }
 
     /// The selector, where it says anything.

@@ -1,5 +1,7 @@
 //! Which objects a command line means: `TYPE`, `TYPE1,TYPE2`, `TYPE NAME…`, `TYPE/NAME…`.
 
+use stead_api::selector::Selector;
+
 use crate::{
     error::VerbError,
     kinds::{Kind, Kinds},
@@ -63,6 +65,10 @@ fn parts(word: &str) -> Result<(&str, &str), VerbError> {
 /// The selector that was given; one of nothing chooses nothing, and is as good as none.
 pub(crate) fn given(selector: Option<&String>) -> Option<&str> {
     selector.map(|text| text.trim()).filter(|text| !text.is_empty())
+}
+
+pub(crate) fn parse_selector(text: &str) -> Result<Selector, VerbError> {
+    Selector::parse(text).map_err(|error| VerbError::usage(error.to_string()))
 }
 
 /// Refuses names beside what chooses objects without them.

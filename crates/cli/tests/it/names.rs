@@ -107,7 +107,8 @@ pub(crate) fn lead_nowhere_else(lab: &Lab) {
     is_untouched("files");
 
     let labelled = both(lab, "label -f - -l a=b x=y", OBJECTS);
-    assert_eq!(labelled, "configmap/one labeled\n");
+    // The server gives the controller the labels of its template.
+    assert_eq!(labelled, "configmap/one labeled\nreplicationcontroller/one labeled\n");
     let deleted = both(lab, "delete -f - -l a=b", OBJECTS);
     assert_eq!(deleted, "configmap \"one\" deleted\n");
     let named = both(lab, "get cm two -l '' -o name", "");
