@@ -23,7 +23,7 @@ kind: ReplicationController
 metadata: {name: one}
 spec: {replicas: 0, selector: {a: b}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: stead.local/busybox}]}}}
 ";
-const UNNAMED: &str = "apiVersion: v1\nkind: ConfigMap\ndata: {x: y}\n";
+const UNNAMED: &str = "apiVersion: v1\nkind: ConfigMap\ndata: {x: word}\n";
 const TO_BE_NAMED: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: x-}\n";
 
 /// Each with what `stead` says of it. Both refuse all.
