@@ -22,6 +22,7 @@ mod discovery;
 mod dispatch;
 mod document;
 mod events;
+mod export;
 mod filter;
 mod health;
 mod legacy;
@@ -53,6 +54,7 @@ mod yaml;
 
 pub use auth::Identity;
 pub use config::{Config, ConfigError, ExternalRange};
+pub use export::{Export, export};
 pub use sealed::{SealingKeyError, SealingKeys};
 pub use server::{Server, ServerError};
 pub use shares::Limits;

@@ -67,6 +67,15 @@ impl SealingKeys {
         Self::parse(&text, path)
     }
 
+    /// The keys in `path`, to read with alone: none where there is no such file.
+    pub fn load(path: &Path) -> Result<Self, SealingKeyError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self { keys: Vec::new() }),
+            Err(source) => Err(SealingKeyError::Read { path: path.into(), source }),
+        }
+    }
+
     /// A key that is kept nowhere: for tests and throw-away servers.
     pub fn create() -> Result<Self, SealingKeyError> {
         Self::parse(&new_line()?, Path::new(""))
@@ -109,7 +118,7 @@ impl SealingKeys {
         Some(Bytes::copy_from_slice(opened))
     }
 
-    fn opened(&self, mut stored: KeyValue) -> KeyValue {
+    pub(crate) fn opened(&self, mut stored: KeyValue) -> KeyValue {
         if is_sealed(&stored.key)
             && let Some(value) = self.open(&stored.key, &stored.value)
         {
@@ -143,7 +152,7 @@ impl fmt::Debug for SealingKeys {
     }
 }
 
-fn is_sealed(key: &[u8]) -> bool {
+pub(crate) fn is_sealed(key: &[u8]) -> bool {
     key.starts_with(PREFIX)
 }
 

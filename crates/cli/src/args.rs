@@ -17,7 +17,9 @@ use crate::{
     name = "stead",
     version,
     about = "Kubernetes Services as a product of their own",
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    // As in kubectl, the last counts.
+    args_override_self = true
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Image(ImageArgs),
     /// Run the API server and controllers
     Server(ServerArgs),
+    /// Look into the store of a server that does not run
+    Store(StoreArgs),
     /// Run what a machine needs: the agent that runs pods, and the Service proxy
     Node(NodeArgs),
     /// Run the Service proxy alone, against any Kubernetes API
@@ -219,6 +223,22 @@ pub(crate) struct ServerArgs {
     /// One more listening socket, inherited
     #[arg(long, hide = true)]
     pub(crate) listen_fd: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Print all objects as one YAML list, Secrets in plain text; of a damaged store those that can be read
+    Export {
+        /// Where the server keeps them
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/stead/server")]
+        data: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

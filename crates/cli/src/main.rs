@@ -13,6 +13,7 @@ mod node;
 mod proxy;
 mod rights;
 mod server;
+mod store;
 mod up;
 
 use std::{env, path::Path, process::ExitCode};
@@ -57,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::ExecNode(args) => exec_node::run(args),
         Command::Image(args) => image::run(&args),
         Command::Server(args) => server::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(args),
         Command::Check(args) => return check::run(&args),

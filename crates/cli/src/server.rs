@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use stead_apiserver::{
     SealingKeys, Server, TokenKey,
     auth::Identity,
@@ -14,7 +14,7 @@ use stead_apiserver::{
     pki::{self, Pki, kubeconfig, write_private},
     tls,
 };
-use stead_store::Embedded;
+use stead_store::{Embedded, OpenError};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -62,7 +62,7 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
     let read_only = listen_read_only(config.read_only).await?;
     in_data(args, write_admin_kubeconfig(&pki, &args.data, &config))?;
 
-    let store = in_data(args, Embedded::open(&args.data.join("store")))?;
+    let store = in_data(args, Embedded::open(&args.data.join("store")).map_err(with_remedy))?;
     let server = Server::new(Arc::new(store), config.clone()).await?;
     let client =
         stead_client::in_process(server.as_identity(Identity::control_plane("system:kube-controller-manager")));
@@ -84,6 +84,14 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
         },
     }
     Ok(())
+}
+
+/// What is lost is not all.
+fn with_remedy(error: OpenError) -> anyhow::Error {
+    match error {
+        OpenError::NotAStore { .. } => anyhow!("{error}; `stead store export` prints what can be read of it"),
+        error => error.into(),
+    }
 }
 
 fn in_data<T, E: Into<anyhow::Error>>(args: &ServerArgs, outcome: Result<T, E>) -> Result<T> {

@@ -1,7 +1,8 @@
 //! EndpointSlices: for each Service with a selector, its pods in slices of bounded size, per family and per set of ports.
 //!
 //! Which endpoints there are is [`wanted`]'s, how they are laid into slices so that few slices change is [`pack`]'s, which zones
-//! and nodes are to use them [`hints`]'. Slices that carry another manager's label are left alone.
+//! and nodes are to use them [`hints`]'. Slices that carry another manager's label are left alone, and so is the endpoint of a pod
+//! that exists and cannot be read.
 
 mod hints;
 pub(crate) mod pack;
@@ -60,7 +61,8 @@ pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, capacity: usize) -
             outcome.events.push(draft.skipped(pod, wish.homeless.len()));
         }
         let own = existing.get(&family).map(Vec::as_slice).unwrap_or_default();
-        let mut packing = pack(own, wish.groups, &draft.labels, capacity);
+        let (doubtful, own) = in_doubt(snapshot, &key.namespace, own);
+        let mut packing = pack(&own, wish.groups, &draft.labels, capacity);
         let nodes = snapshot.nodes.values().map(|node| &**node);
         if let Some(remark) = hints::assign(hints::mode(service), &mut packing.slices, nodes, before) {
             let message = format!("{}, addressType: {family}", remark.message);
@@ -70,12 +72,32 @@ pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey, capacity: usize) -
         let due: Vec<_> = packing.slices.into_iter().filter(Packed::is_due).collect();
         outcome.writes.extend(draft.writes(&chosen, family, due));
         outcome.writes.extend(packing.surplus.iter().map(|slice| Write::delete(Kind::EndpointSlice, &slice.metadata)));
+        // Last, so that what they had besides is in other slices by then.
+        outcome.writes.extend(doubtful.iter().filter_map(|slice| draft.only_unknown(snapshot, slice)));
     }
     // The garbage collector is about to delete slices of a Service that goes; new ones would only be in its way.
     if service.metadata.deletion_timestamp.is_some() || namespaces::is_ending(snapshot, &key.namespace) {
         outcome.writes.retain(|write| !matches!(write.verb, Verb::Create(_)));
     }
     outcome
+}
+
+/// Slices that have endpoints of pods of which nothing is known, and the others.
+fn in_doubt<'a>(
+    snapshot: &Snapshot,
+    namespace: &str,
+    slices: &[&'a EndpointSlice],
+) -> (Vec<&'a EndpointSlice>, Vec<&'a EndpointSlice>) {
+    if snapshot.pods.unknown().next().is_none() {
+        return (Vec::new(), slices.to_vec());
+    }
+    slices.iter().partition(|slice| held(slice).iter().any(|endpoint| is_unknown(snapshot, namespace, endpoint)))
+}
+
+/// Whether the endpoint's pod exists and cannot be read: it stays as it was written.
+fn is_unknown(snapshot: &Snapshot, namespace: &str, endpoint: &Endpoint) -> bool {
+    let name = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
+    name.is_some_and(|name| snapshot.pods.is_unknown(&ObjectKey::new(namespace, name)))
 }
 
 /// A Service's slices with this manager's label, by name, without those that are being deleted.
@@ -175,6 +197,13 @@ impl Draft<'_> {
             ports: Some(packed.ports.into_owned()),
             endpoints: Some(packed.endpoints.into_owned()),
         }
+    }
+
+    /// Leaves a slice the endpoints of which nothing is known; `None` where it has no others.
+    fn only_unknown(&self, snapshot: &Snapshot, slice: &EndpointSlice) -> Option<Write> {
+        let kept = held(slice).iter().filter(|endpoint| is_unknown(snapshot, &self.key.namespace, endpoint));
+        let kept: Vec<Endpoint> = kept.cloned().collect();
+        (kept.len() < held(slice).len()).then(|| self.write(&EndpointSlice { endpoints: Some(kept), ..slice.clone() }))
     }
 
     fn write(&self, slice: &EndpointSlice) -> Write {

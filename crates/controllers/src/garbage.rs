@@ -2,8 +2,10 @@
 //! the foreground waits for its dependents, one that orphans them lets them go first.
 //!
 //! That an owner is not in the snapshot proves nothing, since kinds are watched apart: the server is asked before anything is
-//! deleted for it. Owners of kinds that are not served here count as existing.
+//! deleted for it. Owners of kinds that are not served here count as existing, and an owner waits as long as objects that may be
+//! its dependents cannot be read.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 use stead_api::{
@@ -21,6 +23,9 @@ use crate::{
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
+/// How often an owner that waits looks whether what could not be read can be: nothing else tells it.
+const DOUBT: SignedDuration = SignedDuration::from_secs(10);
+
 /// What is known of one of an object's owners.
 enum Owner {
     Lives,
@@ -30,16 +35,21 @@ enum Owner {
     Missing(First),
 }
 
-pub(crate) fn reconcile(snapshot: &Snapshot, kind: Kind, key: &ObjectKey) -> Outcome {
+pub(crate) fn reconcile(snapshot: &Snapshot, kind: Kind, key: &ObjectKey, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let Some(metadata) = snapshot.metadata(kind, key) else { return outcome };
     if metadata.deletion_timestamp.is_some() {
-        if has_finalizer(metadata, ORPHAN) {
-            outcome.writes = orphan(snapshot, kind, metadata);
+        let finalizer = [ORPHAN, FOREGROUND].into_iter().find(|name| has_finalizer(metadata, name));
+        let Some(finalizer) = finalizer else { return outcome };
+        if finalizer == ORPHAN {
+            outcome.writes = orphan(snapshot, metadata);
+        }
+        if !outcome.writes.is_empty() || finalizer == FOREGROUND && blocking_dependents(snapshot, metadata) > 0 {
             return outcome;
         }
-        if has_finalizer(metadata, FOREGROUND) && blocking_dependents(snapshot, metadata) == 0 {
-            outcome.writes.push(without_finalizer(kind, metadata, FOREGROUND));
+        match may_have_unknown_dependents(snapshot, &key.namespace) {
+            true => outcome.look_again(now + DOUBT),
+            false => outcome.writes.push(without_finalizer(kind, metadata, finalizer)),
         }
         return outcome;
     }
@@ -93,16 +103,21 @@ fn owner(snapshot: &Snapshot, dependent: &ObjectMeta, reference: &OwnerReference
     }
 }
 
-/// Lets all dependents go, and then the finalizer that waits for it.
-fn orphan(snapshot: &Snapshot, kind: Kind, metadata: &ObjectMeta) -> Vec<Write> {
+/// Lets all dependents go.
+fn orphan(snapshot: &Snapshot, metadata: &ObjectMeta) -> Vec<Write> {
     let uid = metadata.uid.as_deref().unwrap_or_default();
-    let freed: Vec<Write> = dependents(snapshot, uid)
-        .map(|(kind, dependent)| {
-            let others = dependent.owner_references.iter().flatten().filter(|owner| owner.uid != uid);
-            set_owners(kind, dependent, others)
-        })
-        .collect();
-    if freed.is_empty() { vec![without_finalizer(kind, metadata, ORPHAN)] } else { freed }
+    let freed = dependents(snapshot, uid).map(|(kind, dependent)| {
+        let others = dependent.owner_references.iter().flatten().filter(|owner| owner.uid != uid);
+        set_owners(kind, dependent, others)
+    });
+    freed.collect()
+}
+
+/// Whether there are objects where dependents can be, of which nobody knows whose they are: those of the owner's namespace, and
+/// of all where it has none.
+fn may_have_unknown_dependents(snapshot: &Snapshot, namespace: &str) -> bool {
+    let mut unknown = Kind::ALL.iter().flat_map(|kind| snapshot.unknown(*kind));
+    unknown.any(|key| namespace.is_empty() || &*key.namespace == namespace)
 }
 
 fn dependents<'a>(snapshot: &'a Snapshot, uid: &str) -> impl Iterator<Item = (Kind, &'a ObjectMeta)> {

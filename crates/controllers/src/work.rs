@@ -118,7 +118,7 @@ impl Work {
             Self::Node(key) => nodes::reconcile(snapshot, key, now, known.since),
             Self::Namespace(key) => namespaces::reconcile(snapshot, key, &known.ca),
             Self::ServiceCidr(key) => service_cidrs::reconcile(snapshot, key, now),
-            Self::Garbage(kind, key) => garbage::reconcile(snapshot, *kind, key),
+            Self::Garbage(kind, key) => garbage::reconcile(snapshot, *kind, key, now),
         }
     }
 }
@@ -194,6 +194,12 @@ fn of_pod(snapshot: &Snapshot, delta: &Delta<Pod>, work: &mut Vec<Work>) {
         matches!((&delta.old, &delta.new), (Some(old), Some(new)) if !service_pods::differ(old, new));
     if !is_same_endpoint {
         for service in both().flat_map(|pod| service_pods::services_choosing(snapshot, pod)) {
+            work.extend([Work::EndpointSlices(service.clone()), Work::Endpoints(service.clone())]);
+        }
+    }
+    if both().next().is_none() {
+        // It was never read, and is gone: whoever had it as an endpoint.
+        for (service, _) in snapshot.services.in_namespace(&delta.key.namespace) {
             work.extend([Work::EndpointSlices(service.clone()), Work::Endpoints(service.clone())]);
         }
     }
@@ -290,7 +296,7 @@ fn garbage(snapshot: &Snapshot, delta: &KindDelta, work: &mut Vec<Work>) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::{
-        core::v1::{Endpoints, Service},
+        core::v1::{Endpoints, Pod, Service},
         networking::v1::IPAddress,
     };
     use serde_json::json;
@@ -363,6 +369,76 @@ mod tests {
         world.take_in(Change::<Endpoints>::Unread(key, Revision(9)).into());
         world.settle();
         assert_eq!(world.all(Kind::EndpointSlice).count(), 1);
+    }
+
+    /// A Service with the pods a and b, all of it at rest.
+    fn served() -> World {
+        let mut world = World::new();
+        world.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}));
+        world.put(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}], "ipFamilies": ["IPv4"], "clusterIP": "10.96.0.9"},
+        }));
+        for name in ["a", "b"] {
+            world.put(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"namespace": "default", "name": name, "labels": {"app": "web"}},
+                "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
+            }));
+        }
+        world.start_pods();
+        world.settle();
+        world
+    }
+
+    /// Names of the pods behind all endpoints, of slices and of Endpoints.
+    fn endpoints(world: &World) -> (Vec<String>, Vec<String>) {
+        let names = |objects: Vec<&serde_json::Value>, list: &str, inner: &str| {
+            let entries = objects.iter().flat_map(|object| object[list].as_array().into_iter().flatten());
+            let inner = entries.flat_map(|entry| match inner {
+                "" => vec![entry],
+                inner => entry[inner].as_array().into_iter().flatten().collect(),
+            });
+            let mut names: Vec<String> =
+                inner.filter_map(|one| Some(one["targetRef"]["name"].as_str()?.to_owned())).collect();
+            names.sort();
+            names
+        };
+        let of = |kind| world.all(kind).map(|(_, object)| object).collect::<Vec<_>>();
+        (names(of(Kind::EndpointSlice), "endpoints", ""), names(of(Kind::Endpoints), "subsets", "addresses"))
+    }
+
+    #[test]
+    fn a_pod_that_cannot_be_read_stays_an_endpoint_until_it_is_gone() {
+        let [a, b] = ["a", "b"].map(|name| ObjectKey::new("default", name));
+        let mut world = served();
+        assert_eq!(endpoints(&world), (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()]));
+        // As a process finds it that starts now.
+        world.take_in(Change::<Pod>::UnreadGone(b.clone(), Revision(100)).into());
+        world.take_in(Change::<Pod>::Unread(b.clone(), Revision(101)).into());
+        world.settle();
+        assert_eq!(endpoints(&world).0, ["a", "b"]);
+        assert_eq!(endpoints(&world).1, ["a", "b"]);
+        // What is known of others is followed.
+        world.drop_object(Kind::Pod, &a);
+        world.settle();
+        assert_eq!(endpoints(&world).0, ["b"]);
+        world.take_in(Change::<Pod>::UnreadGone(b, Revision(200)).into());
+        world.settle();
+        assert_eq!(endpoints(&world), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_dependent_that_cannot_be_read_holds_a_foreground_deletion() {
+        let mut world = served();
+        world.take_in(Change::<Pod>::Unread(ObjectKey::new("default", "c"), Revision(100)).into());
+        let service = ObjectKey::new("default", "web");
+        world.delete(Kind::Service, &service, None, stead_client::write::Propagation::Foreground);
+        world.settle();
+        assert!(world.get(Kind::Service, &service).is_some(), "it may depend on the Service");
+        world.take_in(Change::<Pod>::UnreadGone(ObjectKey::new("default", "c"), Revision(200)).into());
+        world.wait(jiff::SignedDuration::from_secs(30));
+        assert!(world.get(Kind::Service, &service).is_none());
     }
 
     #[test]

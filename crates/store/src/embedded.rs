@@ -13,6 +13,7 @@ mod index;
 mod leases;
 mod open;
 mod prepared;
+mod salvage;
 mod watch;
 mod window;
 
@@ -28,7 +29,6 @@ use redb::ReadableDatabase as _;
 use stead_model::Revision;
 use tokio::sync::oneshot;
 
-pub use self::open::OpenError;
 use self::{
     committer::{Reply, Request},
     disk::failed,
@@ -37,6 +37,7 @@ use self::{
     watch::{Phase, Watcher},
     window::Window,
 };
+pub use self::{open::OpenError, salvage::Salvage};
 use crate::{Event, EventKind, Lease, Page, RangeRequest, Store, StoreError, Txn, TxnOutcome, WatchStream, span::Span};
 
 /// A range of more items than this is read on a thread where blocking does no harm.

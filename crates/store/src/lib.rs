@@ -9,7 +9,7 @@ mod span;
 mod store;
 mod txn;
 
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{Embedded, OpenError, Options, Salvage};
 pub use model::Model;
 pub use store::{
     Compare, Event, EventKind, KeyValue, Lease, Op, OpOutcome, Page, RangeRequest, Store, StoreError, Txn, TxnOutcome,

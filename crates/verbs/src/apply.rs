@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    api::{APPLY_PATCH, Api},
+    api::{APPLY_PATCH, Api, FIELD_MANAGER, escape},
     connection::Connection,
     error::{VerbError, told},
     kinds::Kinds,
@@ -26,6 +26,12 @@ pub struct ApplyArgs {
     /// Take fields over that others have set to something else
     #[arg(long)]
     force_conflicts: bool,
+    /// It is the server that applies in any case; this tells so for each object, as kubectl does
+    #[arg(long)]
+    server_side: bool,
+    /// Who sets the fields
+    #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER)]
+    field_manager: String,
 }
 
 pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
@@ -56,8 +62,10 @@ async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Res
         return args.options.report(kind, object, if before.is_some() { "configured" } else { "created" });
     }
     let force = if args.force_conflicts { "&force=true" } else { "" };
-    let after = api.patch(&format!("{path}?{}{force}", args.options.query()), APPLY_PATCH, &object).await?;
+    let query = args.options.query_of(&escape(&args.field_manager));
+    let after = api.patch(&format!("{path}?{query}{force}"), APPLY_PATCH, &object).await?;
     let done = match before {
+        _ if args.server_side => "serverside-applied",
         None => "created",
         Some(before) if stead_api::meta::resource_version(&before) == stead_api::meta::resource_version(&after) => {
             "unchanged"

@@ -167,22 +167,26 @@ async fn list(args: &CanIArgs) -> Result<(), VerbError> {
     if !args.no_headers {
         rows.push(["Resources", "Non-Resource URLs", "Resource Names", "Verbs"].map(str::to_owned).to_vec());
     }
-    let mut rules: Vec<[String; 4]> = Vec::new();
+    let mut rules: Vec<([String; 3], [String; 4])> = Vec::new();
     for rule in entries(&status["resourceRules"]) {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
-                let name = if group.is_empty() { resource } else { format!("{resource}.{group}") };
-                let names = bracketed(&texts(&rule["resourceNames"]));
-                rules.push([name, "[]".to_owned(), names, bracketed(&texts(&rule["verbs"]))]);
+                let name = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+                let (names, verbs) = (bracketed(&texts(&rule["resourceNames"])), bracketed(&texts(&rule["verbs"])));
+                let order = [verbs.clone(), bracketed(std::slice::from_ref(&group)), name.clone()];
+                rules.push((order, [name, "[]".to_owned(), names, verbs]));
             }
         }
     }
     for rule in entries(&status["nonResourceRules"]) {
         for path in texts(&rule["nonResourceURLs"]) {
-            rules.push([String::new(), bracketed(&[path]), "[]".to_owned(), bracketed(&texts(&rule["verbs"]))]);
+            let (path, verbs) = (bracketed(&[path]), bracketed(&texts(&rule["verbs"])));
+            rules.push(([verbs.clone(), "[]".to_owned(), path.clone()], [String::new(), path, "[]".to_owned(), verbs]));
         }
     }
-    rows.extend(rules.into_iter().map(Vec::from));
+    // By verbs, groups, and what they are for, all of them written as above.
+    rules.sort();
+    rows.extend(rules.into_iter().map(|(_, row)| Vec::from(row)));
     Ok(table::print_rows(&mut io::stdout().lock(), &rows, &mut Vec::new())?)
 }
 

@@ -1,6 +1,9 @@
 //! `stead cluster-info`: where the control plane answers, and Services of the cluster itself.
 
-use std::env;
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -43,8 +46,10 @@ fn link(server: &str, service: &Value) -> String {
     format!("{server}/api/v1/namespaces/{namespace}/services/{name}/proxy")
 }
 
-/// In color, unless the terminal or the person has none.
+/// In color on a terminal, unless that or the person has none.
 fn colored(code: &str, text: &str) -> String {
-    let has_colors = env::var_os("NO_COLOR").is_none() && env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let has_colors = io::stdout().is_terminal()
+        && env::var_os("NO_COLOR").is_none()
+        && env::var_os("TERM").is_none_or(|term| term != "dumb");
     if has_colors { format!("\x1b[0;{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::{
     connection::Connection,
     error::{VerbError, told},
+    generated,
     kinds::Kinds,
     manifest, write,
     write::WriteOptions,
@@ -60,6 +61,20 @@ enum Generator {
     Token(token::TokenArgs),
 }
 
+impl Generator {
+    /// How kubectl begins to tell that the server refused it; `None`: it tells the refusal as it is.
+    fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Service(generator) => Some(generator.failure()),
+            Self::Deployment(_) => Some("failed to create deployment:"),
+            Self::Serviceaccount(_) => Some("failed to create serviceaccount:"),
+            Self::Configmap(_) => Some("failed to create configmap:"),
+            Self::Secret(_) => Some("failed to create secret"),
+            Self::Namespace(_) | Self::Token(_) => None,
+        }
+    }
+}
+
 pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
     let (common, objects) = match &args.generator {
         None => (&args.common, manifest::read(&args.filename)?),
@@ -71,12 +86,21 @@ pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
         Some(Generator::Secret(generator)) => (generator.common(), vec![generator.object()?]),
         Some(Generator::Token(args)) => return token::run(args).await,
     };
+    let namespace = common.connection.namespace.as_deref();
+    let objects = match &args.generator {
+        None => objects,
+        Some(_) => objects.into_iter().map(|object| generated::shaped(object, namespace)).collect(),
+    };
     let api = common.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
     for object in objects {
         let said = common.connection.namespace.as_deref();
-        problems.extend(write::create(&api, &kinds, object, said, &common.options).await.err());
+        let created = write::create(&api, &kinds, object, said, &common.options).await;
+        problems.extend(created.err().map(|error| match args.generator.as_ref().and_then(Generator::failure) {
+            Some(failed) => error.into_cause_of(failed),
+            None => error,
+        }));
     }
     told(problems)
 }

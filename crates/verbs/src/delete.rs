@@ -132,10 +132,7 @@ async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kin
         let mut names = target.names;
         if names.is_empty() {
             if selector.is_none() && !args.all {
-                return Err(VerbError::argument(
-                    "NAME",
-                    "resource(s) were provided, but no name was specified: give names, --selector or --all",
-                ));
+                return Err(VerbError::usage("resource(s) were provided, but no name was specified"));
             }
             let query = selector.map(|text| format!("?labelSelector={}", escape(text))).unwrap_or_default();
             let path = format!("{}{query}", target.kind.collection(Some(&api.namespace)));

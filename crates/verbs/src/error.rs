@@ -8,9 +8,10 @@ use stead_client::ConnectError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerbError {
-    /// The server's refusal. Displayed as kubectl does; `reason` is empty where the answer was no Status.
-    #[error("{}", server_text(.code, .reason, .message))]
-    Server { code: StatusCode, reason: String, message: String },
+    /// The server's refusal. Displayed as kubectl does; `reason` is empty where the answer was no Status. `details` are the
+    /// Status's.
+    #[error("{}", server_text(.reason, .message, .details))]
+    Server { code: StatusCode, reason: String, message: String, details: Value },
     #[error("error: {0}")]
     Connect(#[from] ConnectError),
     #[error("error: no kubeconfig: give --kubeconfig, set KUBECONFIG, or start a lab with `stead up`")]
@@ -84,7 +85,7 @@ impl VerbError {
             Some(_) => text("message"),
             None => String::from_utf8_lossy(&body[..body.len().min(1000)]).trim().to_owned(),
         };
-        Self::Server { code, reason: text("reason"), message }
+        Self::Server { code, reason: text("reason"), message, details: status["details"].clone() }
     }
 
     pub(crate) fn argument(field: &'static str, problem: impl Into<String>) -> Self {
@@ -93,6 +94,14 @@ impl VerbError {
 
     pub(crate) fn usage(problem: impl Into<String>) -> Self {
         Self::Usage(problem.into())
+    }
+
+    /// A refusal as the reason why something else failed, as kubectl tells it of what it makes itself.
+    pub(crate) fn into_cause_of(self, failed: &str) -> Self {
+        match self {
+            Self::Server { message, .. } => Self::Usage(format!("{failed} {message}")),
+            other => other,
+        }
     }
 
     pub(crate) fn is_not_found(&self) -> bool {
@@ -109,12 +118,31 @@ pub(crate) fn told(mut problems: Vec<VerbError>) -> Result<(), VerbError> {
     last.map_or(Ok(()), Err)
 }
 
-/// Invalid objects speak for themselves; everything else says first where it comes from.
-fn server_text(code: &StatusCode, reason: &str, message: &str) -> String {
-    match (code.as_u16(), reason) {
-        (_, "Invalid") => message.to_owned(),
-        (_, "") => format!("Error from server: {message}"),
-        _ => format!("Error from server ({reason}): {message}"),
+/// What is invalid is told by its causes, each once; everything else says first where it comes from.
+fn server_text(reason: &str, message: &str, details: &Value) -> String {
+    match reason {
+        "Invalid" => {}
+        "" => return format!("Error from server: {message}"),
+        _ => return format!("Error from server ({reason}): {message}"),
+    }
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let (kind, name) = (text(details, "kind"), text(details, "name"));
+    let mut causes: Vec<String> = Vec::new();
+    for cause in details["causes"].as_array().into_iter().flatten() {
+        let cause = format!("{}: {}", text(cause, "field"), text(cause, "message"));
+        if !causes.contains(&cause) {
+            causes.push(cause);
+        }
+    }
+    let what = match (kind.is_empty() && name.is_empty(), causes.is_empty()) {
+        (false, _) => format!("The {kind} {name:?} is invalid"),
+        (true, true) => format!("The request is invalid: {message}"),
+        (true, false) => "The request is invalid".to_owned(),
+    };
+    match causes.as_slice() {
+        [] => what,
+        [cause] => format!("{what}: {cause}"),
+        causes => format!("{what}: \n* {}", causes.join("\n* ")),
     }
 }
 
@@ -129,8 +157,21 @@ mod tests {
         };
         let missing = r#"{"kind":"Status","reason":"NotFound","message":"services \"web\" not found","code":404}"#;
         check(StatusCode::NOT_FOUND, missing, "Error from server (NotFound): services \"web\" not found");
-        let invalid = r#"{"reason":"Invalid","message":"Service \"web\" is invalid: spec.ports: Required value"}"#;
-        check(StatusCode::UNPROCESSABLE_ENTITY, invalid, "Service \"web\" is invalid: spec.ports: Required value");
+        let of = |causes: &str| {
+            format!(
+                r#"{{"reason":"Invalid","message":"x","details":{{"kind":"Service","name":"web","causes":[{causes}]}}}}"#
+            )
+        };
+        let [ports, typed] =
+            ["ports", "type"].map(|field| format!(r#"{{"field":"spec.{field}","message":"Required value"}}"#));
+        let code = StatusCode::UNPROCESSABLE_ENTITY;
+        check(code, &of(&ports), "The Service \"web\" is invalid: spec.ports: Required value");
+        check(
+            code,
+            &of(&[&*ports, &typed, &ports].join(",")),
+            "The Service \"web\" is invalid: \n* spec.ports: Required value\n* spec.type: Required value",
+        );
+        check(code, r#"{"reason":"Invalid","message":"no such path"}"#, "The request is invalid: no such path");
         check(StatusCode::BAD_GATEWAY, "no upstream\n", "Error from server: no upstream");
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     connection::Connection,
     error::VerbError,
+    generated,
     kinds::Kinds,
     manifest, selection, write,
     write::{WriteOptions, create_as},
@@ -81,6 +82,7 @@ pub(crate) async fn run(args: &ExposeArgs) -> Result<(), VerbError> {
     };
     let exposed = kind.read(&api, &namespace, &name).await?;
     let service = args.service(&kind.kind, &exposed)?;
+    let service = generated::shaped(service, None);
     create_as(&api, &kinds, service, None, &args.options, "exposed").await
 }
 
@@ -157,7 +159,7 @@ fn selector_of(kind: &str, object: &Value) -> Result<Value, VerbError> {
             }
             &spec["selector"]["matchLabels"]
         }
-        _ => return Err(VerbError::argument("TYPE", format!("cannot expose a {kind}"))),
+        _ => return Err(VerbError::usage(format!("cannot expose a {kind}"))),
     };
     match selector.as_object() {
         Some(labels) if !labels.is_empty() => Ok(selector.clone()),

@@ -24,6 +24,7 @@ mod exec;
 mod explain;
 mod expose;
 mod following;
+mod generated;
 mod get;
 mod kinds;
 mod label;

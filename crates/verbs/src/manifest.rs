@@ -88,6 +88,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, VerbError> {
 
 /// The text of a file or of standard input, in bounds.
 fn text(path: &Path) -> Result<String, VerbError> {
+    if path != Path::new("-") && !path.exists() {
+        return Err(VerbError::usage(format!("the path {path:?} does not exist")));
+    }
     let mut text = String::new();
     let read = match path != Path::new("-") {
         true => fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text)),

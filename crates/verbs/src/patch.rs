@@ -107,7 +107,15 @@ async fn change(args: &PatchArgs, api: &Api, one: &Chosen, patch: &Value) -> Res
         api.patch(&path, args.form.content_type(), patch).await?
     };
     let done = if after == one.object { "patched (no change)" } else { "patched" };
-    args.options.report(&one.kind, after, done)
+    // A subresource may be of another kind.
+    let mut shown = one.kind.clone();
+    if let (Some(kind), Some(version)) = (after["kind"].as_str(), after["apiVersion"].as_str())
+        && kind != shown.kind
+    {
+        shown.group = version.split_once('/').map(|(group, _)| group.to_owned()).unwrap_or_default();
+        shown.singular = kind.to_ascii_lowercase();
+    }
+    args.options.report(&shown, after, done)
 }
 
 fn first_line(text: &str) -> &str {

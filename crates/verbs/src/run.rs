@@ -3,7 +3,9 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{connection::Connection, error::VerbError, expose::labels_of, kinds::Kinds, write, write::WriteOptions};
+use crate::{
+    connection::Connection, error::VerbError, expose::labels_of, generated, kinds::Kinds, write, write::WriteOptions,
+};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -45,15 +47,16 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), VerbError> {
         None => json!({"run": args.name}),
     };
     let pod = args.pod(&labels)?;
+    let namespace = args.connection.namespace.as_deref();
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     if args.expose {
         let ports = json!([{"port": args.port, "targetPort": args.port, "protocol": "TCP"}]);
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": args.name},
             "spec": {"selector": labels, "ports": ports}});
-        write::create(&api, &kinds, service, None, &args.options).await?;
+        write::create(&api, &kinds, generated::shaped(service, namespace), None, &args.options).await?;
     }
-    write::create(&api, &kinds, pod, None, &args.options).await
+    write::create(&api, &kinds, generated::shaped(pod, namespace), None, &args.options).await
 }
 
 impl RunArgs {

@@ -41,14 +41,14 @@ pub(crate) async fn run(args: &ScaleArgs) -> Result<(), VerbError> {
             let mut patch = json!({"spec": {"replicas": args.replicas}});
             let scaled = async {
                 let path = format!("{}/scale", target.kind.object(&api.namespace, name)?);
-                let now = api.get(&path).await?;
+                let now = match api.get(&path).await {
+                    Err(error) if error.is_not_found() => return Err(error.into_cause_of("no objects passed to scale")),
+                    read => read?,
+                };
                 if let Some(expected) = args.current_replicas {
                     let count = now["spec"]["replicas"].as_i64().unwrap_or_default();
                     if count != expected {
-                        return Err(VerbError::argument(
-                            "--current-replicas",
-                            format!("expected replicas to be {expected}, was {count}"),
-                        ));
+                        return Err(VerbError::usage(format!("Expected replicas to be {expected}, was {count}")));
                     }
                     patch["metadata"] = json!({"resourceVersion": stead_api::meta::resource_version(&now)});
                 }

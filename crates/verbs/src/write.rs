@@ -34,8 +34,13 @@ pub(crate) enum DryRun {
 impl WriteOptions {
     /// Parameters of a write's query.
     pub(crate) fn query(&self) -> String {
+        self.query_of(FIELD_MANAGER)
+    }
+
+    /// The same for whoever else writes; the name is as a URL has it.
+    pub(crate) fn query_of(&self, manager: &str) -> String {
         let dry_run = if self.dry_run == DryRun::Server { "&dryRun=All" } else { "" };
-        format!("fieldManager={FIELD_MANAGER}&fieldValidation=Strict{dry_run}")
+        format!("fieldManager={manager}&fieldValidation=Strict{dry_run}")
     }
 
     /// Says what was done to `object`, or shows it.

@@ -98,6 +98,11 @@ macro_rules! kinds {
                 match kind { $(Kind::$kind => self.$field.is_unknown(key),)* }
             }
 
+            /// All objects of a kind that exist and could never be read, by key.
+            pub fn unknown(&self, kind: Kind) -> Vec<&ObjectKey> {
+                match kind { $(Kind::$kind => self.$field.unknown().collect(),)* }
+            }
+
             pub fn metadata(&self, kind: Kind, key: &ObjectKey) -> Option<&ObjectMeta> {
                 match kind { $(Kind::$kind => self.$field.get(key).map(|object| &object.metadata),)* }
             }

@@ -48,9 +48,15 @@ pub(crate) struct Allocator {
     port_pool: Pool,
     /// Ports of every node that programs of the cluster itself use.
     own_ports: Vec<u16>,
-    /// Whether numbers are given out. While the claims that an earlier process left have not been looked through, one that a
-    /// Service holds without a claim would be given to a second.
-    is_open: watch::Sender<bool>,
+    looks: watch::Sender<Looks>,
+}
+
+/// Numbers are given out while every look at the claims that was asked for is over. Before one, a number that a Service holds
+/// without a claim would be given to a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Looks {
+    asked: u64,
+    done: u64,
 }
 
 /// Numbers found for one write, to be claimed with it. Given back to the pools unless [`keep`](Self::keep) is called.
@@ -105,19 +111,33 @@ impl Allocator {
             ports: PortRange { ports: config.node_ports.clone() },
             port_pool: Pool::default(),
             own_ports: config.own_ports().to_vec(),
-            is_open: watch::Sender::new(true),
+            looks: watch::Sender::default(),
         };
         allocator.refill().await?;
         Ok(allocator)
     }
 
-    /// From now on whoever needs a number waits for [`open`](Self::open).
+    /// From now on whoever needs a number waits for a look at the claims that begins later: at start, and when somebody takes
+    /// away a claim by hand.
     pub(crate) fn hold(&self) {
-        self.is_open.send_replace(false);
+        self.looks.send_modify(|looks| looks.asked += 1);
     }
 
-    pub(crate) fn open(&self) {
-        self.is_open.send_replace(true);
+    /// Which looks one that begins now is for, to be given to [`open`](Self::open) when it is over.
+    pub(super) fn looks_asked(&self) -> u64 {
+        self.looks.borrow().asked
+    }
+
+    pub(super) fn open(&self, asked: u64) {
+        self.looks.send_modify(|looks| looks.done = looks.done.max(asked));
+    }
+
+    /// Ready when there is a look to be done; does not keep the allocator.
+    pub(super) fn look_asked(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut looks = self.looks.subscribe();
+        async move {
+            let _ = looks.wait_for(|looks| looks.done < looks.asked).await.map(|_| ());
+        }
     }
 
     /// The cluster's families, the default first.
@@ -209,7 +229,7 @@ impl Allocator {
         };
         if purpose == Purpose::Claim && !(plan.addresses.is_empty() && plan.node_ports.is_empty()) {
             // The sender lives as long as this value.
-            let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+            let _ = self.looks.subscribe().wait_for(|looks| looks.done >= looks.asked).await;
         }
         for claim in &plan.addresses {
             let address = self.address(claim, service, &mut granted, purpose).await?;

@@ -2,8 +2,9 @@
 //!
 //! Both are written in one transaction, so they only part when somebody deletes or edits IPAddress objects, or with a store that
 //! was written by something else. What is wrong is found by [`plan`] on one revision of the store and put right by writes that
-//! hold only while that is as it was; what only people can put right becomes Events. At start, and every three minutes. The first
-//! look goes on beside serving, but the allocator is held until it is over: what a Service holds without a claim would look free.
+//! hold only while that is as it was; what only people can put right becomes Events. At start, when an IPAddress is deleted by hand,
+//! and every three minutes. Looks go on beside serving, but the allocator is held until one that was asked for is over: what a
+//! Service holds without a claim would look free.
 
 mod plan;
 
@@ -39,10 +40,11 @@ pub(crate) async fn keep(server: Weak<Inner>) {
     let mut suspects = Suspects::new();
     loop {
         let Some(strong) = server.upgrade() else { return };
+        let asked = strong.allocator.looks_asked();
         let pause = match pass(&strong, suspects.clone()).await {
             Ok(next) => {
                 suspects = next;
-                strong.allocator.open();
+                strong.allocator.open(asked);
                 EVERY
             }
             Err(StoreError::Closed) => return,
@@ -51,8 +53,14 @@ pub(crate) async fn keep(server: Weak<Inner>) {
                 RETRY
             }
         };
+        let look_asked = strong.allocator.look_asked();
         drop(strong);
-        tokio::time::sleep(pause).await;
+        if pause == RETRY {
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
+        // Nobody waits for the next look unless it is asked for.
+        let _ = tokio::time::timeout(pause, look_asked).await;
     }
 }
 

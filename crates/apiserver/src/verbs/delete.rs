@@ -284,6 +284,10 @@ async fn remove(
             return Ok(Outcome { object, end });
         }
         let removal = Removal::of(resource, &old.object);
+        if end == End::Gone && std::ptr::eq(resource, &kinds::ip_address::RESOURCE) {
+            // The Service that has it gets it back before anybody else does.
+            call.server.allocator.hold();
+        }
         let storage = &call.server.storage;
         let written = match end {
             End::Gone => storage.delete(&key, old.revision, &removal.claims, &removal.others).await?,

@@ -55,3 +55,25 @@ async fn claims_are_made_again_and_leaks_removed_with_events() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_address_whose_claim_is_deleted_by_hand_stays_its_services() {
+    let cluster = Cluster::with(Arc::new(Model::new()), |_| {}).await;
+    let admin = cluster.admin();
+    let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+    let web = admin.post(SERVICES, &service("web")).await.expect(201);
+    let address = web["spec"]["clusterIP"].as_str().unwrap();
+    for _ in 0..3 {
+        admin.delete(&format!("{ADDRESSES}/{address}")).await.expect(200);
+        let mut thief = service("thief");
+        thief["spec"]["clusterIP"] = address.into();
+        let refused = admin.post(SERVICES, &thief).await;
+        assert!(refused.message().contains("provided IP is already allocated"), "{}", refused.text);
+        let claim = admin.get(&format!("{ADDRESSES}/{address}")).await.expect(200);
+        assert_eq!(claim["spec"]["parentRef"]["name"], "web");
+    }
+    admin.delete(&format!("{SERVICES}/web")).await.expect(200);
+    let mut heir = service("heir");
+    heir["spec"]["clusterIP"] = address.into();
+    admin.post(SERVICES, &heir).await.expect(201);
+}

@@ -74,8 +74,10 @@ impl Beside {
         run(command, stdin)
     }
 
-    /// What both print on both streams, and how they end. `None` where they are alike.
+    /// What both print on both streams, and how they end. `None` where they are alike. Behind a `~` a refusal is told in the same
+    /// sense only: of flags that are read otherwise, and by `delete -f`, which does not name the file.
     fn difference(&self, line: &str, stdin: &str) -> Option<String> {
+        let (line, in_sense) = line.strip_prefix("~ ").map_or((line, false), |line| (line, true));
         let words = split(line);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (theirs, ours) = (self.kubectl(&words, stdin), self.stead(&words, stdin));
@@ -84,8 +86,8 @@ impl Beside {
             (output.status.code(), text(&output.stdout), text(&output.stderr))
         };
         let (theirs, ours) = (shown(&theirs), shown(&ours));
-        // Refusals are told in the same sense, though not always by the same words.
-        ((theirs.0, &theirs.1) != (ours.0, &ours.1)).then(|| {
+        let is_other = if in_sense { (theirs.0, &theirs.1) != (ours.0, &ours.1) } else { theirs != ours };
+        is_other.then(|| {
             let whole = |(code, out, err): &(Option<i32>, String, String)| format!("{code:?}\n{out}{err}");
             format!("== {line}\n-- kubectl: {}\n-- stead: {}\n", whole(&theirs), whole(&ours))
         })
@@ -227,7 +229,14 @@ const READS: &str = r"
     auth can-i list nodes
     auth can-i get /healthz
     auth can-i get pods --as=system:serviceaccount:default:default
+    auth can-i --list
+    auth can-i --list --no-headers
     auth whoami
+    cluster-info
+    get svc kubernetes -n default
+    get svc -n default kubernetes -o name
+    events -n theirs --for=deploy/hello
+    events -n theirs --types=Warning
     rollout history deploy/hello
     rollout history deploy/hello --revision=9
     rollout status deploy/hello
@@ -241,7 +250,11 @@ const READS: &str = r"
     wait --for=condition=Ready pod -l app=none
     wait --for=condition=Never deploy/hello --timeout=1s
     wait --for=condition=Never deploy/hello --timeout=0
-    wait --for=nonsense deploy/hello
+    wait --for=jsonpath={.spec.replicas}=9 deploy/hello --timeout=1s
+    wait --for=jsonpath={.data.greeting} cm/words
+    wait --for=create cm/words
+    wait --for=create cm/nothing --timeout=1s
+    wait --for=delete cm/words --timeout=1s
 ";
 
 const WRITES: &str = r#"
@@ -271,6 +284,8 @@ const WRITES: &str = r#"
     scale deploy/hello --replicas=2 --current-replicas=9
     scale deploy hello --replicas=2
     scale deploy nothing --replicas=2
+    patch deploy hello --subresource=scale -p '{"spec":{"replicas":3}}'
+    patch deploy hello --subresource=scale --type=merge -p '{"spec":{"replicas":2}}'
     set image deploy/hello hello=stead.local/hello-app:2.0
     set image deploy/hello hello=stead.local/hello-app:2.0
     set image deploy/hello none=stead.local/hello-app:2.0
@@ -279,7 +294,9 @@ const WRITES: &str = r#"
     ! rollout status deploy/hello --timeout=60s
     set env deploy/hello COLOR=red SHAPE=round
     set env deploy/hello COLOR=red SHAPE-
-    set env deploy/hello --from=configmap/words
+    set env deploy/hello --from=configmap/words --keys=greeting
+    get deploy hello -o jsonpath={.spec.template.spec.containers[0].env[*].name}
+    set env deploy/hello --list
     set env deploy/hello GREETING- NUMBER-
     set env deploy/hello COLOR=green --overwrite=false
     set env deploy/hello COLOR=green --dry-run=client
@@ -307,9 +324,33 @@ const WRITES: &str = r#"
     create service clusterip five --tcp=80:8080
     create service nodeport six --tcp=80 --dry-run=client
     create configmap ten --from-literal=a=b --from-literal=c=d
+    create configmap ten --from-literal=a=b
+    create service nodeport five --tcp=80
+    create service externalname five --external-name=a.b
+    create service clusterip seven --tcp=80 --clusterip=1.2.3.4
+    create deployment hello --image=stead.local/hello-app:1.0
+    create namespace default
+    expose deploy hello --port=80
+    patch svc hello --type=merge -p '{"spec":{"ports":[],"sessionAffinity":"Never"}}'
+    patch svc hello --type=merge -p '{"spec":{"sessionAffinity":"Never"}}'
+    create secret generic eleven --from-literal=a=b
     create secret generic eleven --from-literal=a=b
     create serviceaccount thirteen
+    create serviceaccount thirteen
     create token nobody
+    create service clusterip y --tcp=80 --dry-run=client -o yaml
+    create service nodeport y --tcp=80:8080 --node-port=30123 --dry-run=client -o yaml
+    create service externalname y --external-name=a.b --dry-run=client -o yaml
+    create configmap y --from-literal=a=b --dry-run=client -o yaml
+    create secret generic y --from-literal=a=b --dry-run=client -o yaml
+    create service loadbalancer y --tcp=80 --dry-run=client -o yaml
+    create serviceaccount y --dry-run=client -o yaml
+    create namespace y --dry-run=client -o yaml
+    create deployment y --image=stead.local/hello-app:1.0 --dry-run=client -o yaml
+    run y --image=stead.local/hello-app:1.0 --dry-run=client -o yaml
+    run y --image=stead.local/hello-app:1.0 --port=80 --env=A=b --restart=Never --dry-run=client -o yaml
+    expose deploy hello --name=y --port=80 --dry-run=client -o yaml
+    label svc hello q=r --dry-run=client -o jsonpath={.metadata.labels}
     delete svc two three
     delete svc two --ignore-not-found
     delete svc two
@@ -328,6 +369,7 @@ const DESCRIPTIONS: &str = r#"
     describe endpoints hello
     describe endpointslices -l kubernetes.io/service-name=hello
     describe ns default
+    describe lease node1 -n kube-node-lease
     describe svc nothing
     describe svc -l none=none
 "#;
@@ -342,22 +384,34 @@ const REFUSALS: &str = r"
     set env
     expose deploy nothing --port=80
     events --for=nothing
+    ~ wait --for=nonsense deploy/hello
+    ~ uncordon
+    ~ cordon
     wait svc/nothing --for=condition=Ready
     auth can-i get
     cordon nothing
-    uncordon
 ";
 
 const FROM_FILES: &str = r"
     replace -f -
     get -f - -o name
-    delete -f -
+    ~ delete -f -
     create -f -
     replace -f - --force
     annotate -f - x=y
     label -f - x=y
     delete -f - --ignore-not-found
-    delete -f -
+    ~ delete -f -
+    apply --server-side -f -
+    apply --server-side -f - --dry-run=server
+    apply --server-side --field-manager=other -f -
+    apply --server-side --field-manager=other --force-conflicts -f - -o name
+    ~ delete -f -
+    apply -f -
+    apply -f -
+    diff -f -
+    apply -f - -o name
+    ~ delete -f -
     ! create -f -
 ";
 

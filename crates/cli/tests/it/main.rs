@@ -1,6 +1,7 @@
 //! The workspace's own rules, and the binary as a user runs it.
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
+mod damage;
 mod endpoints;
 mod equality;
 mod faults;

@@ -102,6 +102,10 @@ fn clients_get_into_pods() {
         {"apiVersion":"v1","kind":"Pod","metadata":{"name":"ticker"},"spec":{"terminationGracePeriodSeconds":0,
             "containers":[{"name":"main","image":"stead.local/busybox",
                 "command":["sh","-c","while :; do echo tick; echo tock >&2; sleep 0.2; done"]}]}},
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"twice"},"spec":{"terminationGracePeriodSeconds":0,
+            "volumes":[{"name":"lives","emptyDir":{}}],
+            "containers":[{"name":"main","image":"stead.local/busybox","volumeMounts":[{"name":"lives","mountPath":"/lives"}],
+                "command":["sh","-c","if mkdir /lives/first 2>/dev/null; then echo first life; exit 3; fi; echo second life; sleep 3600"]}]}},
         {"apiVersion":"v1","kind":"Pod","metadata":{"name":"missing"},"spec":{
             "containers":[{"name":"main","image":"stead.local/none"}]}}]}"#;
     ok("create", lab.kubectl_words(&["create", "-f", "-"], objects));
@@ -112,7 +116,9 @@ fn clients_get_into_pods() {
         terminals_have_a_size(&lab, &kubectl);
         ports_are_forwarded(&lab, &kubectl);
         logs_are_read(&lab, &kubectl);
+        an_earlier_life_is_read(&lab, &kubectl);
     }
+    an_earlier_life_is_read(&lab, &env!("CARGO_BIN_EXE_stead").into());
 }
 
 fn proxies_lead_to_services_pods_and_nodes(lab: &Lab) {
@@ -212,7 +218,21 @@ fn logs_are_read(lab: &Lab, kubectl: &OsString) {
     assert!(problem.contains("previous terminated container \"main\" in pod \"box\" not found"), "{problem}");
     let follow = Running::start(command(lab, kubectl, &["logs", "-f", "--tail=0", "ticker"]));
     assert_eq!([follow.line("t"), follow.line("t")].map(|line| line.len()), [4, 4]);
-    let attached = Running::start(command(lab, kubectl, &["attach", "ticker"]));
-    attached.line("tick");
-    attached.line("tock");
+    for arguments in [&["attach", "ticker"][..], &["attach", "-i", "ticker"]] {
+        let attached = Running::start(command(lab, kubectl, arguments));
+        attached.line("tick");
+        attached.line("tock");
+    }
+}
+
+fn an_earlier_life_is_read(lab: &Lab, kubectl: &OsString) {
+    let logs = |arguments: &[&str]| {
+        let output = run(command(lab, kubectl, &[&["logs", "twice"], arguments].concat()), "");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    eventually("a second life", || (logs(&[]).ends_with("second life\n")).then_some(()));
+    assert_eq!(logs(&["--previous"]), "first life\n");
+    let state = ".status.containerStatuses[0]";
+    let ended = format!("{{{state}.restartCount}} {{{state}.lastState.terminated.exitCode}}");
+    assert_eq!(lab.kubectl_ok(&format!("get pod twice -o jsonpath={}", ended.replace(' ', ","))), "1,3");
 }

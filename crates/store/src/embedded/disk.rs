@@ -16,7 +16,7 @@ use stead_model::Revision;
 use super::index::{Index, Position, Write};
 use crate::{Lease, StoreError};
 
-type Key = (u64, u32);
+pub(super) type Key = (u64, u32);
 
 pub(super) const HEADS: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("heads");
 pub(super) const VALUES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("values");
@@ -40,7 +40,7 @@ pub(super) const fn row(at: Position) -> Key {
     (at.revision.0, at.order)
 }
 
-const CHECKSUM_BYTES: usize = 4;
+pub(super) const CHECKSUM_BYTES: usize = 4;
 
 fn checksum((revision, order): Key, row: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = crc32fast::Hasher::new();
@@ -51,7 +51,7 @@ fn checksum((revision, order): Key, row: &[u8]) -> [u8; CHECKSUM_BYTES] {
 }
 
 /// The row without its checksum, where that is right.
-fn intact(at: Key, row: &[u8]) -> Option<&[u8]> {
+pub(super) fn intact(at: Key, row: &[u8]) -> Option<&[u8]> {
     let (row, found) = row.split_last_chunk()?;
     (checksum(at, row) == *found).then_some(row)
 }

@@ -31,9 +31,9 @@ use super::{
     window::Window,
 };
 
-const FILE: &str = "store.redb";
+pub(super) const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 
 /// What the directory holds is for its owner alone, whoever may look into it.
 const PRIVATE: u32 = 0o600;
@@ -63,7 +63,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn refused(path: &Path, error: redb::Error) -> Self {
+    pub(super) fn refused(path: &Path, error: redb::Error) -> Self {
         let path = path.into();
         match error {
             redb::Error::DatabaseAlreadyOpen => Self::InUse { path },
@@ -172,14 +172,14 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 /// What a file was before it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Empty,
     Filled,
 }
 
 /// Opens a file and reads all but its values. Fails where any page is not as it was written: a page that nobody reads now may be
 /// one that says which others are free.
-fn open_checked(
+pub(super) fn open_checked(
     path: &Path,
     options: &Options,
     found: Found,

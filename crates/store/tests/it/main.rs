@@ -9,6 +9,7 @@ mod flips;
 mod histories;
 mod laws;
 mod properties;
+mod salvage;
 mod slow;
 mod subject;
 mod transcripts;

@@ -92,6 +92,15 @@ impl ServiceGenerator {
         }
     }
 
+    pub(super) fn failure(&self) -> &'static str {
+        match self {
+            Self::Clusterip(_) => "failed to create ClusterIP service:",
+            Self::Nodeport(_) => "failed to create NodePort service:",
+            Self::Loadbalancer(_) => "failed to create LoadBalancer service:",
+            Self::Externalname(_) => "failed to create ExternalName service:",
+        }
+    }
+
     pub(super) fn object(&self) -> Result<Value, VerbError> {
         let (name, tcp, kind) = match self {
             Self::Clusterip(ClusterIp { balanced, .. }) => (&balanced.name, &balanced.tcp, "ClusterIP"),
@@ -104,7 +113,10 @@ impl ServiceGenerator {
             return Err(VerbError::argument("--tcp", "at least one tcp port specifier must be provided"));
         }
         let ports = tcp.iter().map(|text| port(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut spec = json!({"type": kind, "selector": {"app": name}, "ports": ports});
+        let mut spec = json!({"type": kind, "selector": {"app": name}});
+        if !ports.is_empty() {
+            spec["ports"] = ports.into();
+        }
         match self {
             Self::Clusterip(ClusterIp { clusterip: Some(ip), .. }) => spec["clusterIP"] = ip.as_str().into(),
             Self::Nodeport(NodePort { node_port: Some(node_port), .. }) => {

@@ -50,7 +50,8 @@ pub(super) async fn run(args: &TokenArgs) -> Result<(), VerbError> {
     let name = segment("resource name", &args.name)?;
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{name}/token", escape(&api.namespace));
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
-    let answer = api.send(Method::POST, &path, &request).await?;
+    let answer = api.send(Method::POST, &path, &request).await;
+    let answer = answer.map_err(|error| error.into_cause_of("failed to create token:"))?;
     let token = answer["status"]["token"].as_str().filter(|token| !token.is_empty());
     println!("{}", token.ok_or_else(|| VerbError::usage("failed to create token: no token in server response"))?);
     Ok(())

@@ -44,7 +44,7 @@ fn fields(page: &mut Page, level: usize, title: &str, value: &Value) {
     }
 }
 
-/// `creationTimestamp` as `Creation Timestamp`, `clusterIPs` as `Cluster I Ps` never: capitals stay together.
+/// `creationTimestamp` as `Creation Timestamp`, `clusterIPs` as `Cluster I Ps` never: capitals stay together. Some words are nothing else.
 fn words(key: &str) -> String {
     let letters: Vec<char> = key.chars().collect();
     let mut words = String::new();
@@ -58,5 +58,7 @@ fn words(key: &str) -> String {
         }
         if at == 0 { words.extend(letter.to_uppercase()) } else { words.push(*letter) }
     }
-    words
+    let acronym =
+        |word: &str| if ["Api", "Guid", "Uid", "Url"].contains(&word) { word.to_uppercase() } else { word.to_owned() };
+    words.split(' ').map(acronym).collect::<Vec<_>>().join(" ")
 }

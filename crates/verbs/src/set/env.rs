@@ -111,14 +111,17 @@ async fn change(
         let chosen = containers(spec, list).filter(|one| matches(&args.containers, &name(one)));
         for container in chosen {
             count += 1;
-            let new = changed(args, container, variables, changes)?;
+            let new = changed(args, one, container, variables, changes)?;
             if args.list {
                 show(one, container, &new);
             }
             if new == container["env"].as_array().cloned().unwrap_or_default() {
                 continue;
             }
-            let entry = json!({"name": container["name"], "env": patch_of(variables, changes)});
+            let order: Vec<Value> = new.iter().map(|one| json!({"name": one["name"]})).collect();
+            let entry = json!({
+                "name": container["name"], "env": patch_of(variables, changes), "$setElementOrder/env": order,
+            });
             match patch[list].as_array_mut() {
                 Some(entries) => entries.push(entry),
                 None => patch[list] = json!([entry]),
@@ -149,14 +152,21 @@ fn name(value: &Value) -> String {
 }
 
 /// A container's variables afterwards: those that stay in their order, new ones behind them.
-fn changed(args: &EnvArgs, container: &Value, variables: &[Value], changes: &Changes) -> Result<Vec<Value>, VerbError> {
+fn changed(
+    args: &EnvArgs,
+    of: &Chosen,
+    container: &Value,
+    variables: &[Value],
+    changes: &Changes,
+) -> Result<Vec<Value>, VerbError> {
     let mut env = container["env"].as_array().cloned().unwrap_or_default();
     env.retain(|one| !changes.unset.contains(&name(one)));
     for variable in variables {
         match env.iter_mut().find(|one| one["name"] == variable["name"]) {
             Some(one) if !args.overwrite && one != variable => {
                 let (name, value) = (name(one), one["value"].as_str().unwrap_or_default());
-                let problem = format!("'{name}' already has a value ({value}), and --overwrite is false");
+                let object = format!("{}/{}", of.kind.plural, of.name());
+                let problem = format!("{object} '{name}' already has a value ({value}), and --overwrite is false");
                 return Err(VerbError::Usage(problem));
             }
             Some(one) => one.clone_from(variable),
