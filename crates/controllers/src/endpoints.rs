@@ -37,9 +37,7 @@ pub(crate) fn reconcile(snapshot: &Snapshot, key: &ObjectKey) -> Outcome {
     let Some(spec) = service_pods::managed_spec(service) else { return outcome };
     // Of a pod that exists and cannot be read nobody knows how it is: they stay as they were written.
     let is_unknown = |name: &&str| snapshot.pods.is_unknown(&ObjectKey::new(&*key.namespace, *name));
-    if snapshot.pods.unknown().next().is_some()
-        && current.is_some_and(|now| said_of_pods(now).keys().any(|n| is_unknown(n)))
-    {
+    if snapshot.pods.unknown().next().is_some() && current.is_some_and(|now| said_of_pods(now).keys().any(is_unknown)) {
         return outcome;
     }
     let chosen = service_pods::selected(snapshot, &key.namespace, spec);
