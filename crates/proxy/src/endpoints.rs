@@ -5,7 +5,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +14,10 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use stead_client::{EventKind, Seen, ServiceCache};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
 
 use crate::{
     Config, Error,
@@ -51,6 +54,8 @@ pub(crate) struct Sources {
     pub(crate) cache: ServiceCache,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
+    /// The addresses that node ports answer on.
+    pub(crate) serving: watch::Sender<Vec<IpAddr>>,
 }
 
 const RETRY: Duration = Duration::from_secs(5);
@@ -150,7 +155,13 @@ fn not_found() -> Answer {
 
 impl Sources {
     pub(crate) fn new(config: &Config, cache: ServiceCache) -> Self {
-        Self { node: config.node.clone(), cache, health: Health::new(config.sync_period), metrics: Metrics::new() }
+        Self {
+            node: config.node.clone(),
+            cache,
+            health: Health::new(config.sync_period),
+            metrics: Metrics::new(),
+            serving: watch::Sender::default(),
+        }
     }
 
     /// After a step that began at `start` with all changes in `seen`.

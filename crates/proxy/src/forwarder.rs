@@ -5,7 +5,7 @@
 //! Invariants: nothing is programmed before every kind is synced; whatever is planned and not applied is in `due`, also after a
 //! failure, so that the next step of any kind makes it good.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use stead_api::service_snapshot::Touched;
 use stead_client::ServiceCache;
@@ -14,7 +14,7 @@ use stead_model::ObjectKey;
 use stead_plan::{NodeContext, Outcome, Planner, Problem};
 use stead_sys::link::LinkError;
 
-use crate::{Config, addresses::Addresses, metrics::Extent};
+use crate::{Config, addresses::Addresses, local_ports, metrics::Extent};
 
 /// Every cause of work.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) programmed: Option<Programmed>,
     /// Operations that put foreign changes right.
     pub(crate) healed: usize,
+    /// What node ports on 127.0.0.1 lead to now, where they are served.
+    pub(crate) local: Option<local_ports::Change>,
     /// Problems that were not there before.
     pub(crate) problems: Vec<Problem>,
     pub(crate) failure: Option<Failure>,
@@ -89,6 +91,11 @@ impl Forwarder {
         plane: Box<dyn DataPlane>,
     ) -> Self {
         Self { config, cache, addresses, plane, planner: None, due: Due::All }
+    }
+
+    /// The addresses that node ports answer on, as far as they are known.
+    pub(crate) fn serving_addresses(&self) -> &[IpAddr] {
+        self.planner.as_ref().map_or(&[], |planner| &planner.plan().settings.node_addresses)
     }
 
     /// Whether all lists were complete once.
@@ -177,6 +184,17 @@ impl Forwarder {
             Due::Services(keys) => (Extent::Partial, keys.len(), Scope::Services(keys)),
         };
         let applied = self.plane.apply(plan, scope)?;
+        report.local = self.config.serves_localhost().then(|| {
+            let snapshot = self.cache.read();
+            let targets = |key: &ObjectKey| (key.clone(), local_ports::targets(&snapshot, plan, key));
+            match scope {
+                Scope::All => {
+                    let all = plan.services.keys().map(targets);
+                    local_ports::Change::All(all.filter(|(_, targets)| !targets.is_empty()).collect())
+                }
+                Scope::Services(keys) => local_ports::Change::Some(keys.iter().map(targets).collect()),
+            }
+        });
         report.programmed = Some(Programmed { extent, services, applied });
         self.due = Due::Services(BTreeSet::new());
         Ok(())

@@ -35,16 +35,27 @@ pub(crate) async fn serve(
     permits: Arc<Semaphore>,
     answer: impl Fn(&Request<Incoming>, SocketAddr) -> Answer + Clone + Send + Sync + 'static,
 ) -> Infallible {
+    serve_some(listener, permits, |_| true, answer).await
+}
+
+/// As [`serve`], but for clients that are not admitted, whose connections are closed.
+pub(crate) async fn serve_some(
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    admits: impl Fn(SocketAddr) -> bool,
+    answer: impl Fn(&Request<Incoming>, SocketAddr) -> Answer + Clone + Send + Sync + 'static,
+) -> Infallible {
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, client)) => {
+            Ok((stream, client)) if admits(client) => {
                 let answer = answer.clone();
                 tokio::spawn(async move {
                     talk(stream, move |request| answer(request, client)).await;
                     drop(permit);
                 });
             }
+            Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, "accept failed");
                 sleep(ACCEPT_PAUSE).await;
@@ -70,7 +81,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let any = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), address.port());
     listen_at(any).or_else(|error| match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-        _ => listen_at(address),
+        _ => listen_at(SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), address.port())),
     })
 }
 

@@ -4,6 +4,7 @@
 //! failures again after a while, foreign changes put right within [`VERIFY_PERIOD`], connections of what left forgotten beside all
 //! that. What a Service means is `stead-plan`'s, how a kernel is told is `stead-dataplane`'s; this crate only carries from one to the
 //! other, reports what could not be done, and tells over HTTP how it is.
+//! Beside the loop it serves what the kernel cannot: health-check node ports, and node ports on 127.0.0.1.
 //! It removes nothing when it ends: the kernel goes on forwarding, and the next process adopts what it finds.
 
 mod addresses;
@@ -11,7 +12,11 @@ mod cleaning;
 mod endpoints;
 mod forwarder;
 mod health;
+mod health_ports;
 mod http;
+mod listeners;
+mod local_ports;
+mod lock;
 mod metrics;
 mod report;
 mod surroundings;
@@ -35,7 +40,7 @@ use stead_client::{Backoff, EventKind, Recorder, ServiceCache, Subscription};
 use stead_dataplane::{Class, DataPlane};
 pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -44,11 +49,14 @@ use self::{
     cleaning::clean_after,
     endpoints::Sources,
     forwarder::{Event, Forwarder},
-    report::{NodeRecorder, Reporter},
+    health_ports::HealthPorts,
+    local_ports::LocalPorts,
+    report::{NodeRecorder, Reporter, ServiceRecorder},
 };
 pub use self::{
     endpoints::{Endpoints, WhenTaken},
-    surroundings::{NodePortAddresses, PodTraffic},
+    lock::{Lock, LockError},
+    surroundings::{LocalhostPorts, NodePortAddresses, PodTraffic},
 };
 
 /// How often the kernel is compared with what was put into it.
@@ -75,6 +83,7 @@ pub struct Config {
     /// Addresses that no Service gets, such as the API server's.
     pub reserved: Vec<IpAddr>,
     pub node_ports: NodePortAddresses,
+    pub localhost_ports: LocalhostPorts,
     /// The node's address of its family, whatever its Node object says.
     pub primary: Option<IpAddr>,
     pub endpoints: Endpoints,
@@ -88,6 +97,15 @@ pub enum Error {
     Addresses(#[source] io::Error),
     #[error("listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// Who acts after each step of the loop, beside it.
+struct Followers {
+    /// Told that something may have been programmed.
+    changed: Notify,
+    local_ports: mpsc::UnboundedSender<local_ports::Change>,
 }
 
 /// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread; `cache` is watched by
@@ -101,20 +119,32 @@ pub async fn run(
     cache: ServiceCache,
     plane: Box<dyn DataPlane>,
 ) -> Result<Infallible, Error> {
+    let _lock = Lock::take()?;
     let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
-    let recorder = NodeRecorder::new(Recorder::new(client, "stead-proxy", &config.node), &config.node);
-    recorder.record(EventKind::Normal, "Starting", "Starting the Service proxy.".to_owned());
+    let recorder = Recorder::new(client, "stead-proxy", &config.node);
+    let (node, services) =
+        (NodeRecorder::new(recorder.clone(), &config.node), ServiceRecorder::new(recorder, cache.clone()));
+    node.record(EventKind::Normal, "Starting", "Starting the Service proxy.".to_owned());
     let sources = Arc::new(Sources::new(&config, cache.clone()));
-    let reporter = Reporter::new(recorder.clone(), cache.clone());
+    let (local_ports, local_changes) = mpsc::unbounded_channel();
+    let followers = Followers { changed: Notify::new(), local_ports };
+    let budget = listeners::budget();
+    let health_ports = HealthPorts::new(Arc::clone(&sources), services.clone(), budget);
+    let local_ports = LocalPorts::new(services.clone(), budget);
+
     let news = cache.subscribe();
-    let (cleaner, changed) = (plane.cleaner(), Notify::new());
-    let endpoints = config.endpoints.clone();
+    let health_ports = health_ports.run(cache.subscribe(), config.node_ports.clone());
+    let endpoints = endpoints::run(config.endpoints.clone(), Arc::clone(&sources), &node);
+    let reporter = Reporter::new(node.clone(), services);
+    let cleaning = clean_after(&followers.changed, plane.cleaner(), &sources.metrics);
     let forwarder = Forwarder::new(config, cache, Box::new(addresses), plane);
     tokio::select! {
-        never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &changed, &sources) => match never {},
-        never = clean_after(&changed, cleaner, &sources.metrics) => match never {},
-        ended = endpoints::run(endpoints, Arc::clone(&sources), &recorder) => ended,
+        never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &followers, &sources) => match never {},
+        never = cleaning => match never {},
+        never = health_ports => match never {},
+        never = local_ports.run(local_changes) => match never {},
+        ended = endpoints => ended,
     }
 }
 
@@ -128,6 +158,7 @@ impl Default for Config {
             open_to_external: Vec::new(),
             reserved: Vec::new(),
             node_ports: NodePortAddresses::All,
+            localhost_ports: LocalhostPorts::default(),
             primary: None,
             endpoints: Endpoints::default(),
             sync_period: SYNC_PERIOD,
@@ -135,15 +166,14 @@ impl Default for Config {
     }
 }
 
-/// The loop: waits for the next cause of work, has it done on a thread that may block, and plans the next try if it failed. Says through
-/// `changed` when something may have been done.
+/// The loop: waits for the next cause of work, has it done on a thread that may block, and plans the next try if it failed.
 async fn forward(
     mut forwarder: Forwarder,
     mut news: Subscription,
     notices: impl Stream<Item = ()>,
     verify_period: Duration,
     mut reporter: Reporter,
-    changed: &Notify,
+    followers: &Followers,
     sources: &Sources,
 ) -> Infallible {
     let mut notices = pin!(notices.chain(futures::stream::pending()));
@@ -163,10 +193,21 @@ async fn forward(
             sources.health.on_queued(start);
             sources.metrics.on_queued(Timestamp::now());
         }
-        let report;
+        let mut report;
         (forwarder, report) = on_blocking_thread(forwarder, move |forwarder| forwarder.on_event(event)).await;
         let took = start.elapsed();
-        changed.notify_one();
+        followers.changed.notify_one();
+        if let Some(change) = report.local.take() {
+            // The other end lives as long as this loop.
+            let _ = followers.local_ports.send(change);
+        }
+        sources.serving.send_if_modified(|serving| {
+            let is_modified = *serving != forwarder.serving_addresses();
+            if is_modified {
+                *serving = forwarder.serving_addresses().to_vec();
+            }
+            is_modified
+        });
         if forwarder.has_started() {
             sources.on_step(&report, start, took, seen);
         }

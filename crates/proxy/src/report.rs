@@ -36,17 +36,48 @@ impl NodeRecorder {
     }
 }
 
+/// Says what happened to Services.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceRecorder {
+    recorder: Recorder,
+    cache: ServiceCache,
+}
+
+impl ServiceRecorder {
+    pub(crate) fn new(recorder: Recorder, cache: ServiceCache) -> Self {
+        Self { recorder, cache }
+    }
+
+    /// Also a line in the log.
+    pub(crate) fn record(&self, service: &ObjectKey, kind: EventKind, reason: &str, message: String) {
+        tracing::warn!(%service, "{message}");
+        self.recorder.record(&self.reference(service), kind, reason, message);
+    }
+
+    fn reference(&self, key: &ObjectKey) -> ObjectReference {
+        let uid = self.cache.read().service(key).map(|service| service.uid.to_string()).filter(|uid| !uid.is_empty());
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            namespace: Some(key.namespace.to_string()),
+            name: Some(key.name.to_string()),
+            uid,
+            ..ObjectReference::default()
+        }
+    }
+}
+
 pub(crate) struct Reporter {
     node: NodeRecorder,
-    cache: ServiceCache,
+    services: ServiceRecorder,
     /// The failure told last, so that a lasting one is a warning once and then detail.
     last_failure: String,
     has_programmed: bool,
 }
 
 impl Reporter {
-    pub(crate) fn new(node: NodeRecorder, cache: ServiceCache) -> Self {
-        Self { node, cache, last_failure: String::new(), has_programmed: false }
+    pub(crate) fn new(node: NodeRecorder, services: ServiceRecorder) -> Self {
+        Self { node, services, last_failure: String::new(), has_programmed: false }
     }
 
     /// `took`: how long the step was at work.
@@ -84,26 +115,19 @@ impl Reporter {
             by_service.entry(problem.service.clone()).or_default().push(problem);
         }
         for (service, problems) in by_service {
-            let reference = self.reference(&service);
+            let reference = self.services.reference(&service);
             for problem in problems.iter().take(TOLD) {
                 tracing::warn!("{problem}");
-                self.node.recorder.record(&reference, EventKind::Warning, problem.reason(), problem.cause.to_string());
+                self.services.recorder.record(
+                    &reference,
+                    EventKind::Warning,
+                    problem.reason(),
+                    problem.cause.to_string(),
+                );
             }
             if let Some(more) = problems.len().checked_sub(TOLD).filter(|more| *more > 0) {
                 tracing::warn!("Service {service}: {more} more problems");
             }
-        }
-    }
-
-    fn reference(&self, key: &ObjectKey) -> ObjectReference {
-        let uid = self.cache.read().service(key).map(|service| service.uid.to_string()).filter(|uid| !uid.is_empty());
-        ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(key.namespace.to_string()),
-            name: Some(key.name.to_string()),
-            uid,
-            ..ObjectReference::default()
         }
     }
 }

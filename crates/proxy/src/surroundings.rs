@@ -1,6 +1,6 @@
 //! This node as a plan knows it, made from what the process was told, from the cluster's objects and from the kernel's addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use stead_api::service_snapshot::{NodeView, ServiceSnapshot};
@@ -45,7 +45,26 @@ fn known_by(ranges: Vec<IpNet>) -> DetectLocal {
     if ranges.is_empty() { DetectLocal::Unknown } else { DetectLocal::Ranges(ranges) }
 }
 
+/// Whether processes of the node reach node ports on 127.0.0.1, over TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalhostPorts {
+    /// They do where [`NodePortAddresses`] has that address.
+    #[default]
+    Served,
+    Closed,
+}
+
 impl Config {
+    pub(crate) fn serves_localhost(&self) -> bool {
+        let localhost = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let is_chosen = match &self.node_ports {
+            NodePortAddresses::All => true,
+            NodePortAddresses::In(ranges) => ranges.iter().any(|range| range.contains(&localhost)),
+            NodePortAddresses::Primary => false,
+        };
+        is_chosen && self.localhost_ports == LocalhostPorts::Served
+    }
+
     /// `addresses`: all of the node, in ascending order.
     pub(crate) fn context(&self, snapshot: &ServiceSnapshot, addresses: Vec<IpAddr>) -> NodeContext {
         let node = snapshot.node(&self.node);
@@ -149,6 +168,20 @@ mod tests {
         assert_eq!(serving("node1", NodePortAddresses::Primary, None), ["192.168.56.7", "fd56::7"]);
         assert_eq!(serving("node1", NodePortAddresses::Primary, Some("10.0.0.1")), ["10.0.0.1", "fd56::7"]);
         assert_eq!(serving("another", NodePortAddresses::Primary, None), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn localhost_is_served_where_it_is_among_the_addresses() {
+        let check = |node_ports: NodePortAddresses, localhost_ports: LocalhostPorts, expect: bool| {
+            let config = Config { node_ports, localhost_ports, ..Config::default() };
+            assert_eq!(config.serves_localhost(), expect, "{config:?}");
+        };
+        let ranges = |text: &str| NodePortAddresses::In(vec![text.parse().unwrap()]);
+        check(NodePortAddresses::All, LocalhostPorts::Served, true);
+        check(NodePortAddresses::All, LocalhostPorts::Closed, false);
+        check(ranges("127.0.0.0/8"), LocalhostPorts::Served, true);
+        check(ranges("10.0.0.0/8"), LocalhostPorts::Served, false);
+        check(NodePortAddresses::Primary, LocalhostPorts::Served, false);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, http::StatusCode, response::IntoResponse};
-use futures::channel::mpsc;
+use futures::channel::mpsc as notices;
 use serde_json::{Value, json};
 use stead_api::{
     item::FromItem,
@@ -41,7 +41,7 @@ struct Rig {
     cache: ServiceCache,
     plane: Fake,
     addresses: Scripted,
-    notices: mpsc::UnboundedSender<()>,
+    notices: notices::UnboundedSender<()>,
     /// Bodies of the Events that were written.
     events: Arc<Mutex<Vec<Value>>>,
     running: JoinHandle<Infallible>,
@@ -62,7 +62,7 @@ impl Rig {
     fn start(verify_period: Duration) -> Self {
         let (cache, plane, addresses) = (ServiceCache::unwatched(), Fake::new(), Scripted::default());
         *addresses.0.lock().unwrap() = vec!["192.168.56.101".parse().unwrap()];
-        let (notices, noticed) = mpsc::unbounded();
+        let (notices, noticed) = notices::unbounded();
         let events = Arc::<Mutex<Vec<Value>>>::default();
         let client = in_process(Router::new().fallback(write_event).with_state(Arc::clone(&events)));
         let config = Config {
@@ -73,15 +73,16 @@ impl Rig {
         };
         let sources = Arc::new(Sources::new(&config, cache.clone()));
         let forwarder = Forwarder::new(config, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));
-        let recorder = NodeRecorder::new(Recorder::new(client, "stead-proxy", "node1"), "node1");
-        let reporter = Reporter::new(recorder, cache.clone());
+        let recorder = Recorder::new(client, "stead-proxy", "node1");
+        let services = ServiceRecorder::new(recorder.clone(), cache.clone());
+        let reporter = Reporter::new(NodeRecorder::new(recorder, "node1"), services);
         let (news, cleaner) = (cache.subscribe(), stead_dataplane::DataPlane::cleaner(&plane));
         let ours = Arc::clone(&sources);
         let running = tokio::spawn(async move {
-            let changed = Notify::new();
+            let followers = Followers { changed: Notify::new(), local_ports: mpsc::unbounded_channel().0 };
             tokio::select! {
-                never = forward(forwarder, news, noticed, verify_period, reporter, &changed, &ours) => never,
-                never = clean_after(&changed, cleaner, &ours.metrics) => never,
+                never = forward(forwarder, news, noticed, verify_period, reporter, &followers, &ours) => never,
+                never = clean_after(&followers.changed, cleaner, &ours.metrics) => never,
             }
         });
         Self { sources, cache, plane, addresses, notices, events, running }

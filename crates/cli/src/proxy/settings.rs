@@ -7,7 +7,9 @@ use std::{
 };
 
 use stead_apiserver::ExternalRange;
-use stead_proxy::{Config, DetectLocal, Endpoints, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic, WhenTaken};
+use stead_proxy::{
+    Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic, WhenTaken,
+};
 
 use super::{
     configuration::configuration,
@@ -29,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) masquerade_all: MasqueradeAll,
     pub(crate) open_to_external: Vec<OpenRange>,
     pub(crate) node_ports: NodePortAddresses,
+    pub(crate) localhost_ports: LocalhostPorts,
     pub(crate) healthz: Option<SocketAddr>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) when_taken: WhenTaken,
@@ -235,6 +238,7 @@ impl Settings {
             open_to_external,
             reserved: Vec::new(),
             node_ports: self.node_ports,
+            localhost_ports: self.localhost_ports,
             primary: self.primary,
             endpoints: Endpoints {
                 healthz: self.healthz,
@@ -266,6 +270,10 @@ impl Settings {
             masquerade_all: reader.masquerade_all(),
             open_to_external: reader.open_to_external(),
             node_ports: reader.node_ports(),
+            localhost_ports: match reader.switch("iptables-localhost-nodeports") {
+                true => LocalhostPorts::Served,
+                false => LocalhostPorts::Closed,
+            },
             healthz: reader.listen("healthz", any),
             metrics: reader.listen("metrics", own),
             when_taken: match reader.switch("bind-address-hard-fail") {
