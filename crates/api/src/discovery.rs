@@ -3,8 +3,11 @@
 //! Everything is made of the list of resources, in its order; versions of a group too, the preferred one first. Which form a
 //! client asked for, and caching, are the API server's.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
+use crate::kinds;
 use crate::resource::{Resource, Subresource};
 
 /// The content type of [`aggregated`] documents; clients look at its parameters to know what they got.
@@ -203,6 +206,13 @@ fn aggregated_resource(resource: &Resource) -> Value {
     value
 }
 
+/// What tells clients that objects lie in the store under another kind than before.
+fn storage_version_hash(resource: &Resource) -> String {
+    let stored = kinds::ALL.iter().find(|kind| kind.registry == resource.registry).copied().unwrap_or(resource);
+    let hash = Sha256::digest(format!("{}/{}/{}", stored.group, stored.version, stored.kind));
+    BASE64_STANDARD.encode(&hash[..8])
+}
+
 fn legacy_entries(resource: &Resource) -> Vec<Value> {
     let mut own = json!({
         "name": resource.plural,
@@ -215,6 +225,9 @@ fn legacy_entries(resource: &Resource) -> Vec<Value> {
         if !list.is_empty() {
             own[key] = json!(list);
         }
+    }
+    if resource.verbs.contains(&"get") {
+        own["storageVersionHash"] = storage_version_hash(resource).into();
     }
     let mut entries = vec![own];
     for facts in subresources(resource) {

@@ -101,7 +101,9 @@ impl Kind {
         if self.version == Version::V1beta1 {
             remove(&mut said, "metadata");
         }
-        Ok(keep::unsaid(new, stored, &self.to_v1(&said)?))
+        let said = self.to_v1(&said)?;
+        let stored = if self.resource.kind == "Service" { &service::without_given_port(stored, &new) } else { stored };
+        Ok(keep::unsaid(new, stored, &said))
     }
 
     /// What a patch by this version is applied to: the object as it is shown, without metadata of today, which a patch

@@ -85,6 +85,9 @@ pub(crate) async fn by_token(server: &Inner, token: &str, audiences: &[String]) 
     let mut extra = BTreeMap::new();
     let mut add = |key: &str, value: String| extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
     add("credential-id", format!("JTI={}", text(&claims["jti"])));
+    if bound["secret"].is_object() {
+        present(server, &kinds::secret::RESOURCE, &namespace, &bound["secret"]).await?;
+    }
     for (kind, resource) in [("pod", &kinds::pod::RESOURCE), ("node", &kinds::node::RESOURCE)] {
         let object = &bound[kind];
         if object.is_object() {

@@ -239,7 +239,7 @@ async fn resource(
         verb = Verb::Watch;
     }
     let demand = authorize::resource(identity, verb, &path)?;
-    if !is_served(verb, &path) {
+    if parts.method == Method::HEAD || !is_served(verb, &path) {
         return Err(ApiError::no_such_method().into());
     }
     let view = View::negotiate(&parts.headers, query);

@@ -19,6 +19,7 @@ use crate::{
     dispatch,
     legacy::route::{Older, Route},
     path::{self, Target, Verb},
+    proxy,
     query::{FieldValidation, Query},
     refusal::Refusal,
     server::Inner,
@@ -60,6 +61,9 @@ async fn route(server: &Arc<Inner>, mut parts: Parts, body: Body) -> Result<Resp
     let query = Query::parse(parts.uri.query())?;
     let route = Route::of(&older, &parts.method, &query, parts.uri.query().unwrap_or_default())?;
     let Some(kind) = route.kind else {
+        if older.is_bare_proxy() && !parts.headers.contains_key(header::UPGRADE) {
+            return Ok(proxy::redirected_to_root(&parts.uri));
+        }
         // What stands behind a proxy is nobody's to rewrite.
         let uri = route.uri(&query, None)?;
         return Ok(forward(server, at(parts, uri), body).await);

@@ -5,12 +5,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use stead_api::{
     kinds,
-    managed_fields::{ApplyError, Writer, record_update},
+    managed_fields::{Writer, record_update},
     resource::{Resource, Subresource},
-    status::ApiError,
 };
 
-use crate::{dispatch::Call, path::subresource_name, query::MAX_MANAGER, refusal::Refusal};
+use crate::{dispatch::Call, path::subresource_name, query::MAX_MANAGER};
 
 /// Whether a write still has to be noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +63,4 @@ pub(crate) fn writer<'a>(call: &Call<'_>, manager: &'a str, kind: &Resource, api
 /// The kind whose form is stored.
 fn stored_kind(resource: &'static Resource) -> &'static Resource {
     kinds::ALL.iter().find(|kind| kind.registry == resource.registry).unwrap_or(&resource)
-}
-
-impl From<ApplyError> for Refusal {
-    fn from(error: ApplyError) -> Self {
-        match error {
-            ApplyError::Conflicts(_) => ApiError::apply_conflict(&error).into(),
-            error => ApiError::bad_request(format!("failed to create typed patch object: {error}")).into(),
-        }
-    }
 }

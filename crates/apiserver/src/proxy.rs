@@ -73,7 +73,7 @@ fn unreachable(error: OutboundError) -> Refusal {
 }
 
 /// Relative links of a page need a path that ends with `/`.
-fn redirected_to_root(uri: &Uri) -> Response {
+pub(crate) fn redirected_to_root(uri: &Uri) -> Response {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;

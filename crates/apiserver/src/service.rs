@@ -59,7 +59,7 @@ pub(crate) async fn grant<'a>(
 ) -> Result<Granted<'a>, Refusal> {
     let plan = allocation::plan(new, old);
     server.allocator.grant(&plan, new, purpose).await.map_err(|error| match error {
-        AllocError::Named(complaint) => refused(new, vec![complaint]),
+        AllocError::Named(complaints) => refused(new, complaints),
         AllocError::Store(error) => error.into(),
         full => ApiError::internal(full, path(new)).into(),
     })
@@ -68,11 +68,15 @@ pub(crate) async fn grant<'a>(
 /// What the client is told about values that it named.
 fn refused(service: &Value, complaints: Vec<Complaint>) -> Refusal {
     let mut errors = Vec::new();
+    let mut internal = None;
     for complaint in complaints {
         match complaint {
             Complaint::Field(error) => errors.push(error),
-            Complaint::Internal(text) => return ApiError::internal(text, path(service)).into(),
+            Complaint::Internal(text) => internal = Some(text),
         }
+    }
+    if let (true, Some(text)) = (errors.is_empty(), internal) {
+        return ApiError::internal(text, path(service)).into();
     }
     ApiError::invalid(&kinds::service::RESOURCE, meta::name(service), &errors).into()
 }

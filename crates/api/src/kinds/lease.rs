@@ -7,7 +7,7 @@ use super::{
     ALL_VERBS, cell,
     column::{AGE, NAME, shown},
     errors::Errors,
-    value::{at, is_set, number, text},
+    value::{at, child, number, remove, text},
 };
 use crate::{
     field::FieldError,
@@ -40,6 +40,13 @@ pub static RESOURCE: Resource = Resource {
 struct Rules;
 
 impl Strategy for Rules {
+    /// What coordinated leader election alone reads, which is off by default, is not kept.
+    fn default(&self, object: &mut Value) {
+        for field in ["strategy", "preferredHolder"] {
+            remove(child(object, "spec"), field);
+        }
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
         errors.extend(validate(object));
@@ -64,9 +71,6 @@ fn validate(lease: &Value) -> Vec<FieldError> {
         errors.invalid("spec.leaseDurationSeconds", at(lease, duration), "must be greater than 0");
     }
     errors.non_negative(lease, "/spec/leaseTransitions", "spec.leaseTransitions");
-    if is_set(lease, "/spec/preferredHolder") && !is_set(lease, "/spec/strategy") {
-        errors.forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined");
-    }
     errors.into_vec()
 }
 
@@ -91,6 +95,9 @@ mod tests {
                 "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
             ],
         );
+        let mut elected = lease(json!({"strategy": "OldestEmulationVersion", "preferredHolder": "x"}));
+        RESOURCE.strategy.default(&mut elected);
+        assert_eq!(elected["spec"], json!({}));
         let cells = RESOURCE.strategy.cells(&lease(json!({"holderIdentity": "node1"})), Timestamp::UNIX_EPOCH);
         assert_eq!(cells, ["node1", "node1", "<unknown>"]);
     }

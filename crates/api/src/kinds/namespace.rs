@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{
     cell,
+    cell::or,
     column::{AGE, NAME, shown},
     errors::Errors,
-    value::{child, keep, list, set, text},
+    value::{child, fill, keep, list, set, text},
 };
 use crate::{
     field::FieldError,
@@ -74,6 +75,7 @@ impl Strategy for Rules {
         if !name.is_empty() {
             set(child(child(object, "metadata"), "labels"), NAME_LABEL, name);
         }
+        fill(child(object, "status"), "phase", "Active");
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -100,6 +102,7 @@ impl Strategy for Rules {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta_update(new, old);
         errors.extend(validate_finalizers(new));
+        errors.extend(validate_phase(new));
         errors
     }
 
@@ -128,6 +131,17 @@ fn validate_finalizers(namespace: &Value) -> Vec<FieldError> {
         }
     }
     errors.into_vec()
+}
+
+/// A namespace is on its way out when it is being deleted, and only then.
+fn validate_phase(namespace: &Value) -> Option<FieldError> {
+    let phase = or(text(namespace, "/status/phase"), "Active");
+    let (expected, when) = match text(namespace, "/metadata/deletionTimestamp") {
+        "" => ("Active", ""),
+        _ => ("Terminating", "not "),
+    };
+    let detail = format!("may only be '{expected}' if `deletionTimestamp` is {when}empty");
+    (phase != expected).then(|| FieldError::invalid("status.Phase", format!("{phase:?}"), detail))
 }
 
 #[cfg(test)]
@@ -169,6 +183,32 @@ mod tests {
         update["spec"] = json!({});
         prepare_finalize(&mut update, &namespace);
         assert!(is_finalized(&update));
+    }
+
+    #[test]
+    fn its_phase_says_whether_it_is_being_deleted() {
+        let check = |deleted: bool, phase: &str, expect: &[&str]| {
+            let mut old = created();
+            if deleted {
+                become_terminating(&mut old, Timestamp::UNIX_EPOCH);
+            }
+            let mut new = old.clone();
+            new["status"] = json!({"phase": phase});
+            RESOURCE.strategy.default(&mut new);
+            let errors = RESOURCE.strategy.validate_update(&new, &old);
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect);
+        };
+        check(false, "Active", &[]);
+        check(true, "Terminating", &[]);
+        let active = "may only be 'Active' if `deletionTimestamp` is empty";
+        check(false, "Foo", &[&format!("status.Phase: Invalid value: \"Foo\": {active}")]);
+        check(false, "Terminating", &[&format!("status.Phase: Invalid value: \"Terminating\": {active}")]);
+        let terminating = "may only be 'Terminating' if `deletionTimestamp` is not empty";
+        check(true, "Active", &[&format!("status.Phase: Invalid value: \"Active\": {terminating}")]);
+        let mut emptied = created();
+        emptied.as_object_mut().unwrap().remove("status");
+        RESOURCE.strategy.default(&mut emptied);
+        assert_eq!(emptied["status"], json!({"phase": "Active"}));
     }
 
     #[test]

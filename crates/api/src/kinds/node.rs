@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     ALL_VERBS, address as ip, cell,
@@ -15,9 +15,10 @@ use super::{
     value::{at, child, is_set, is_true, keep, list, pairs, set, text, texts},
 };
 use crate::{
-    field::FieldError,
+    field::{FieldError, Reason},
     meta::{self, Scope},
     names::{dns1123_subdomain, label_value, qualified_name},
+    quantity::Quantity,
     resource::{Resource, Strategy, Subresource, Warnings},
 };
 
@@ -52,6 +53,9 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
+/// Amounts that are counted.
+const WHOLE: [&str; 1] = ["pods"];
+
 #[derive(Debug)]
 struct Rules;
 
@@ -82,7 +86,11 @@ impl Strategy for Rules {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::NODE, new, old, "")
+        let mut warnings = unhonoured::warnings(unhonoured::NODE, new, old, "");
+        if !text(new, "/spec/externalID").is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        warnings
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
@@ -149,13 +157,13 @@ fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
     address.map_or(NONE, |address| text(address, "/address"))
 }
 
-/// `podCIDR` is the first of `podCIDRs`; either can be given.
+/// `podCIDR` is the first of `podCIDRs`; either can be given, and it counts where they do not agree.
 fn default_pod_ranges(node: &mut Value) {
     let (first, all) = (text(node, "/spec/podCIDR").to_owned(), list(node, "/spec/podCIDRs"));
     if let ("", Some(range)) = (first.as_str(), all.first()) {
         let range = range.clone();
         set(child(node, "spec"), "podCIDR", range);
-    } else if !first.is_empty() && all.is_empty() {
+    } else if !first.is_empty() && all.first().and_then(Value::as_str) != Some(&first) {
         set(child(node, "spec"), "podCIDRs", vec![first]);
     }
 }
@@ -173,13 +181,28 @@ fn validate(node: &Value) -> Vec<FieldError> {
     }
     let mut seen = BTreeSet::new();
     for (index, taint) in list(node, "/spec/taints").iter().enumerate() {
-        let field = |name: &str| format!("spec.taints[{index}].{name}");
+        // Upstream's words: the taints are not where it says.
+        let field = |name: &str| format!("metadata.taints[{index}].{name}");
         let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
         errors.invalid_text(&field("key"), key, qualified_name(key));
         errors.maybe_named(&field("value"), value, label_value);
         errors.one_of(field("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((key, effect)) {
-            errors.duplicate(format!("spec.taints[{index}]"), taint);
+            let shown = json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": at(taint, "/timeAdded")});
+            let text = format!("Duplicate value: {shown}: taints must be unique by key and effect pair");
+            errors.push(FieldError::new(Reason::FieldValueDuplicate, format!("metadata.taints[{index}]"), text));
+        }
+    }
+    let amounts = ["capacity", "allocatable"].into_iter().flat_map(|list| {
+        let amounts = pairs(node, &format!("/status/{list}"));
+        amounts.into_iter().map(move |(name, amount)| (format!("status.{list}.{name}"), name, amount))
+    });
+    for (field, name, amount) in amounts {
+        let nanos = amount.parse::<Quantity>().map_or(0, Quantity::nanos);
+        if nanos < 0 {
+            errors.invalid(field, &amount.into(), "must be greater than or equal to 0");
+        } else if WHOLE.contains(&name) && nanos % 1_000_000_000 != 0 {
+            errors.invalid(field, &amount.into(), "must be an integer");
         }
     }
     errors.into_vec()
@@ -188,6 +211,16 @@ fn validate(node: &Value) -> Vec<FieldError> {
 /// Pods have addresses of the node's ranges: these are given once.
 fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    let addresses = list(new, "/status/addresses");
+    for (index, address) in
+        addresses.iter().enumerate().filter(|(index, address)| addresses[..*index].contains(address))
+    {
+        let shown = json!({"Type": text(address, "/type"), "Address": text(address, "/address")});
+        errors.duplicate(format!("status.addresses[{index}]"), &shown);
+    }
+    if text(new, "/spec/externalID") != text(old, "/spec/externalID") {
+        errors.forbidden("spec.externalID", "may not be updated");
+    }
     let (was, is) = (list(old, "/spec/podCIDRs"), list(new, "/spec/podCIDRs"));
     if !was.is_empty() && was != is {
         errors.forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid");

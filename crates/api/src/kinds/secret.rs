@@ -46,8 +46,12 @@ pub static RESOURCE: Resource = Resource {
 };
 
 const TOKEN: &str = "kubernetes.io/service-account-token";
+const TLS: &str = "kubernetes.io/tls";
 const OPAQUE: &str = "Opaque";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+
+/// What a block of PEM starts with.
+const BEGIN: &[u8] = b"-----BEGIN ";
 
 #[derive(Debug)]
 struct Rules;
@@ -73,7 +77,11 @@ impl Strategy for Rules {
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Warnings {
         let filled = "type: nothing writes a token into a Secret of this type; `kubectl create token` gives one";
-        (text(new, "/type") == TOKEN).then(|| filled.to_owned()).into_iter().collect()
+        match text(new, "/type") {
+            TOKEN => vec![filled.to_owned()],
+            TLS => without_pem(new).into_iter().collect(),
+            _ => Warnings::new(),
+        }
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {
@@ -112,6 +120,17 @@ fn validate(object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// The first of certificate and key that no program will be able to read. Whether the two belong together is not looked at.
+fn without_pem(object: &Value) -> Option<String> {
+    let is_pem = |key: &str| {
+        let bytes = map(object, "/data").and_then(|data| data.get(key)).and_then(Value::as_str);
+        let bytes = BASE64_STANDARD.decode(bytes.unwrap_or_default()).unwrap_or_default();
+        bytes.windows(BEGIN.len()).any(|part| part == BEGIN)
+    };
+    let wrong = [("tls.crt", "certificate"), ("tls.key", "key")].into_iter().find(|(key, _)| !is_pem(key));
+    wrong.map(|(_, what)| format!("tls: failed to find any PEM data in {what} input"))
+}
+
 /// The keys that a type demands.
 fn validate_type(object: &Value) -> Vec<FieldError> {
     let has = |key: &str| map(object, "/data").is_some_and(|data| data.contains_key(key));
@@ -128,7 +147,7 @@ fn validate_type(object: &Value) -> Vec<FieldError> {
             ["username", "password"].into_iter().filter_map(missing).collect()
         }
         "kubernetes.io/ssh-auth" => missing("ssh-privatekey").into_iter().collect(),
-        "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().filter_map(missing).collect(),
+        TLS => ["tls.crt", "tls.key"].into_iter().filter_map(missing).collect(),
         _ => Vec::new(),
     }
 }
@@ -212,6 +231,19 @@ mod tests {
             json!({"type": "kubernetes.io/service-account-token"}),
             &["metadata.annotations[kubernetes.io/service-account.name]: Required value"],
         );
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_warned_of() {
+        let check = |certificate: &str, key: &str, expect: &[&str]| {
+            let data = json!({"tls.crt": certificate, "tls.key": key});
+            let made = secret(json!({"type": "kubernetes.io/tls", "stringData": data}));
+            assert_eq!(RESOURCE.strategy.warnings(&made, None), expect);
+        };
+        let (certificate, key) = ("-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----");
+        check(certificate, key, &[]);
+        check("x", "y", &["tls: failed to find any PEM data in certificate input"]);
+        check(certificate, "y", &["tls: failed to find any PEM data in key input"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
     conditions, unhonoured,
-    value::{count, keep, list, set, text, texts},
+    value::{child, count, keep, list, set, text, texts},
 };
 use crate::{
     field::FieldError,
@@ -66,6 +66,7 @@ struct Rules;
 impl Strategy for Rules {
     fn default(&self, object: &mut Value) {
         default::default(object);
+        child(child(object, "status"), "loadBalancer");
         conditions::default(object);
     }
 

@@ -35,6 +35,8 @@ pub static RESOURCE: Resource = Resource {
     strategy: &Rules,
 };
 
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+
 #[derive(Debug)]
 struct Rules;
 
@@ -48,10 +50,36 @@ impl Strategy for Rules {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::SERVICE_ACCOUNT, new, old, "")
+        let mut warnings = unhonoured::warnings(unhonoured::SERVICE_ACCOUNT, new, old, "");
+        let enforces = |object: &Value| meta::annotation(object, ENFORCE).is_some();
+        if enforces(new) && !old.is_some_and(enforces) {
+            let instead = "prefer separate namespaces to isolate access to mounted secrets";
+            warnings.push(format!("metadata.annotations[{ENFORCE}]: deprecated in v1.32+; {instead}"));
+        }
+        warnings
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![cell::name(object), cell::age(object, now)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_deprecated_is_said_once() {
+        let account = json!({"metadata": {"name": "a", "annotations": {ENFORCE: "true"}}});
+        let warnings = RESOURCE.strategy.warnings(&account, None);
+        assert_eq!(
+            warnings,
+            [
+                "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+            ]
+        );
+        assert_eq!(RESOURCE.strategy.warnings(&account, Some(&account)), Warnings::new());
     }
 }

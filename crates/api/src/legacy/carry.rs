@@ -23,6 +23,14 @@ fn taken(object: &Value, from: &str, to: &str) -> Option<(String, Value)> {
     object.get(from).filter(|value| !value.is_null()).map(|value| (to.to_owned(), value.clone()))
 }
 
+/// A port whose protocol is written as v1 does: it was read in any case.
+pub(super) fn with_protocol(mut port: Value) -> Value {
+    if let Some(protocol) = port.get_mut("protocol") {
+        *protocol = protocol.as_str().unwrap_or_default().to_uppercase().into();
+    }
+    port
+}
+
 /// Sets `key` unless the value says nothing: null, nothing in it, 0, false.
 pub(super) fn put(object: &mut Value, key: &str, value: impl Into<Value>) {
     let value = value.into();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{
-    carry::{Same, backward, each, forward, put},
+    carry::{Same, backward, each, forward, put, with_protocol},
     meta, reference,
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn to_v1(old: &Value, errors: &mut Vec<FieldError>) -> Value {
     let subsets = each(old, "subsets", |subset| {
         let mut turned = json!({});
         put(&mut turned, "addresses", each(subset, "addresses", |address| Some(address_to_v1(address))));
-        put(&mut turned, "ports", each(subset, "ports", |port| Some(forward(port, PORT))));
+        put(&mut turned, "ports", each(subset, "ports", |port| Some(with_protocol(forward(port, PORT)))));
         Some(turned)
     });
     let is_empty = subsets.as_array().is_none_or(Vec::is_empty);
@@ -38,8 +38,8 @@ fn address_to_v1(old: &Value) -> Value {
 /// Neighbours with one port become one subset, so that the order stays.
 fn plain_to_v1(old: &Value, errors: &mut Vec<FieldError>) -> Value {
     let protocol = match text(old, "/protocol") {
-        "" => "TCP",
-        stated => stated,
+        "" => "TCP".to_owned(),
+        stated => stated.to_uppercase(),
     };
     let mut subsets: Vec<(u16, Vec<Value>)> = Vec::new();
     for (index, endpoint) in list(old, "/endpoints").iter().enumerate() {

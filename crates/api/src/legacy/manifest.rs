@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    carry::{Same, amounts, backward, each, forward, nanos, part, put, thousandths, whole},
+    carry::{Same, amounts, backward, each, forward, nanos, part, put, thousandths, whole, with_protocol},
     manifest::volume::{volume_from_v1, volume_to_v1},
 };
 use crate::{
@@ -81,7 +81,7 @@ pub(super) fn from_v1(new: &Value) -> Value {
 
 fn container_to_v1(old: &Value) -> Value {
     let mut new = forward(old, CONTAINER);
-    put(&mut new, "ports", each(old, "ports", |port| Some(forward(port, CONTAINER_PORT))));
+    put(&mut new, "ports", each(old, "ports", |port| Some(with_protocol(forward(port, CONTAINER_PORT)))));
     put(&mut new, "env", each(old, "env", |variable| Some(variable_to_v1(variable))));
     put(&mut new, "volumeMounts", each(old, "volumeMounts", |mount| Some(mount_to_v1(mount))));
     put(&mut new, "resources", resources_to_v1(old));

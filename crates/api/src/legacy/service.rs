@@ -8,10 +8,10 @@ use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOr
 use serde_json::{Value, json};
 
 use super::{
-    carry::{Same, backward, each, forward, put},
+    carry::{Same, backward, each, forward, put, with_protocol},
     meta::{self, MARKS},
 };
-use crate::kinds::value::{at, count, is_set, is_true, list, number, remove, set, text};
+use crate::kinds::value::{at, child, count, is_set, is_true, items_mut, list, number, remove, set, text};
 
 const SAME: Same = &[("portalIP", "clusterIP"), ("sessionAffinity", "sessionAffinity")];
 const PORT: Same = &[
@@ -83,6 +83,17 @@ pub(super) fn to_v1(old: &Value) -> Value {
     new
 }
 
+/// The stored Service without the container's port that v1 gave it, where `new` leaves the port to the pod: it follows `port`.
+pub(super) fn without_given_port(stored: &Value, new: &Value) -> Value {
+    let mut stored = stored.clone();
+    if meta::marked(new, CONTAINER_PORT) == FIRST {
+        for port in items_mut(child(&mut stored, "spec"), "ports") {
+            remove(port, "targetPort");
+        }
+    }
+    stored
+}
+
 /// Makes room for a patch of the one flat port, or of `createExternalLoadBalancer`, in what it is applied to: there, the list of
 /// ports or the type would count before it.
 pub(super) fn make_room(shown: &mut Value, patch: &Value) {
@@ -103,7 +114,7 @@ pub(super) fn make_room(shown: &mut Value, patch: &Value) {
 
 /// A container's port that is 0 or has no name is not stated.
 fn port_to_v1(old: &Value, same: Same) -> Value {
-    let mut port = forward(old, same);
+    let mut port = with_protocol(forward(old, same));
     if count(&port, "/targetPort") == 0 && text(&port, "/targetPort").is_empty() {
         remove(&mut port, "targetPort");
     }

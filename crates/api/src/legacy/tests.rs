@@ -402,6 +402,47 @@ fn an_update_leaves_what_it_cannot_say() {
     assert_eq!(new["spec"]["ports"], json!([port]));
 }
 
+/// Without `containerPort` traffic goes on to the pod's first port, whatever `port` becomes and however the Service is changed.
+#[test]
+fn a_port_that_is_left_to_the_pod_stays_left_to_it() {
+    let kind = kind("services");
+    let old = json!({"id": "u", "port": 81, "selector": {"a": "b"}});
+    let mut stored = kind.to_v1(&old).unwrap();
+    stored["spec"]["ports"][0]["targetPort"] = 81.into();
+    stored["spec"]["ports"][0]["appProtocol"] = "http".into();
+    let mut put = kind.from_v1(&stored);
+    put["port"] = 84.into();
+    let patch = json!({"port": 84});
+    let mut patched = kind.patchable(&stored, &patch);
+    patched["port"] = 84.into();
+    for changed in [json!({"id": "u", "port": 84, "selector": {"a": "b"}}), put, patched] {
+        let new = kind.update_to_v1(&changed, &stored).unwrap();
+        assert_eq!(new["spec"]["ports"], json!([{"port": 84, "appProtocol": "http"}]), "{changed}");
+        assert_eq!(kind.from_v1(&new).get("containerPort"), None);
+    }
+    let said = kind.update_to_v1(&json!({"id": "u", "port": 84, "containerPort": 8080}), &stored).unwrap();
+    assert_eq!(said["spec"]["ports"][0]["targetPort"], 8080);
+}
+
+#[test]
+fn protocols_are_read_in_any_case() {
+    let service = |old: Value| kind("services").to_v1(&old).unwrap()["spec"]["ports"][0]["protocol"].clone();
+    assert_eq!(service(json!({"id": "s", "port": 80, "protocol": "udp"})), "UDP");
+    assert_eq!(service(json!({"id": "s", "ports": [{"port": 80, "protocol": "tcp"}]})), "TCP");
+    let container = json!({"name": "c", "ports": [{"containerPort": 80, "protocol": "tcp"}]});
+    let pod = json!({"id": "p", "desiredState": {"manifest": {"containers": [container.clone()]}}});
+    let pod = kind("pods").to_v1(&pod).unwrap();
+    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+    let endpoints = json!({"id": "e", "protocol": "udp", "endpoints": ["192.0.2.1:53"]});
+    let endpoints = kind("endpoints").to_v1(&endpoints).unwrap();
+    assert_eq!(endpoints["subsets"][0]["ports"][0]["protocol"], "UDP");
+    let newer = |plural: &str, old: Value| find(Version::V1beta3, plural).unwrap().to_v1(&old).unwrap();
+    let service = newer("services", json!({"spec": {"ports": [{"port": 80, "protocol": "udp"}]}}));
+    assert_eq!(service["spec"]["ports"][0]["protocol"], "UDP");
+    let pod = newer("pods", json!({"spec": {"containers": [container]}}));
+    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+}
+
 #[test]
 fn a_patch_of_the_flat_port_counts() {
     let stored = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "targetPort": 8080, "protocol": "TCP", "nodePort": 30080}]}});

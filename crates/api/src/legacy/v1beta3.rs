@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    carry::{Same, backward, each, forward, part, put},
+    carry::{Same, backward, each, forward, part, put, with_protocol},
     meta, service,
 };
-use crate::kinds::value::{at, is_true, remove, set, text};
+use crate::kinds::value::{at, is_true, items_mut, remove, set, text};
 
 const SERVICE: Same = &[
     ("portalIP", "clusterIP"),
@@ -108,7 +108,7 @@ pub(super) fn service_to_v1(old: &Value) -> Value {
     if text(was, "/type").is_empty() && is_true(was, "/createExternalLoadBalancer") {
         set(&mut spec, "type", "LoadBalancer");
     }
-    put(&mut spec, "ports", each(was, "ports", |port| Some(forward(port, PORT))));
+    put(&mut spec, "ports", each(was, "ports", |port| Some(with_protocol(forward(port, PORT)))));
     if at(was, "/selector").as_object().is_some_and(|selector| selector.is_empty()) {
         service::mark_everything(&mut new);
     }
@@ -169,6 +169,7 @@ fn spec_to_v1(old: &Value) -> Value {
                 }
             }
             put(&mut turned, "securityContext", security);
+            put(&mut turned, "ports", each(container, "ports", |port| Some(with_protocol(port.clone()))));
             Some(turned)
         }),
     );
@@ -238,7 +239,12 @@ fn node(object: &Value, mut turned: Value) -> Value {
 }
 
 pub(super) fn endpoints_to_v1(old: &Value) -> Value {
-    endpoints(old, whole(old), forward)
+    let mut new = endpoints(old, whole(old), forward);
+    for subset in items_mut(&mut new, "subsets") {
+        let ports = each(subset, "ports", |port| Some(with_protocol(port.clone())));
+        put(subset, "ports", ports);
+    }
+    new
 }
 
 pub(super) fn endpoints_from_v1(new: &Value) -> Value {

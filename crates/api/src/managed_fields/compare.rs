@@ -173,8 +173,12 @@ fn field_of<'v>(object: Option<&'v Value>, field: &Field) -> Option<&'v Value> {
     object?.as_object()?.get(&field.name).or_else(|| is_always(field).then_some(nothing))
 }
 
-/// Go's types always have the field: an object that is no pointer, or a list that is written also when it is empty.
+/// Go's types always have the field: an object that is no pointer, or a list that is written also when it is empty. An empty
+/// list of owners says something, and is left out where there is none.
 fn is_always(field: &Field) -> bool {
+    if field.name == "managedFields" {
+        return false;
+    }
     field.value || field.empty == Empty::Kept && matches!(field.ty, Type::List(_) | Type::Map(_))
 }
 

@@ -91,6 +91,10 @@ fn creations_own_what_they_state_as_upstream_writes_it() {
             },
         }}}),
     );
+    let set = json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}}});
+    let (_, fields) = owners(&created("x", "io.k8s.api.core.v1.ReplicationController", set)).remove(0);
+    let metadata = json!({".": {}, "f:labels": {".": {}, "f:a": {}}});
+    assert_eq!(fields["f:spec"]["f:template"]["f:metadata"], metadata);
 }
 
 #[test]

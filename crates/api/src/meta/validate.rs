@@ -10,6 +10,10 @@ use crate::resource::Resource;
 /// Annotations of an object, keys and values together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+/// The one kind whose finalizers need no domain.
+const FREE_FINALIZERS: &str = "Lease";
+
 /// What a name of some kind must look like; one of the rules of [`names`](crate::names).
 pub type NameRule = fn(&str) -> Vec<String>;
 
@@ -128,7 +132,20 @@ fn validate_common(object: &Value) -> Vec<FieldError> {
     errors.extend(validate_annotations(super::annotations(object)));
     errors.extend(validate_owners(object));
     errors.extend(validate_finalizers(object));
+    if object.get("kind").and_then(Value::as_str) != Some(FREE_FINALIZERS) {
+        errors.extend(validate_finalizer_domains(object));
+    }
     errors
+}
+
+/// Finalizers belong to a domain, but for the few that the system itself sets.
+fn validate_finalizer_domains(object: &Value) -> impl Iterator<Item = FieldError> {
+    let others = finalizers(object).enumerate();
+    let others = others.filter(|(_, name)| !name.contains('/') && !STANDARD_FINALIZERS.contains(name));
+    others.map(|(index, name)| {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        FieldError::invalid(format!("metadata.finalizers[{index}]"), format!("{name:?}"), detail)
+    })
 }
 
 fn validate_annotations(annotations: Option<&Map<String, Value>>) -> Vec<FieldError> {

@@ -32,6 +32,8 @@ use crate::{cache::Caches, config::Config, stamp::new_uid, storage::Claims};
 
 /// How long a cache is waited for that has to show what the store has.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Behind this port a dry run shows those that would be chosen, as upstream does.
+const SHOWN_PORT: u16 = 32_768;
 
 /// What is given out in one cluster.
 #[derive(Debug)]
@@ -81,8 +83,8 @@ enum Number {
 /// Why a Service cannot have what it needs.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AllocError {
-    #[error("a value that the client names cannot be had: {0:?}")]
-    Named(Complaint),
+    #[error("values that the client names cannot be had: {0:?}")]
+    Named(Vec<Complaint>),
     #[error("failed to allocate a serviceIP: range is full")]
     AddressesFull,
     #[error("failed to allocate a nodePort: range is full")]
@@ -95,7 +97,7 @@ pub(crate) enum AllocError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Claim,
-    /// A dry run: nothing is marked, a free address is shown as the first of its range.
+    /// A dry run: nothing is marked, a free address is shown as the first of its range, a free port as one beyond all others.
     Show,
 }
 
@@ -231,18 +233,36 @@ impl Allocator {
             // The sender lives as long as this value.
             let _ = self.looks.subscribe().wait_for(|looks| looks.done >= looks.asked).await;
         }
-        for claim in &plan.addresses {
-            let address = self.address(claim, service, &mut granted, purpose).await?;
-            claim.grant(service, address);
-            granted.claims.claim.push((address_key(address), claim_of(address, service)));
+        // What the user names goes first: the rest is chosen around it, unless something named cannot be had.
+        let (named, free) = plan.addresses.iter().partition::<Vec<_>, _>(|claim| claim.wanted.is_some());
+        let (named_ports, free_ports) = plan.node_ports.iter().partition::<Vec<_>, _>(|claim| claim.wanted.is_some());
+        let mut complaints = Vec::new();
+        for claim in named {
+            match self.address(claim, service, &mut granted, purpose).await {
+                Ok(address) => granted.take_address(claim, service, address),
+                Err(AllocError::Named(found)) => complaints.extend(found),
+                Err(error) => return Err(error),
+            }
         }
-        let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
-        // What the user names goes first: the rest is chosen around it.
-        let (named, free) = plan.node_ports.iter().partition::<Vec<_>, _>(|claim| claim.wanted.is_some());
-        for claim in named.into_iter().chain(free) {
+        for claim in named_ports {
+            match self.port(claim, &mut granted, purpose).await {
+                Ok(port) => granted.take_port(claim, service, port),
+                Err(AllocError::Named(found)) => complaints.extend(found),
+                Err(error) => return Err(error),
+            }
+        }
+        if !complaints.is_empty() {
+            let held = self.held(&granted).await?;
+            complaints.extend(granted.taken(&held));
+            return Err(AllocError::Named(complaints));
+        }
+        for claim in free {
+            let address = self.address(claim, service, &mut granted, purpose).await?;
+            granted.take_address(claim, service, address);
+        }
+        for claim in free_ports {
             let port = self.port(claim, &mut granted, purpose).await?;
-            claim.grant(service, port);
-            granted.claims.claim.push((port_key(port), owner.clone()));
+            granted.take_port(claim, service, port);
         }
         for address in &plan.released_addresses {
             granted.claims.release.push(address_key(*address));
@@ -255,6 +275,17 @@ impl Allocator {
         Ok(granted)
     }
 
+    /// What of the named values somebody has, for a refusal that tells of everything at once.
+    async fn held(&self, granted: &Granted<'_>) -> Result<Vec<String>, StoreError> {
+        let mut held = Vec::new();
+        for (key, _) in &granted.wanted {
+            let (start, end) = (Bytes::from(key.clone()), Bytes::from(format!("{key}\0")));
+            let page = self.store.range(RangeRequest { start, end, revision: None, limit: Some(1) }).await?;
+            held.extend((!page.items.is_empty()).then(|| key.clone()));
+        }
+        Ok(held)
+    }
+
     async fn address(
         &self,
         claim: &AddressClaim,
@@ -263,7 +294,7 @@ impl Allocator {
         purpose: Purpose,
     ) -> Result<IpAddr, AllocError> {
         if let Some(wanted) = claim.wanted {
-            let refused = |refusal| AllocError::Named(claim.refuse(service, refusal));
+            let refused = |refusal| AllocError::Named(vec![claim.refuse(service, refusal)]);
             let range = match self.range_of(wanted) {
                 Some(range) => range,
                 None => {
@@ -320,19 +351,22 @@ impl Allocator {
         if let Some(wanted) = claim.wanted {
             if !self.ports.ports.contains(&wanted) {
                 let range = format!("{}-{}", self.ports.ports.start(), self.ports.ports.end());
-                return Err(AllocError::Named(claim.refuse(Refusal::OutOfRange { range: &range })));
+                return Err(AllocError::Named(vec![claim.refuse(Refusal::OutOfRange { range: &range })]));
             }
             if self.own_ports.contains(&wanted) {
-                return Err(AllocError::Named(claim.refuse(Refusal::Own)));
+                return Err(AllocError::Named(vec![claim.refuse(Refusal::Own)]));
             }
             if granted.claims.claim.iter().any(|(claimed, _)| *claimed == port_key(wanted)) {
-                return Err(AllocError::Named(claim.refuse(Refusal::Taken)));
+                return Err(AllocError::Named(vec![claim.refuse(Refusal::Taken)]));
             }
             granted.wanted.push((port_key(wanted), claim.refuse(Refusal::Taken)));
             if purpose == Purpose::Claim && self.port_pool.mark(wanted.into()) {
                 granted.marked.push(Number::Port(wanted));
             }
             return Ok(wanted);
+        }
+        if purpose == Purpose::Show {
+            return Ok(granted.ports().max().unwrap_or(SHOWN_PORT).saturating_add(1));
         }
         match self.pick_port(granted) {
             Some(port) => Ok(port),
@@ -382,6 +416,22 @@ impl Granted<'_> {
         let addresses = plan.released_addresses.iter().map(|address| address_key(*address));
         let ports = plan.released_node_ports.iter().map(|port| port_key(*port));
         Claims { release: addresses.chain(ports).collect(), ..Claims::default() }
+    }
+
+    fn take_address(&mut self, claim: &AddressClaim, service: &mut Value, address: IpAddr) {
+        claim.grant(service, address);
+        self.claims.claim.push((address_key(address), claim_of(address, service)));
+    }
+
+    fn take_port(&mut self, claim: &NodePortClaim, service: &mut Value, port: u16) {
+        claim.grant(service, port);
+        let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
+        self.claims.claim.push((port_key(port), owner));
+    }
+
+    /// The node ports that the write claims so far.
+    fn ports(&self) -> impl Iterator<Item = u16> {
+        self.claims.claim.iter().filter_map(|(key, _)| key.strip_prefix(PORT_PREFIX)?.parse().ok())
     }
 
     /// The claim holds only while the range is given out from.

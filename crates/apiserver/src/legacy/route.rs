@@ -76,6 +76,11 @@ impl<'a> Older<'a> {
         };
         (!plural.is_empty()).then_some(Self { version, watch, proxied, namespace, plural, name, rest })
     }
+
+    /// `/proxy/…` without a slash behind the name: 2015 sent every method on to the path that has it.
+    pub(super) fn is_bare_proxy(&self) -> bool {
+        self.proxied && self.name.is_some() && self.rest.is_empty()
+    }
 }
 
 impl Route {

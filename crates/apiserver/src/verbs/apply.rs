@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stead_api::{
     field::FieldError,
-    managed_fields::{Force, apply},
+    managed_fields::{ApplyError, Force, apply},
     meta,
     status::ApiError,
 };
@@ -59,8 +59,8 @@ async fn create(call: &Call<'_>, config: &Configuration, keep: Keep) -> Result<A
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         return Err(ApiError::conflict(resource, call.name(), why).into());
     }
-    if !matches!(meta::resource_version(&config.value), "" | "0") {
-        return Err(ApiError::not_found(resource, call.name()).into());
+    if meta::name(&config.value).is_empty() {
+        return Err(ApiError::no_name(call.name()).into());
     }
     let mut empty =
         json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": call.name()}});
@@ -90,9 +90,25 @@ impl Configuration {
         let resource = call.path.resource;
         let api_version = resource.api_version();
         let writer = writer(call, &self.manager, resource, &api_version);
-        let object = apply(present, &self.value, &writer, self.force)?;
+        let object = apply(present, &self.value, &writer, self.force).map_err(|error| self.refused(error))?;
         Ok(Sent { object, warnings: self.warnings.clone() })
     }
+
+    fn refused(&self, error: ApplyError) -> Refusal {
+        if let ApplyError::Conflicts(_) = error {
+            return ApiError::apply_conflict(&error).into();
+        }
+        let (namespace, name) = (meta::namespace(&self.value), meta::name(&self.value));
+        let what = format!("{namespace}/{name}; {}", go_kind(&self.value));
+        ApiError::bad_request(format!("failed to create typed patch object ({what}): {error}")).into()
+    }
+}
+
+/// Version and kind as Go prints them: `apps/v1, Kind=Deployment`, `/v1, Kind=Service`.
+fn go_kind(object: &Value) -> String {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let core = if text("apiVersion").contains('/') { "" } else { "/" };
+    format!("{core}{}, Kind={}", text("apiVersion"), text("kind"))
 }
 
 /// The configuration is an object of the path's kind, name and namespace, and says nothing of its owners.
@@ -101,7 +117,7 @@ fn check(call: &Call<'_>, config: &Value) -> Result<(), Refusal> {
     let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version != resource.api_version() || kind != resource.kind {
-        return Err(ApiError::bad_request(format!("invalid object type: {api_version}, Kind={kind}")).into());
+        return Err(ApiError::bad_request(format!("invalid object type: {}", go_kind(config))).into());
     }
     if config.pointer("/metadata/managedFields").is_some_and(|stated| !stated.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil").into());

@@ -8,6 +8,7 @@ use crate::{
     body::{Sent, accept, media_type},
     dispatch::{Answer, Call},
     managing::Noting,
+    query::FieldValidation,
     refusal::Refusal,
     verbs::{
         apply,
@@ -32,12 +33,26 @@ pub(crate) async fn patch(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Resu
     }
     let (kind, patch) = read(call, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
-        let mut patched = kind.apply(present, &patch, resource.definition)?;
+        let patched = kind.apply(present, &patch, resource.definition)?;
         if kind != PatchType::StrategicMerge {
             check_kind(present, &patched)?;
         }
-        check_identity(call, &mut patched, present)?;
-        accept(prune(patched, resource.definition), resource, validation)
+        let decoded = prune(patched, resource.definition).map_err(|error| error.to_string());
+        let decoded = decoded.and_then(|decoded| match decoded.strict_error() {
+            Some(error) if validation == FieldValidation::Strict => Err(error),
+            _ => Ok(decoded),
+        });
+        let decoded = match (decoded, kind) {
+            (Ok(decoded), _) => decoded,
+            (Err(why), PatchType::StrategicMerge) => return Err(unreadable(&go_value(&patch), why)),
+            (Err(why), _) => {
+                let patched = kind.apply(present, &patch, resource.definition)?;
+                return Err(unreadable(&patched.to_string(), why));
+            }
+        };
+        let mut sent = accept(Ok(decoded), resource, validation)?;
+        check_identity(call, &mut sent.object, present)?;
+        Ok(sent)
     };
     write(call, demand, keep, ATTEMPTS, Noting::Due, make).await
 }
@@ -74,6 +89,24 @@ fn check_kind(present: &Value, patched: &Value) -> Result<(), Refusal> {
     let detail = format!(
         "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
     );
-    let problem = FieldError::invalid("patch", format!("{:?}", patched.to_string()), detail);
-    Err(ApiError::invalid_kind("", "", "", &[problem]).into())
+    Err(unreadable(&patched.to_string(), detail))
+}
+
+/// What a patch makes is no object of the kind. `shown` is what upstream shows of it.
+fn unreadable(shown: &str, why: String) -> Refusal {
+    ApiError::invalid_kind("", "", "", &[FieldError::invalid("patch", format!("{shown:?}"), why)]).into()
+}
+
+/// As Go prints a decoded value.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| format!("{key}:{}", go_value(value)));
+            format!("map[{}]", Vec::from_iter(entries).join(" "))
+        }
+        Value::Array(list) => format!("[{}]", Vec::from_iter(list.iter().map(go_value)).join(" ")),
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }

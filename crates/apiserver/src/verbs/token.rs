@@ -26,9 +26,17 @@ pub(crate) async fn request(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
         ApiError::bad_request(format!("TokenRequest in version \"v1\" cannot be handled as a TokenRequest: {error}"))
     })?;
     let mut request = decoded.value;
+    if !matches!(meta::namespace(&request), "") && meta::namespace(&request) != call.namespace() {
+        return Err(ApiError::wrong_namespace().into());
+    }
     let account = call.server.storage.get(&call.key()).await?;
     let account = account.ok_or_else(|| ApiError::not_found(call.path.resource, call.name()))?;
     let seconds = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT);
+    let name = meta::name(&request);
+    if !name.is_empty() && name != call.name() {
+        let why = "must match the service account name if specified";
+        return Err(invalid(call, FieldError::invalid("metadata.name", format!("{name:?}"), why)));
+    }
     check_duration(call, seconds)?;
     let mut audiences = texts(&request, "/spec/audiences");
     if audiences.is_empty() {
@@ -76,7 +84,7 @@ fn invalid(call: &Call<'_>, error: FieldError) -> Refusal {
     ApiError::invalid_kind(KIND.0, KIND.1, call.name(), &[error]).into()
 }
 
-/// Writes into the claims what the token is bound to: a pod that runs as the account, or a node.
+/// Writes into the claims what the token is bound to: a pod that runs as the account, a Secret, or a node.
 async fn bind(call: &Call<'_>, demand: &Demand, request: &Value, bound: &mut Value) -> Result<(), Refusal> {
     let reference = request.pointer("/spec/boundObjectRef");
     let text = |key: &str| reference.and_then(|reference| reference[key].as_str()).unwrap_or_default();
@@ -111,6 +119,10 @@ async fn bind(call: &Call<'_>, demand: &Demand, request: &Value, bound: &mut Val
         (_, "Node", "" | "v1") if *demand == Demand::Nothing => {
             let node = found(call, &kinds::node::RESOURCE, "", name, uid).await?;
             bound["node"] = json!({"name": name, "uid": meta::uid(&node.object)});
+        }
+        (_, "Secret", "" | "v1") if *demand == Demand::Nothing => {
+            let secret = found(call, &kinds::secret::RESOURCE, call.namespace(), name, uid).await?;
+            bound["secret"] = json!({"name": name, "uid": meta::uid(&secret.object)});
         }
         (_, kind, version) => {
             let why = format!("cannot bind token to object of type {version}, Kind={kind}");

@@ -54,8 +54,9 @@ async fn create_by_update(call: &Call<'_>, demand: &Demand, sent: Sent, keep: Ke
         let uid = meta::uid(&sent.object);
         return Err(ApiError::precondition_failed(resource, call.name(), "UID", uid, "").into());
     }
-    if !matches!(meta::resource_version(&sent.object), "" | "0") {
-        return Err(ApiError::not_found(resource, call.name()).into());
+    let revision = meta::resource_version(&sent.object);
+    if !revision.is_empty() && revision.parse::<u64>().is_err() {
+        return Err(wrong_revision(revision));
     }
     store_new(call, demand, sent, keep, Noting::Due).await
 }
@@ -122,12 +123,13 @@ fn check_preconditions(call: &Call<'_>, new: &Value, old: &Stored) -> Result<(),
     match meta::resource_version(new) {
         "" | "0" => Ok(()),
         stated if *stated == old.revision.to_string() => Ok(()),
-        stated if stated.parse::<u64>().is_err() => {
-            Err(ApiError::bad_request(format!("metadata.resourceVersion: Invalid value: {stated:?}: must be a number"))
-                .into())
-        }
+        stated if stated.parse::<u64>().is_err() => Err(wrong_revision(stated)),
         _ => Err(ApiError::modified(resource, call.name()).into()),
     }
+}
+
+fn wrong_revision(stated: &str) -> Refusal {
+    ApiError::bad_request(format!("metadata.resourceVersion: Invalid value: {stated:?}: must be a number")).into()
 }
 
 /// Fills what clients need not send, and puts back what they may not change. What changes is noted for `manager`.

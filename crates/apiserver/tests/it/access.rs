@@ -136,6 +136,37 @@ async fn a_node_changes_no_labels_finalizers_or_owners_through_pod_status() {
     admin.patch(&status, "merge-patch", &json!({"metadata": {"labels": {"app": "shop"}}})).await.expect(200);
 }
 
+/// Who may lead endpoints to pods, Services and nodes: of those that there are today the administrator alone, and all can ask.
+#[tokio::test]
+async fn endpoints_into_the_cluster_need_a_permission_that_can_be_asked_for() {
+    let cluster = Cluster::new().await;
+    let account = Identity::new("system:serviceaccount:default:bot", &["system:serviceaccounts"]);
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let endpoints = "/api/v1/namespaces/default/endpoints";
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    for (client, may) in
+        [(cluster.admin(), true), (cluster.client(node("node1")), false), (cluster.client(account), false)]
+    {
+        for (group, resource) in [("", "endpoints"), ("discovery.k8s.io", "endpointslices")] {
+            let attributes = json!({
+                "verb": "create", "group": group, "resource": resource, "subresource": "restricted", "namespace": "default",
+            });
+            let answer = client.post(reviews, &json!({"spec": {"resourceAttributes": attributes}})).await.expect(201);
+            assert_eq!(answer["status"]["allowed"], may, "{resource}");
+        }
+        for (index, address) in ["10.244.1.7", "10.96.0.77", "192.168.56.101"].into_iter().enumerate() {
+            let name = format!("e{index}");
+            let subsets = json!([{"addresses": [{"ip": address}], "ports": [{"port": 80}]}]);
+            let code = if may { 201 } else { 403 };
+            client.post(endpoints, &json!({"metadata": {"name": name}, "subsets": subsets})).await.expect(code);
+            let slice = json!({
+                "metadata": {"name": name}, "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
+            });
+            client.post(slices, &slice).await.expect(code);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_node_gives_itself_no_restricted_labels_and_no_address_of_services() {
     let cluster = Cluster::new().await;

@@ -129,7 +129,7 @@ async fn configurations_that_say_too_much_or_too_little_are_refused() {
     let forced = admin.patch(&format!("{path}?force=true"), "merge-patch", &json!({})).await;
     assert!(forced.message().ends_with("force: Forbidden: may not be specified for non-apply patch"));
     for (config, expected) in [
-        (json!({"apiVersion": "v1", "kind": "Secret"}), "invalid object type: v1, Kind=Secret"),
+        (json!({"apiVersion": "v1", "kind": "Secret"}), "invalid object type: /v1, Kind=Secret"),
         (
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"managedFields": []}}),
             "metadata.managedFields must be nil",
@@ -140,7 +140,7 @@ async fn configurations_that_say_too_much_or_too_little_are_refused() {
         ),
         (
             json!({"apiVersion": "v1", "kind": "ConfigMap", "foo": 1}),
-            "failed to create typed patch object: .foo: field not declared in schema",
+            "failed to create typed patch object (/; /v1, Kind=ConfigMap): .foo: field not declared in schema",
         ),
     ] {
         let answer = apply(&admin, &path, "x", &config).await;

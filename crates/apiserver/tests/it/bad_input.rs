@@ -86,6 +86,70 @@ async fn patches_change_no_identity() {
     check(&leap, 422, "Invalid", "the server rejected our request due to an error in our request");
 }
 
+/// What a patch makes has to be an object of the kind: 422 with the cause `patch`, as upstream.
+#[tokio::test]
+async fn patches_that_make_no_object_name_the_patch() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let wrong = "json: cannot unmarshal string into Go struct field ServiceSpec.spec.ports of type []v1.ServicePort";
+    let unknown = "strict decoding error: unknown field \"spec.foo\"";
+    let add = |path: &str| json!([{"op": "add", "path": path, "value": "x"}]);
+    for (kind, patch, expected) in [
+        ("merge-patch", json!({"spec": {"ports": "x"}}), wrong),
+        ("strategic-merge-patch", json!({"spec": {"ports": "x"}}), wrong),
+        ("json-patch", add("/spec/ports"), wrong),
+        ("merge-patch", json!({"spec": {"foo": 1}}), unknown),
+        ("strategic-merge-patch", json!({"spec": {"foo": 1}}), unknown),
+        ("json-patch", add("/spec/foo"), unknown),
+    ] {
+        let answer = admin.patch(&format!("{SERVICES}/kubernetes?fieldValidation=Strict"), kind, &patch).await;
+        check(&answer, 422, "Invalid", expected);
+        assert!(answer.message().starts_with(" \"\" is invalid: patch: Invalid value: \""), "{}", answer.text);
+        let cause = &answer.body["details"]["causes"][0];
+        assert_eq!((&cause["reason"], &cause["field"]), (&json!("FieldValueInvalid"), &json!("patch")));
+        if kind == "strategic-merge-patch" {
+            let shown = if expected == wrong { "map[spec:map[ports:x]]" } else { "map[spec:map[foo:1]]" };
+            assert!(answer.message().contains(shown), "{}", answer.text);
+        }
+    }
+}
+
+/// Values that cannot be had are told of together, each at its field, whatever is wrong with them.
+#[tokio::test]
+async fn values_that_cannot_be_had_come_back_together() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let port = |name: &str, port: u16, node_port: u16| json!({"name": name, "port": port, "nodePort": node_port});
+    let service = |name: &str, address: &str, ports: Vec<Value>| {
+        let spec = json!({"type": "NodePort", "clusterIP": address, "ports": ports});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    admin.post(SERVICES, &service("first", "10.96.0.9", vec![port("a", 80, 30_080)])).await.expect(201);
+    let before = cluster.store.revision().await.unwrap();
+    let ports = vec![port("a", 80, 80), port("b", 90, 90), port("c", 91, 30_080), port("d", 92, 30_092)];
+    for (address, cause) in [
+        ("1.2.3.4", "the provided network does not match the current range"),
+        ("10.96.0.9", "provided IP is already allocated"),
+    ] {
+        for dry_run in ["", "?dryRun=All"] {
+            let wanted = service("second", address, ports.clone());
+            let answer = admin.post(&format!("{SERVICES}{dry_run}"), &wanted).await;
+            let refused = answer.expect(422);
+            let causes = refused["details"]["causes"].as_array().unwrap();
+            let mut fields = Vec::from_iter(causes.iter().map(|cause| cause["field"].as_str().unwrap()));
+            fields.sort_unstable();
+            let expected =
+                ["spec.clusterIPs", "spec.ports[0].nodePort", "spec.ports[1].nodePort", "spec.ports[2].nodePort"];
+            assert_eq!(fields, expected, "{refused}");
+            assert!(refused["message"].as_str().unwrap().contains(cause), "{refused}");
+        }
+    }
+    assert_eq!(cluster.store.revision().await.unwrap(), before, "nothing was written");
+    // What was marked for the refused ones is free.
+    let third = service("third", "10.96.0.10", vec![port("d", 92, 30_092)]);
+    admin.post(SERVICES, &third).await.expect(201);
+}
+
 #[tokio::test]
 async fn wrong_texts_are_refused() {
     let cluster = Cluster::new().await;

@@ -163,6 +163,16 @@ fn paths_of_2014_lead_to_the_same_places() {
             let seen = world.admin.get(path).await.expect(200);
             assert_eq!(seen["target"], "/a%20b/?yes", "{path}");
         }
+        for path in ["/api/v1beta1/proxy/services/web:80", "/api/v1beta3/proxy/namespaces/default/services/web:80"] {
+            let seen = world.admin.get(&format!("{path}/")).await.expect(200);
+            assert_eq!(seen["target"], "/", "{path}");
+            for answer in
+                [world.admin.get(&format!("{path}?q=1")).await, world.admin.delete(&format!("{path}?q=1")).await]
+            {
+                assert_eq!(answer.code, StatusCode::MOVED_PERMANENTLY, "{path}");
+                assert_eq!(answer.headers[header::LOCATION], format!("{path}/?q=1"));
+            }
+        }
     });
 }
 

@@ -37,6 +37,35 @@ async fn narrow() -> Cluster {
     Cluster::with(Arc::new(Model::new()), |config| config.service_ranges = vec!["10.96.0.0/29".parse().unwrap()]).await
 }
 
+/// `--service-node-port-range` at work: what is given out, what may be named, what the refusal names.
+#[tokio::test]
+async fn node_ports_come_from_the_range_that_is_set() {
+    let cluster = Cluster::with(Arc::new(Model::new()), |config| config.node_ports = 20_000..=20_001).await;
+    let admin = cluster.admin();
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, node_port: Option<u16>| {
+        let mut port = json!({"port": 80});
+        if let Some(node_port) = node_port {
+            port["nodePort"] = node_port.into();
+        }
+        json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [port]}})
+    };
+    let refused = admin.post(services, &service("outside", Some(30_080))).await;
+    assert!(refused.message().ends_with("The range of valid ports is 20000-20001"), "{}", refused.text);
+    refused.expect(422);
+    let mut given = Vec::new();
+    for (name, wanted) in [("named", Some(20_001)), ("chosen", None)] {
+        let made = admin.post(services, &service(name, wanted)).await.expect(201);
+        given.push(made["spec"]["ports"][0]["nodePort"].as_u64().unwrap());
+    }
+    assert_eq!(given, [20_001, 20_000]);
+    let full = admin.post(services, &service("late", None)).await;
+    assert!(full.message().contains("failed to allocate a nodePort: range is full"), "{}", full.text);
+    admin.delete(&format!("{services}/named")).await.expect(200);
+    let late = admin.post(services, &service("late", None)).await.expect(201);
+    assert_eq!(late["spec"]["ports"][0]["nodePort"], 20_001);
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_an_object_written_with_its_service() {
     let cluster = Cluster::with(Arc::new(Model::new()), |config| {

@@ -103,6 +103,7 @@ async fn a_dry_run_reserves_nothing() {
     let before = cluster.store.revision().await.unwrap();
     for name in ["a", "b", "c"] {
         let shown = admin.post(&format!("{SERVICES}?dryRun=All"), &service(name, "NodePort")).await.expect(201);
+        assert_eq!(node_port(&shown), 32_769, "one that upstream shows too");
         assert_eq!(address(&shown), "10.96.0.0");
         assert!(node_port(&shown) >= 30000);
     }

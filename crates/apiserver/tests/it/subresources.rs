@@ -164,8 +164,14 @@ async fn a_put_creates_where_that_is_the_kinds_way() {
     let unnamed = admin.put(path, &web).await;
     let expected = "the name of the object (web based on URL) was undeterminable: name must be provided";
     assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, expected));
-    web["metadata"] = json!({"name": "web"});
+    // Of what is not there the revision does not matter.
+    web["metadata"] = json!({"name": "web", "resourceVersion": "5"});
     admin.put(path, &web).await.expect(201);
+    web["apiVersion"] = "v1".into();
+    web["kind"] = "Service".into();
+    web["metadata"]["name"] = "applied".into();
+    let applied = path.replace("/web", "/applied?fieldManager=x");
+    admin.patch_raw(&applied, "application/apply-patch+yaml", web.to_string()).await.expect(201);
 }
 
 #[tokio::test]

@@ -54,6 +54,28 @@ async fn a_token_names_its_account_while_that_is_there() {
 }
 
 #[tokio::test]
+async fn tokens_are_bound_to_secrets_and_asked_for_by_the_accounts_own_name() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    account(&admin).await;
+    let path = format!("{ACCOUNTS}/bot/token");
+    let other = admin.post(&path, &json!({"metadata": {"name": "foo"}, "spec": {}})).await;
+    let expected = "TokenRequest.authentication.k8s.io \"bot\" is invalid: metadata.name: Invalid value: \"foo\": must match the service account name if specified";
+    assert_eq!((other.code.as_u16(), other.message()), (422, expected));
+    admin.post(&path, &json!({"metadata": {"namespace": "other"}, "spec": {}})).await.expect(400);
+    let bound = json!({"boundObjectRef": {"kind": "Secret", "apiVersion": "v1", "name": "s"}});
+    let missing = admin.post(&path, &json!({"spec": bound})).await;
+    assert_eq!((missing.code.as_u16(), missing.message()), (404, "secrets \"s\" not found"));
+    let secrets = "/api/v1/namespaces/default/secrets";
+    admin.post(secrets, &json!({"metadata": {"name": "s"}})).await.expect(201);
+    let token = token(&admin, bound).await;
+    let bearer = cluster.client(Identity::anonymous()).with_header("authorization", &format!("Bearer {token}"));
+    bearer.post(SELF, &json!({})).await.expect(201);
+    admin.delete(&format!("{secrets}/s")).await.expect(200);
+    bearer.post(SELF, &json!({})).await.expect(401);
+}
+
+#[tokio::test]
 async fn tokens_are_bound_to_audiences_and_pods() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();

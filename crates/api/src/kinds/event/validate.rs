@@ -47,6 +47,14 @@ pub(super) fn validate_new_style(event: &Value) -> Vec<FieldError> {
     if !text(event, "/source/component").is_empty() || !text(event, "/source/host").is_empty() {
         errors.invalid("source", nothing, "needs to be unset");
     }
+    if is_set(event, "/series") {
+        if count(event, "/series/count") < 2 {
+            errors.invalid("series.count", nothing, "should be at least 2");
+        }
+        if text(event, "/series/lastObservedTime").is_empty() {
+            errors.required("series.lastObservedTime");
+        }
+    }
     errors.into_vec()
 }
 

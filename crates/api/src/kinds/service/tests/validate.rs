@@ -116,6 +116,69 @@ fn warnings_name_what_is_not_acted_on_and_what_is_ignored() {
     assert_eq!(warnings[1], "spec.externalName is ignored when spec.type is not \"ExternalName\"");
 }
 
+/// Each warning of upstream's own, by what brings it about; those of what nothing acts on are `unhonoured`'s.
+#[test]
+fn upstreams_warnings_each() {
+    let check = |change: Value, expect: &[&str]| {
+        let mut service = create(json!({"ports": [{"port": 80}]}));
+        for (pointer, value) in change.as_object().unwrap() {
+            let (head, key) = pointer.rsplit_once('|').unwrap();
+            let parent =
+                if head == "annotation" { &mut service["metadata"]["annotations"] } else { &mut service["spec"] };
+            parent[key] = value.clone();
+        }
+        let found = RESOURCE.strategy.warnings(&service, None);
+        let found = found.iter().filter(|warning| !warning.contains("not acted on")).collect::<Vec<_>>();
+        assert_eq!(found, expect, "{change}");
+    };
+    check(json!({}), &[]);
+    check(
+        json!({"annotation|service.kubernetes.io/topology-aware-hints": "auto"}),
+        &[
+            "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead",
+        ],
+    );
+    let headless = |key: &str, value: Value| json!({"spec|clusterIP": "None", "spec|clusterIPs": ["None"], key: value});
+    check(headless("spec|sessionAffinity", json!("None")), &[]);
+    check(
+        headless("spec|loadBalancerIP", json!("192.0.2.1")),
+        &["spec.loadBalancerIP is ignored for headless services"],
+    );
+    check(headless("spec|externalIPs", json!(["192.0.2.1"])), &["spec.externalIPs is ignored for headless services"]);
+    check(
+        headless("spec|sessionAffinity", json!("ClientIP")),
+        &["spec.SessionAffinity is ignored for headless services"],
+    );
+    check(
+        json!({"spec|externalIPs": ["192.0.2.1"]}),
+        &["spec.externalIPs is deprecated and may no longer be implemented in some clusters"],
+    );
+    check(
+        json!({"spec|type": "ExternalName", "spec|externalName": "a.example", "spec|externalIPs": ["192.0.2.1"]}),
+        &["spec.externalIPs is ignored when spec.type is \"ExternalName\""],
+    );
+    check(
+        json!({"spec|externalName": "a.example"}),
+        &["spec.externalName is ignored when spec.type is not \"ExternalName\""],
+    );
+    check(
+        json!({"spec|trafficDistribution": "PreferClose"}),
+        &["spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""],
+    );
+    check(json!({"spec|trafficDistribution": "PreferSameZone"}), &[]);
+    for (field, value, at) in [
+        ("spec|clusterIPs", json!(["010.96.0.9"]), "spec.clusterIPs[0]"),
+        ("spec|externalIPs", json!(["192.000.2.1"]), "spec.externalIPs[0]"),
+        ("spec|loadBalancerIP", json!("192.000.2.1"), "spec.loadBalancerIP"),
+        ("spec|loadBalancerSourceRanges", json!(["192.0.2.1/24"]), "spec.loadBalancerSourceRanges[0]"),
+    ] {
+        let mut service = create(json!({"ports": [{"port": 80}]}));
+        service["spec"][field.split_once('|').unwrap().1] = value;
+        let found = RESOURCE.strategy.warnings(&service, None);
+        assert!(found.iter().any(|warning| warning.starts_with(at)), "{field}: {found:?}");
+    }
+}
+
 #[test]
 fn addresses_stay() {
     let old = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]});
