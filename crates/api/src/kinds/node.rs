@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     ALL_VERBS, address as ip, cell,
@@ -188,7 +188,9 @@ fn validate(node: &Value) -> Vec<FieldError> {
         errors.maybe_named(&field("value"), value, label_value);
         errors.one_of(field("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((key, effect)) {
-            let shown = json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": at(taint, "/timeAdded")});
+            // As Go writes the taint.
+            let time = at(taint, "/timeAdded");
+            let shown = format!(r#"{{"Key":{key:?},"Value":{value:?},"Effect":{effect:?},"TimeAdded":{time}}}"#);
             let text = format!("Duplicate value: {shown}: taints must be unique by key and effect pair");
             errors.push(FieldError::new(Reason::FieldValueDuplicate, format!("metadata.taints[{index}]"), text));
         }
@@ -215,8 +217,9 @@ fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     for (index, address) in
         addresses.iter().enumerate().filter(|(index, address)| addresses[..*index].contains(address))
     {
-        let shown = json!({"Type": text(address, "/type"), "Address": text(address, "/address")});
-        errors.duplicate(format!("status.addresses[{index}]"), &shown);
+        let (kind, address) = (text(address, "/type"), text(address, "/address"));
+        let shown = format!(r#"{{"Type":{kind:?},"Address":{address:?}}}"#);
+        errors.push(FieldError::duplicate(format!("status.addresses[{index}]"), shown));
     }
     if text(new, "/spec/externalID") != text(old, "/spec/externalID") {
         errors.forbidden("spec.externalID", "may not be updated");

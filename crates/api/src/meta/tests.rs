@@ -108,8 +108,26 @@ fn owners_and_finalizers() {
             r#"metadata.ownerReferences.uid: Invalid value: "": must not be empty"#,
             r#"metadata.finalizers: Invalid value: "-": name part"#,
             "metadata.finalizers: Invalid value: [",
+            r#"metadata.finalizers[2]: Invalid value: "-": name is neither a standard finalizer name nor is it fully qualified"#,
         ],
     );
+}
+
+#[test]
+fn finalizers_belong_to_a_domain_or_the_system() {
+    let named = |kind: &str, finalizers: Value| {
+        let mut object = meta(json!({"name": "a", "namespace": "b", "finalizers": finalizers}));
+        object["kind"] = kind.into();
+        let errors = validate_meta(&object, Scope::Namespaced, names::dns1123_subdomain);
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(named("Pod", json!(["kubernetes", "orphan", "example.com/x"])), [] as [&str; 0]);
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    assert_eq!(
+        named("Pod", json!(["a.b/c", "foo"])),
+        [format!("metadata.finalizers[1]: Invalid value: \"foo\": {why}")]
+    );
+    assert_eq!(named("Lease", json!(["foo"])), [] as [&str; 0]);
 }
 
 #[test]

@@ -59,15 +59,15 @@ async fn create(call: &Call<'_>, config: &Configuration, keep: Keep) -> Result<A
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         return Err(ApiError::conflict(resource, call.name(), why).into());
     }
-    if meta::name(&config.value).is_empty() {
-        return Err(ApiError::no_name(call.name()).into());
-    }
     let mut empty =
         json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": call.name()}});
     if let Some(namespace) = call.path.namespace {
         meta::set(&mut empty, "namespace", namespace);
     }
     let sent = config.applied(call, &empty)?;
+    if meta::name(&config.value).is_empty() {
+        return Err(ApiError::no_name(call.name()).into());
+    }
     store_new(call, &demand, sent, keep, Noting::Done).await
 }
 

@@ -146,6 +146,10 @@ async fn configurations_that_say_too_much_or_too_little_are_refused() {
         let answer = apply(&admin, &path, "x", &config).await;
         assert_eq!((answer.code.as_u16(), answer.message()), (400, expected));
     }
+    let unnamed =
+        apply(&admin, &path, "x", &json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}})).await;
+    let expected = "the name of the object (c based on URL) was undeterminable: name must be provided";
+    assert_eq!((unnamed.code.as_u16(), unnamed.message()), (400, expected));
     apply(&admin, &path, "x", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"uid": "u"}}))
         .await
         .expect(409);

@@ -248,7 +248,7 @@ async fn wrong_patches_are_refused() {
     check(&answer, 409, "Conflict", "the object has been modified");
     let answer =
         admin.patch(&format!("{path}?fieldValidation=Strict"), "merge-patch", &json!({"spec": {"foo": 1}})).await;
-    check(&answer, 400, "BadRequest", "unknown field \"spec.foo\"");
+    check(&answer, 422, "Invalid", "unknown field \"spec.foo\"");
     let answer = admin.patch(&path, "merge-patch", &json!({"metadata": {"name": "other"}})).await;
     assert!(matches!(answer.code.as_u16(), 400 | 422), "{}", answer.text);
     let patched =

@@ -171,10 +171,13 @@ fn object_for(config: &Config) -> Value {
 }
 
 fn status(config: &Config, conditions: Vec<Value>) -> Value {
-    let addresses: Vec<Value> = config
-        .node_addresses
+    let own = &config.node_addresses;
+    let addresses: Vec<Value> = own
         .iter()
-        .map(|address| json!({"type": "InternalIP", "address": address}))
+        .enumerate()
+        // The server takes none twice.
+        .filter(|(index, address)| !own[..*index].contains(address))
+        .map(|(_, address)| json!({"type": "InternalIP", "address": address}))
         .chain([json!({"type": "Hostname", "address": config.node_name})])
         .collect();
     let capacity = capacity(config);

@@ -24,6 +24,19 @@ fn what_would_mislead_is_refused_by_name() {
     }
 }
 
+/// The page says of each field what becomes of it, in a row with the same reason.
+#[test]
+fn the_page_of_differences_has_a_row_for_each_field_of_pods() {
+    let page = include_str!("../../../../../docs/compatibility.md");
+    for rule in POD_SPEC {
+        let path = rule.path.join(".").replace(".*", "[]");
+        let verdict = if rule.verdict == Verdict::Refuse { "refused, 422" } else { "stored, with a warning" };
+        let end = format!(" | {verdict} | {} |", rule.reason);
+        let row = page.lines().find(|line| line.ends_with(&end) && line.contains(&format!("`{path}`")));
+        assert!(row.is_some(), "no row for {path} that ends with {end:?}");
+    }
+}
+
 /// Fields whose traffic rule is not there yet.
 #[test]
 fn fields_of_a_service_are_accepted_with_a_warning_that_names_them() {

@@ -58,7 +58,7 @@ export async function areCreatedChangedAndDeleted() {
   const balanced = await core.patchNamespacedServiceStatus({ namespace, name: "web", body: status }, as("MergePatch"));
   assert.equal(balanced.status.loadBalancer.ingress[0].ip, "192.0.2.9");
   const unknown = { spec: { unheardOf: 1 } };
-  await refused(400, "BadRequest", () => patch("MergePatch", unknown, { fieldValidation: "Strict" }));
+  await refused(422, "Invalid", () => patch("MergePatch", unknown, { fieldValidation: "Strict" }));
   await patch("MergePatch", unknown, { fieldValidation: "Warn" });
 
   const another = { preconditions: { uid: "another" } };

@@ -66,7 +66,7 @@ def are_created_changed_and_deleted():
     core.patch_namespaced_service("web", PLACE, {"spec": {"type": "LoadBalancer"}})
     assert core.patch_namespaced_service_status("web", PLACE, status).status.load_balancer.ingress[0].ip == "192.0.2.9"
     strict = {"spec": {"unheardOf": 1}}
-    refused(400, "BadRequest", lambda: core.patch_namespaced_service("web", PLACE, strict, field_validation="Strict"))
+    refused(422, "Invalid", lambda: core.patch_namespaced_service("web", PLACE, strict, field_validation="Strict"))
     _, _, headers = core.patch_namespaced_service_with_http_info("web", PLACE, strict, field_validation="Warn")
     assert 'unknown field \\"spec.unheardOf\\"' in headers["Warning"], headers
 

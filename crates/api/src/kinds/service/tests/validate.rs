@@ -170,7 +170,7 @@ fn upstreams_warnings_each() {
         ("spec|clusterIPs", json!(["010.96.0.9"]), "spec.clusterIPs[0]"),
         ("spec|externalIPs", json!(["192.000.2.1"]), "spec.externalIPs[0]"),
         ("spec|loadBalancerIP", json!("192.000.2.1"), "spec.loadBalancerIP"),
-        ("spec|loadBalancerSourceRanges", json!(["192.0.2.1/24"]), "spec.loadBalancerSourceRanges[0]"),
+        ("spec|loadBalancerSourceRanges", json!(["2001:DB8::/32"]), "spec.loadBalancerSourceRanges[0]"),
     ] {
         let mut service = create(json!({"ports": [{"port": 80}]}));
         service["spec"][field.split_once('|').unwrap().1] = value;
