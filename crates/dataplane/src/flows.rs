@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use stead_model::{Frontend, Protocol};
@@ -32,6 +32,8 @@ pub struct Suspects {
     pub arrived: bool,
     /// Backends that it no longer led to.
     pub severed: BTreeSet<SocketAddr>,
+    /// It no longer led certain senders where it led them, or let them in.
+    pub by_sender: bool,
 }
 
 impl Cleaning {
@@ -50,6 +52,7 @@ impl Cleaning {
             ours.departed |= suspects.departed;
             ours.arrived |= suspects.arrived;
             ours.severed.extend(suspects.severed);
+            ours.by_sender |= suspects.by_sender;
         }
     }
 
@@ -64,9 +67,9 @@ impl Cleaning {
 
 /// Where frontends lead.
 pub trait Routes {
-    /// Whether connections to `frontend` may go to `backend`. `None`: they are none of our business; `Some` with `false` also where it
-    /// is known that the frontend is nobody's.
-    fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool>;
+    /// Whether connections from `source`, or from anywhere, to `frontend` may go to `backend`. `None`: they are none of our business;
+    /// `Some` with `false` also where it is known that the frontend is nobody's.
+    fn leads(&self, frontend: &Frontend, source: Option<IpAddr>, backend: SocketAddr) -> Option<bool>;
 
     /// Whether the frontend is somebody's.
     fn has(&self, frontend: &Frontend) -> bool;
@@ -74,7 +77,7 @@ pub trait Routes {
 
 /// What takes in all stale ones of the suspects of `frontend` and none that is not; `None` where the kernel cannot tell them from others.
 pub fn patterns(frontend: &Frontend, suspects: &Suspects, routes: &impl Routes) -> Option<Vec<Pattern>> {
-    if frontend.protocol != Protocol::Udp {
+    if frontend.protocol != Protocol::Udp || suspects.by_sender {
         return None;
     }
     let all = Pattern::to(frontend.protocol, frontend.socket())?;
@@ -84,7 +87,7 @@ pub fn patterns(frontend: &Frontend, suspects: &Suspects, routes: &impl Routes) 
     if suspects.departed && !is_known {
         patterns.push(translated);
     } else {
-        let stale = suspects.severed.iter().filter(|backend| routes.leads(frontend, **backend) == Some(false));
+        let stale = suspects.severed.iter().filter(|backend| routes.leads(frontend, None, **backend) == Some(false));
         patterns.extend(stale.filter_map(|backend| translated.at(*backend)));
     }
     if suspects.departed || (suspects.arrived && is_known) {
@@ -104,7 +107,8 @@ pub fn is_stale(entry: &Entry, routes: &impl Routes, cleaning: &Cleaning) -> boo
     let destination = entry.original.destination;
     let frontend = Frontend { address: destination.ip(), protocol: entry.protocol, port: destination.port() };
     let departed = || cleaning.has_departed(&frontend).then_some(false);
-    let Some(leads) = routes.leads(&frontend, entry.reply.source).or_else(departed) else { return false };
+    let source = Some(entry.original.source.ip());
+    let Some(leads) = routes.leads(&frontend, source, entry.reply.source).or_else(departed) else { return false };
     if entry.status.has(Status::DESTINATION_NAT) {
         !leads
     } else {
@@ -128,13 +132,16 @@ mod tests {
         Frontend { address: socket(text).ip(), protocol, port: socket(text).port() }
     }
 
+    /// Is led nowhere.
+    const STRANGER: &str = "198.51.100.7:40000";
+
     /// Virtual IP 10.96.0.1 over TCP and UDP; the rest of its range is nobody's.
     struct OneService;
 
     impl Routes for OneService {
-        fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool> {
+        fn leads(&self, frontend: &Frontend, source: Option<IpAddr>, backend: SocketAddr) -> Option<bool> {
             if self.has(frontend) {
-                return Some(backend == socket("10.244.1.2:8080"));
+                return Some(source != Some(socket(STRANGER).ip()) && backend == socket("10.244.1.2:8080"));
             }
             frontend.address.to_string().starts_with("10.96.7.").then_some(false)
         }
@@ -183,6 +190,18 @@ mod tests {
         check(Protocol::Udp, "10.96.0.1:80", "10.96.0.1:80", Status::SEEN_REPLY, true);
         check(Protocol::Tcp, "10.96.0.1:80", "10.96.0.1:80", Status(0), true);
         check(Protocol::Tcp, "10.96.0.1:80", "10.96.0.1:80", Status::SEEN_REPLY, false);
+    }
+
+    #[test]
+    fn who_may_not_come_any_more_is_cut() {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let mut entry = entry(protocol, "10.96.0.1:80", "10.244.1.2:8080", TRANSLATED);
+            assert!(!is_stale(&entry));
+            entry.original.source = socket(STRANGER);
+            assert!(is_stale(&entry));
+        }
+        let suspects = Suspects { by_sender: true, ..Suspects::default() };
+        assert_eq!(patterns(&frontend(Protocol::Udp, "10.96.0.1:80"), &suspects, &OneService), None);
     }
 
     #[test]

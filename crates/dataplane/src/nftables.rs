@@ -286,9 +286,9 @@ fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Standing), Error> {
     let mut mirror = Mirror::new(plan.settings.clone(), standing.reserved, standing.last_list);
     for (family, actual) in Family::ALL.into_iter().zip(actuals) {
         let Known::Ours(state) = &actual.known else { continue };
-        for (key, chain) in &state.outline.verdicts {
-            if let (Some(kind), Some(chain)) = (id::Kind::from_number(*key), chain) {
-                mirror.keep_kind(family, kind, sticky_timeout(chain));
+        for ((way, number), chain) in &state.outline.verdicts {
+            if let (Some(kind), Some(chain)) = (id::Kind::from_number(*number), chain) {
+                mirror.keep_kind(family, *way, kind, sticky_timeout(chain));
             }
         }
     }

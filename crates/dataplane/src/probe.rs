@@ -36,6 +36,12 @@ pub enum Missing {
     Reject,
     #[error("kernel lacks nf_tables conntrack matching (nft_ct); load module nft_ct or build CONFIG_NFT_CT")]
     Conntrack,
+    #[error(
+        "kernel lacks nf_tables route lookups (nft_fib); load modules nft_fib_ipv4 and nft_fib_ipv6 or build CONFIG_NFT_FIB_IPV4 and _IPV6"
+    )]
+    Fib,
+    #[error("kernel lacks sets of ranges over several fields; Linux 5.6 or newer is needed")]
+    Ranges,
     #[error("kernel lacks maps that rules can delete from; Linux 5.9 or newer is needed")]
     DynamicMaps,
     #[error("kernel lacks conntrack over netlink; load module nf_conntrack_netlink or build CONFIG_NF_CT_NETLINK")]
@@ -80,6 +86,7 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
     let dynamic = Set { name: MAP, shape, size: Some(16), dynamic: Some(Duration::from_secs(1)) };
     let to = Shape { key: &[Field::Classid], data: Data::Fields(&[Field::Ipv4Addr, Field::InetService]) };
     let addresses = Set { name: "to", shape: to, size: Some(16), dynamic: None };
+    let ranges = Shape { key: &[Field::Ipv4Addr, Field::InetService], data: Data::End };
     let post = Chain { name: "post".into(), base: Some(BaseChain { hook: Hook::Postrouting, priority: 100 }) };
     let key = vec![Selector::Priority];
     let rule = |chain: &'static str, rule: Rule| Change::AddRule(NAME, chain.into(), rule);
@@ -109,6 +116,8 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
             ],
         ),
         (Missing::Reject, vec![rule(CHAIN, vec![Statement::Protocol(Protocol::Tcp), Statement::RejectReset])]),
+        (Missing::Fib, vec![rule(CHAIN, vec![Statement::SourceIsOwn, accept.clone()])]),
+        (Missing::Ranges, vec![Change::AddSet(NAME, Set { name: "ranges", shape: ranges, size: None, dynamic: None })]),
         (Missing::Conntrack, vec![rule(CHAIN, vec![Statement::NotTranslated, accept])]),
     ];
     missing.extend(trials.into_iter().filter_map(|(feature, changes)| (!try_all(changes)).then_some(feature)));

@@ -107,16 +107,9 @@ impl Draft<'_> {
 
     /// What no data plane carries out yet.
     fn collect_unhonoured(&mut self) {
-        let service = self.service;
-        let wishes = [
-            (service.internal_policy == TrafficPolicy::Local, Unhonoured::InternalPolicyLocal),
-            (self.has_node_ports() && service.external_policy == TrafficPolicy::Local, Unhonoured::ExternalPolicyLocal),
-            (self.has_node_ports() && service.source_ranges.is_some(), Unhonoured::SourceRanges),
-            (!service.external_ips.is_empty(), Unhonoured::ExternalIps),
-            (service.algorithm != Algorithm::Random || !service.weights.is_even(), Unhonoured::Balance),
-        ];
-        let unhonoured = wishes.into_iter().filter(|(is_asked, _)| *is_asked);
-        self.causes.extend(unhonoured.map(|(_, wish)| Cause::NotHonoured(wish)));
+        if self.service.algorithm != Algorithm::Random || !self.service.weights.is_even() {
+            self.causes.push(Cause::NotHonoured(Unhonoured::Balance));
+        }
     }
 
     /// Affinity is a wish of its own, and one that a client notices.
@@ -164,6 +157,8 @@ impl Draft<'_> {
         let mut is_open = || kind.is_external() && open.any(|range| range.contains(&address));
         if !is_usable(address) {
             Err(Cause::Unusable { kind, address })
+        } else if kind.is_external() && context.settings.service_ranges.iter().any(|range| range.contains(&address)) {
+            Err(Cause::Virtual { kind, address })
         } else if context.reserved.contains(&address) {
             Err(Cause::Reserved { kind, address })
         } else if context.settings.own_addresses.binary_search(&address).is_ok() && !is_open() {

@@ -15,7 +15,7 @@ pub use decide::{Arrival, Balance, Masquerade, Origin, Packet, Verdict, decide};
 pub use desired::{NodeContext, OpenRange, plan_service};
 pub use jhash::SEED as HASH_SEED;
 pub use planner::{Outcome, Planner, plan_all};
-pub use problem::{Cause, Problem, Unhonoured};
+pub use problem::{Cause, Problem};
 pub use table::{
     Algorithm, Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MasqueradeAll, Plan,
     ServicePlan, ServicePortPlan, Settings, TrafficPolicy, Weights,

@@ -147,14 +147,13 @@ impl Planner {
         self.update_all(snapshot)
     }
 
-    /// Takes other ranges for virtual IPs; whether they are others. No Service's part of the plan depends on them.
-    pub fn set_service_ranges(&mut self, ranges: Vec<IpNet>) -> bool {
-        if ranges == self.context.settings.service_ranges {
-            return false;
-        }
+    /// Takes other ranges for virtual IPs: every Service with external addresses is planned again.
+    pub fn set_service_ranges(&mut self, snapshot: &ServiceSnapshot, ranges: Vec<IpNet>) -> Outcome {
         self.context.settings.service_ranges.clone_from(&ranges);
         self.plan.settings.service_ranges = ranges;
-        true
+        self.replan_where(snapshot, |service| {
+            !(service.external_ips.is_empty() && service.load_balancer_ips.is_empty())
+        })
     }
 
     fn replan_where(&mut self, snapshot: &ServiceSnapshot, is_due: impl Fn(&ServiceView) -> bool) -> Outcome {

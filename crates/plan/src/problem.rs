@@ -28,6 +28,8 @@ pub enum Cause {
     Unusable { kind: FrontendKind, address: IpAddr },
     #[error("{kind} {address} is this node's own and stays so; open it to Services or give the Service another one")]
     Own { kind: FrontendKind, address: IpAddr },
+    #[error("{kind} {address} is in a range of virtual IPs, which are not given out so; give the Service another one")]
+    Virtual { kind: FrontendKind, address: IpAddr },
     #[error("{kind} {address} is the API server's and stays so; give the Service another one")]
     Reserved { kind: FrontendKind, address: IpAddr },
     #[error(
@@ -63,14 +65,6 @@ pub enum Cause {
 /// A wish that plans do not carry out yet. What its neglect would open stays closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Unhonoured {
-    #[error("internalTrafficPolicy Local is not supported yet; cluster IPs refuse connections")]
-    InternalPolicyLocal,
-    #[error("externalTrafficPolicy Local is not supported yet; node ports stay closed")]
-    ExternalPolicyLocal,
-    #[error("loadBalancerSourceRanges are not supported yet; node ports stay closed")]
-    SourceRanges,
-    #[error("externalIPs are not supported yet; they are not served")]
-    ExternalIps,
     #[error(
         "metadata.annotations[stead.local/algorithm] and [stead.local/weights] are not supported yet; connections are spread at random"
     )]
@@ -82,7 +76,9 @@ impl Problem {
     pub const fn reason(&self) -> &'static str {
         match self.cause {
             Cause::Service(_) | Cause::Repeated { .. } => "InvalidService",
-            Cause::Unusable { .. } | Cause::Own { .. } | Cause::Reserved { .. } => "InvalidAddress",
+            Cause::Unusable { .. } | Cause::Own { .. } | Cause::Virtual { .. } | Cause::Reserved { .. } => {
+                "InvalidAddress"
+            }
             Cause::Slice { .. } | Cause::Endpoint { .. } | Cause::TooManyEndpoints { .. } | Cause::NoService { .. } => {
                 "InvalidEndpoint"
             }

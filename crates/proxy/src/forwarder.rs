@@ -167,7 +167,7 @@ impl Forwarder {
         if settings != planner.plan().settings {
             outcome.merge(planner.set_own_addresses(&snapshot, settings.own_addresses));
             outcome.merge(planner.set_node_addresses(&snapshot, settings.node_addresses));
-            planner.set_service_ranges(settings.service_ranges);
+            outcome.merge(planner.set_service_ranges(&snapshot, settings.service_ranges));
             self.due = Due::All;
         }
         self.due.add(&outcome);

@@ -240,10 +240,10 @@ async fn ranges(kubectl: &Kubectl<'_>) {
     let moved = range.replace("10.97", "10.98");
     kubectl.bad_with("apply -f -", &moved, "spec.cidrs[0]: Invalid value: \"10.98.0.0/24\": field is immutable").await;
     kubectl.good("delete servicecidr more --timeout=20s", &["deleted"]).await;
-    let local = "apiVersion: v1\nkind: Service\nmetadata: {name: local}\nspec: {type: NodePort, externalTrafficPolicy: Local, ports: [{port: 80}]}\n";
+    let local = "apiVersion: v1\nkind: Service\nmetadata: {name: local}\nspec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}]}\n";
     let printed = kubectl.run(&["create", "-f", "-"], local).await;
     assert!(printed.good, "{}", printed.err);
-    let warning = "Warning: spec.externalTrafficPolicy: not acted on by this version of Stead: node ports stay closed";
+    let warning = "Warning: spec.type: not acted on by this version of Stead: there is no load balancer";
     assert!(printed.err.contains(warning), "{}", printed.err);
     kubectl.good("create service externalname db --external-name=db.example.org", &["service/db created"]).await;
     kubectl.good("get svc db", &["ExternalName", "db.example.org"]).await;

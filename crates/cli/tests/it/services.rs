@@ -122,6 +122,7 @@ fn a_range_that_joins_is_served_everywhere_and_waits_with_its_end(lab: &Lab) {
     ok("service", lab.kubectl_words(&["create", "-f", "-"], service));
     for node in ["node1", "node2"] {
         eventually("the new range to answer", || lab.curl(node, "http://10.97.0.9"));
+        eventually("the external address to answer", || lab.curl(node, "http://192.168.56.222"));
         eventually("its free addresses to be refused", || {
             (lab.curl_code(node, "http://10.97.0.8") == Some(7)).then_some(())
         });

@@ -76,12 +76,29 @@ impl Cursor {
 
 /// What is done with a connection to a list, as the map `lists` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kind {
-    /// a000:0
+pub(crate) struct Kind {
+    pub(crate) clients: Clients,
+    pub(crate) choice: Choice,
+}
+
+/// Whom a list is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Clients {
+    /// a0…
+    All,
+    /// a1…: pods look into the map `inside` first.
+    Outside,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Choice {
+    /// …00:0
     Reject,
-    /// a000:N, N slots to choose from
+    /// …00:ffff
+    Drop,
+    /// …00:N, N slots to choose from
     Spread { slots: u16 },
-    /// aCCC:N, CCC the class of the affinity's timeout
+    /// …CC:N, CC the class of the affinity's timeout
     Sticky { class: Class, slots: u16 },
 }
 
@@ -89,25 +106,43 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Class(pub(crate) u8);
 
+/// The map by which a packet comes to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Way {
+    Frontends,
+    /// Of pods and the node to frontends whose policy is `Local`.
+    Inside,
+}
+
 impl Kind {
     pub(crate) fn number(self) -> u32 {
-        const BASE: u32 = 0xa000_0000;
-        match self {
-            Self::Reject => BASE,
-            Self::Spread { slots } => BASE | u32::from(slots),
-            Self::Sticky { class, slots } => BASE | u32::from(class.0) << 16 | u32::from(slots),
+        let base = match self.clients {
+            Clients::All => 0xa000_0000,
+            Clients::Outside => 0xa100_0000,
+        };
+        base | match self.choice {
+            Choice::Reject => 0,
+            Choice::Drop => 0xffff,
+            Choice::Spread { slots } => slots.into(),
+            Choice::Sticky { class, slots } => u32::from(class.0) << 16 | u32::from(slots),
         }
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        let (high, slots) = (number >> 16, (number & 0xffff) as u16);
-        let class = u8::try_from(high.checked_sub(0xa000)?).ok()?;
-        Some(match (class, slots) {
-            (0, 0) => Self::Reject,
-            (_, 0) => return None,
-            (0, slots) => Self::Spread { slots },
-            (class, slots) => Self::Sticky { class: Class(class), slots },
-        })
+        let clients = match number >> 24 {
+            0xa0 => Clients::All,
+            0xa1 => Clients::Outside,
+            _ => return None,
+        };
+        let (class, slots) = ((number >> 16) as u8, number as u16);
+        let choice = match (class, slots) {
+            (0, 0) => Choice::Reject,
+            (0, 0xffff) => Choice::Drop,
+            (_, 0 | 0xffff) => return None,
+            (0, slots) => Choice::Spread { slots },
+            (class, slots) => Choice::Sticky { class: Class(class), slots },
+        };
+        Some(Self { clients, choice })
     }
 }
 
@@ -129,13 +164,19 @@ mod tests {
     #[test]
     fn kinds_go_round() {
         let class = Class(7);
-        for kind in [Kind::Reject, Kind::Spread { slots: 3 }, Kind::Sticky { class, slots: 65_000 }] {
-            assert_eq!(Kind::from_number(kind.number()), Some(kind));
+        for clients in [Clients::All, Clients::Outside] {
+            for choice in
+                [Choice::Reject, Choice::Drop, Choice::Spread { slots: 3 }, Choice::Sticky { class, slots: 65_000 }]
+            {
+                let kind = Kind { clients, choice };
+                assert_eq!(Kind::from_number(kind.number()), Some(kind));
+            }
         }
-        for number in [0, 0xa100_0001, 0xa007_0000, 0x8000_0001, 0xc000_0001] {
+        for number in [0, 0xa200_0001, 0xa007_0000, 0xa007_ffff, 0x8000_0001, 0xc000_0001] {
             assert_eq!(Kind::from_number(number), None);
         }
-        assert_eq!(Kind::Sticky { class, slots: 3 }.number(), 0xa007_0003);
+        let sticky = Kind { clients: Clients::Outside, choice: Choice::Sticky { class, slots: 3 } };
+        assert_eq!(sticky.number(), 0xa107_0003);
     }
 
     #[test]

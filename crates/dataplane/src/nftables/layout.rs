@@ -4,6 +4,10 @@
 //! chain for that kind, which looks up `slots` (list, random number → endpoint) and `backends` (endpoint → address). In between the value
 //! rides in `meta priority`; the mark is left to others. Each lookup may meet a newer state than the one before, since a change can
 //! come into effect between them: hence every path that matched `frontends` has a second try and ends in `gone`, never untranslated.
+//!
+//! Beside that way there are two that only some frontends have. One that is for certain sources stands in `ranged`, and is looked up with
+//! the source in `ranges` before anything else. One whose external policy is `Local` leads to a list of this node's endpoints; `inside` has
+//! the cluster's list for it, where the node looks first, and pods do once the kind of the list says so; the chains `in-…` go on from there.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -11,26 +15,33 @@ use ipnet::IpNet;
 use stead_model::Family;
 use stead_plan::{DetectLocal, MasqueradeAll, Settings};
 use stead_sys::nft::{
-    BaseChain, Comparison, Data, Field, Hook, Name, Rule,
+    BaseChain, Comparison, Data, Field, Hook, LinkName, Name, Rule,
     Selector::{self, *},
     Shape, Statement, Verdict,
 };
 
 use super::{
-    id::{Class, Kind},
+    id::{Choice, Class, Clients, Kind, Way},
     program::SetId,
 };
 
 /// The tables' name in each family.
 pub(crate) const TABLE: &str = "stead";
 /// Raised with every change of sets, of what elements mean or of what a rule leaves behind; tables of another layout are replaced.
-pub(crate) const COMMENT: &str = "Services by Stead, layout 1";
+pub(crate) const COMMENT: &str = "Services by Stead, layout 2";
 
 pub(crate) const fn name(family: Family) -> Name {
     Name { family, table: TABLE }
 }
 
-pub(crate) const BALANCE: &str = "balance";
+/// From the kind of a list to its chain, by the way that led to the list.
+pub(crate) const fn balance(way: Way) -> &'static str {
+    match way {
+        Way::Frontends => "balance",
+        Way::Inside => "balance-inside",
+    }
+}
+
 pub(crate) const AFFINITY: &str = "affinity";
 /// Affinity entries in one table; when it is full, further clients are spread without sticking. The kernel clears 8 bytes for each place
 /// (four thirds of this, rounded up to a power of two) when the table is made, whether it is ever used or not: 1 MB here, which takes
@@ -58,14 +69,19 @@ type ChainName = Cow<'static, str>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Skeleton {
     pub(crate) chains: BTreeMap<ChainName, (Option<BaseChain>, Vec<Rule>)>,
-    pub(crate) verdicts: BTreeMap<u32, ChainName>,
+    pub(crate) verdicts: BTreeMap<(Way, u32), ChainName>,
 }
 
 const FRONTEND: [Selector; 3] = [DestinationAddress, Protocol, DestinationPort];
+const FRONTEND_AND_SOURCE: [Selector; 4] = [DestinationAddress, Protocol, DestinationPort, SourceAddress];
 const CLIENT: [Selector; 4] = [SourceAddress, DestinationAddress, Protocol, DestinationPort];
 
-fn to_list() -> Statement {
-    Statement::SetPriority(FRONTEND.into(), SetId::Frontends.name())
+fn to_list(way: Way) -> Statement {
+    let map = match way {
+        Way::Frontends => SetId::Frontends,
+        Way::Inside => SetId::Inside,
+    };
+    Statement::SetPriority(FRONTEND.into(), map.name())
 }
 
 fn to_slot(modulus: u32) -> Statement {
@@ -80,76 +96,145 @@ fn goto(chain: impl Into<ChainName>) -> Statement {
     Statement::Verdict(Verdict::Goto(chain.into()))
 }
 
-/// The skeleton for one family, with a chain for each kind.
+/// The skeleton for one family, with a chain for each kind and way to it.
 pub(crate) fn skeleton(
     family: Family,
     settings: &Settings,
-    kinds: impl IntoIterator<Item = Kind>,
+    kinds: impl IntoIterator<Item = (Way, Kind)>,
     timeout: impl Fn(Class) -> Duration,
 ) -> Skeleton {
     let mut skeleton = Skeleton::default();
-    let mut chain = |name: ChainName, base, rules| skeleton.chains.insert(name, (base, rules));
+    let mut chain = |name: &'static str, base, rules| skeleton.chains.insert(name.into(), (base, rules));
     let base = |hook, priority| Some(BaseChain { hook, priority });
-    let of_family = |ranges: &[IpNet]| ranges.iter().filter(|range| is_of(range, family)).copied().collect::<Vec<_>>();
-    let services = of_family(&settings.service_ranges);
+    let ranges = settings.service_ranges.iter().filter(|range| is_of(range, family));
+    let services = ranges.copied().collect::<Vec<_>>();
+    let pods = pods(family, settings);
 
     chain(
-        "reject-it".into(),
+        REJECT,
         None,
         vec![vec![Statement::Protocol(stead_model::Protocol::Tcp), Statement::RejectReset], vec![Statement::Reject]],
     );
-    chain("gone".into(), None, vec![vec![to_list(), Statement::Verdict(Verdict::Drop)], vec![goto("reject-it")]]);
+    chain(DROP, None, vec![vec![Statement::Verdict(Verdict::Drop)]]);
+    chain("gone", None, vec![vec![to_list(Way::Frontends), Statement::Verdict(Verdict::Drop)], vec![goto(REJECT)]]);
     chain(
-        "pick".into(),
+        "check-source",
         None,
         vec![
-            vec![Statement::SetPriority(vec![Priority], SetId::Lists.name())],
-            vec![Statement::VerdictMap(vec![Priority], BALANCE)],
-            vec![goto("gone")],
+            vec![
+                Statement::InSet(FRONTEND_AND_SOURCE.into(), SetId::Ranges.name()),
+                Statement::Verdict(Verdict::Return),
+            ],
+            vec![Statement::Verdict(Verdict::Drop)],
         ],
     );
+    chain("pick", None, pick(Way::Frontends));
+    chain("pick-inside", None, pick(Way::Inside));
     let refuse_rest = services
         .iter()
-        .map(|range| vec![Statement::Range(DestinationAddress, Comparison::Equal, *range), goto("reject-it")])
-        .chain([vec![Statement::InSet(vec![DestinationAddress], SetId::Outlying.name()), goto("reject-it")]]);
-    chain("services".into(), None, [vec![to_list(), goto("pick")]].into_iter().chain(refuse_rest).collect());
-    chain("nat-prerouting".into(), base(Hook::Prerouting, -100), vec![vec![jump("services")]]);
-    chain("nat-output".into(), base(Hook::Output, -100), vec![vec![jump("services")]]);
-    chain("send".into(), None, translate());
-    chain("nat-postrouting".into(), base(Hook::Postrouting, 100), postrouting(&services));
-    chain("masq-outside".into(), None, masquerade_outside(family, settings));
+        .map(|range| Statement::Range(DestinationAddress, Comparison::Equal, *range))
+        .chain([Statement::InSet(vec![DestinationAddress], SetId::Outlying.name())])
+        .map(|nobodys| vec![nobodys, goto(REJECT)]);
+    chain("services", None, [vec![to_list(Way::Frontends), goto("pick")]].into_iter().chain(refuse_rest).collect());
+    chain(INSIDE, None, vec![vec![to_list(Way::Inside), goto("pick-inside")]]);
+    chain("nat-prerouting", base(Hook::Prerouting, -100), vec![vec![jump("services")]]);
+    chain("nat-output", base(Hook::Output, -100), vec![vec![jump(INSIDE)], vec![jump("services")]]);
+    chain("send", None, translate());
+    chain("nat-postrouting", base(Hook::Postrouting, 100), postrouting(&services));
+    chain("masq-outside", None, masquerade_outside(&pods, settings.masquerade_all));
+    chain("masq-node", None, vec![vec![Statement::SourceIsOwn, Statement::Masquerade]]);
 
-    skeleton.verdicts.insert(Kind::Reject.number(), "reject-it".into());
-    for kind in kinds {
-        match kind {
-            Kind::Reject => {}
-            Kind::Spread { slots } => {
-                let name = format!("lb-{slots}");
-                skeleton.verdicts.insert(kind.number(), name.clone().into());
-                skeleton.chains.insert(name.into(), (None, spread(slots)));
-            }
-            Kind::Sticky { class, slots } => {
-                let timeout = timeout(class);
-                let name = sticky_name(slots, timeout);
-                let stuck = format!("stuck-{}s", timeout.as_secs());
-                skeleton.verdicts.insert(kind.number(), name.clone().into());
-                skeleton.chains.insert(name.into(), (None, sticky(slots, timeout, &stuck)));
-                skeleton.chains.entry(stuck.into()).or_insert_with(|| (None, remembered(timeout)));
-            }
-        }
+    let reject = Kind { clients: Clients::All, choice: Choice::Reject };
+    let always = [Way::Frontends, Way::Inside].map(|way| (way, reject));
+    for (way, kind) in always.into_iter().chain(kinds) {
+        let name = skeleton.add_choice(way, kind.choice, &timeout);
+        let name = match kind.clients {
+            Clients::All => name,
+            Clients::Outside => skeleton.add_outside(&pods, name),
+        };
+        skeleton.verdicts.insert((way, kind.number()), name);
     }
     skeleton
 }
 
-fn sticky_name(slots: u16, timeout: Duration) -> String {
-    format!("lb-{slots}-sticky-{}s", timeout.as_secs())
+const REJECT: &str = "reject-it";
+const DROP: &str = "drop-it";
+const INSIDE: &str = "services-inside";
+
+impl Skeleton {
+    /// The chain of a choice, and those that it needs.
+    fn add_choice(&mut self, way: Way, choice: Choice, timeout: impl Fn(Class) -> Duration) -> ChainName {
+        match choice {
+            Choice::Reject => REJECT.into(),
+            Choice::Drop => DROP.into(),
+            Choice::Spread { slots } => {
+                let name = ChainName::from(format!("{}{slots}", prefix(way)));
+                self.chains.entry(name.clone()).or_insert_with(|| (None, spread(way, slots)));
+                name
+            }
+            Choice::Sticky { class, slots } => {
+                let timeout = timeout(class);
+                let name = ChainName::from(sticky_name(way, slots, timeout));
+                let stuck = format!("stuck-{}s", timeout.as_secs());
+                self.chains.entry(name.clone()).or_insert_with(|| (None, sticky(way, slots, timeout, &stuck)));
+                self.chains.entry(stuck.into()).or_insert_with(|| (None, remembered(timeout)));
+                name
+            }
+        }
+    }
+
+    /// A chain that goes to `next` with all but pods.
+    fn add_outside(&mut self, pods: &[Statement], next: ChainName) -> ChainName {
+        let mut rules: Vec<Rule> = pods.iter().map(|pod| vec![pod.clone(), jump(INSIDE)]).collect();
+        rules.push(vec![goto(next.clone())]);
+        let name = ChainName::from(format!("{OUTSIDE}{next}"));
+        self.chains.insert(name.clone(), (None, rules));
+        name
+    }
+}
+
+const OUTSIDE: &str = "outside-";
+
+const fn prefix(way: Way) -> &'static str {
+    match way {
+        Way::Frontends => "lb-",
+        Way::Inside => "in-",
+    }
+}
+
+fn sticky_name(way: Way, slots: u16, timeout: Duration) -> String {
+    format!("{}{slots}-sticky-{}s", prefix(way), timeout.as_secs())
 }
 
 /// The timeout in the name of a chain that [`skeleton`] made for a sticky kind.
 pub(crate) fn sticky_timeout(chain: &str) -> Option<Duration> {
-    let (slots, seconds) = chain.strip_prefix("lb-")?.split_once("-sticky-")?;
+    let chain = chain.strip_prefix(OUTSIDE).unwrap_or(chain);
+    let way = [Way::Frontends, Way::Inside].into_iter().find(|way| chain.starts_with(prefix(*way)))?;
+    let (slots, seconds) = chain.strip_prefix(prefix(way))?.split_once("-sticky-")?;
     let timeout = Duration::from_secs(seconds.strip_suffix('s')?.parse().ok()?);
-    (sticky_name(slots.parse().ok()?, timeout) == chain).then_some(timeout)
+    (sticky_name(way, slots.parse().ok()?, timeout) == chain).then_some(timeout)
+}
+
+/// Each statement holds for packets of some pods; empty where none can be told.
+fn pods(family: Family, settings: &Settings) -> Vec<Statement> {
+    match &settings.detect_local {
+        DetectLocal::Unknown => Vec::new(),
+        DetectLocal::Ranges(ranges) => {
+            let ranges = ranges.iter().filter(|range| is_of(range, family));
+            ranges.map(|range| Statement::Range(SourceAddress, Comparison::Equal, *range)).collect()
+        }
+        DetectLocal::Bridge(name) => vec![Statement::Link(LinkName::Whole(name.clone()))],
+        DetectLocal::Prefix(prefix) => vec![Statement::Link(LinkName::Prefix(prefix.clone()))],
+    }
+}
+
+fn pick(way: Way) -> Vec<Rule> {
+    vec![
+        vec![Statement::InSet(FRONTEND.into(), SetId::Ranged.name()), jump("check-source")],
+        vec![Statement::SetPriority(vec![Priority], SetId::Lists.name())],
+        vec![Statement::VerdictMap(vec![Priority], balance(way))],
+        vec![goto("gone")],
+    ]
 }
 
 fn is_of(range: &IpNet, family: Family) -> bool {
@@ -163,11 +248,11 @@ fn translate() -> Vec<Rule> {
 }
 
 /// The second pick is for a packet that read the old number of slots and found its slot gone: slot 0 exists while any does.
-fn spread(slots: u16) -> Vec<Rule> {
+fn spread(way: Way, slots: u16) -> Vec<Rule> {
     vec![
-        vec![to_list()],
+        vec![to_list(way)],
         vec![to_slot(slots.into()), jump("send")],
-        vec![to_list()],
+        vec![to_list(way)],
         vec![to_slot(1), jump("send")],
         vec![goto("gone")],
     ]
@@ -175,17 +260,17 @@ fn spread(slots: u16) -> Vec<Rule> {
 
 /// After an endpoint is picked, the pick is written and read back, so that of two packets the first writer wins. Where the map is full,
 /// nothing is read back and the connection is spread without sticking.
-fn sticky(slots: u16, timeout: Duration, stuck: &str) -> Vec<Rule> {
+fn sticky(way: Way, slots: u16, timeout: Duration, stuck: &str) -> Vec<Rule> {
     let to_remembered = || Statement::SetPriority(CLIENT.into(), AFFINITY);
     let mut rules = vec![
         vec![to_remembered(), jump(stuck.to_owned())],
-        vec![to_list()],
+        vec![to_list(way)],
         vec![to_slot(slots.into())],
         vec![to_slot(1)],
         vec![Statement::Remember(CLIENT.into(), AFFINITY, timeout)],
         vec![to_remembered(), jump("send")],
     ];
-    rules.extend(spread(slots));
+    rules.extend(spread(way, slots));
     rules
 }
 
@@ -206,30 +291,28 @@ fn postrouting(services: &[IpNet]) -> Vec<Rule> {
         vec![Statement::Range(OriginalDestinationAddress, Comparison::Equal, *range), goto("masq-outside")]
     }));
     rules.push(vec![Statement::InSet(vec![OriginalDestinationAddress], SetId::Outlying.name()), goto("masq-outside")]);
-    rules.extend(stead_model::Protocol::ALL.map(|protocol| {
-        let key = vec![OriginalDestinationAddress, OriginalDestinationPort];
-        let external = Statement::InSet(key, SetId::external(protocol).name());
-        vec![Statement::Protocol(protocol), external, Statement::Masquerade]
-    }));
+    let external = |set: fn(stead_model::Protocol) -> SetId, then: Statement| {
+        stead_model::Protocol::ALL.map(|protocol| {
+            let key = vec![OriginalDestinationAddress, OriginalDestinationPort];
+            vec![Statement::Protocol(protocol), Statement::InSet(key, set(protocol).name()), then.clone()]
+        })
+    };
+    rules.extend(external(SetId::external, Statement::Masquerade));
+    rules.extend(external(SetId::external_local, goto("masq-node")));
     rules
 }
 
 /// Nothing where nobody can be told from pods.
-fn masquerade_outside(family: Family, settings: &Settings) -> Vec<Rule> {
-    let ranges: &[IpNet] = match &settings.detect_local {
-        DetectLocal::Ranges(ranges) => ranges,
-        _ => &[],
-    };
-    let pods = ranges.iter().filter(|range| is_of(range, family) && settings.masquerade_all == MasqueradeAll::No);
-    let mut rules: Vec<Rule> = pods
-        .map(|range| {
-            vec![Statement::Range(SourceAddress, Comparison::Equal, *range), Statement::Verdict(Verdict::Return)]
-        })
-        .collect();
-    if !rules.is_empty() || settings.masquerade_all == MasqueradeAll::Yes {
-        rules.push(vec![Statement::Masquerade]);
+fn masquerade_outside(pods: &[Statement], all: MasqueradeAll) -> Vec<Rule> {
+    let masquerade = vec![Statement::Masquerade];
+    match all {
+        MasqueradeAll::Yes => vec![masquerade],
+        MasqueradeAll::No if pods.is_empty() => Vec::new(),
+        MasqueradeAll::No => {
+            let inside = pods.iter().map(|pod| vec![pod.clone(), Statement::Verdict(Verdict::Return)]);
+            inside.chain([masquerade]).collect()
+        }
     }
-    rules
 }
 
 #[cfg(test)]
@@ -243,6 +326,8 @@ mod tests {
         };
         check("lb-3-sticky-5s", Some(5));
         check("lb-65000-sticky-86400s", Some(86_400));
+        check("in-3-sticky-5s", Some(5));
+        check("outside-lb-3-sticky-5s", Some(5));
         for chain in ["lb-3", "lb-3-sticky-", "lb-x-sticky-5s", "lb-03-sticky-5s", "reject-it", ""] {
             check(chain, None);
         }

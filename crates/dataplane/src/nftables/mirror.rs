@@ -15,14 +15,13 @@ use std::{
 
 use stead_model::{Family, Frontend, ObjectKey};
 use stead_plan::{
-    Backend, FrontendKind, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
-    TrafficPolicy,
+    Backend, DetectLocal, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
 };
 
-use self::port::{PortState, place};
+use self::port::{ListState, Policies, PortState, Sender, place};
 pub(crate) use self::update::Update;
 use super::{
-    id::{Class, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, slots},
+    id::{Choice, Class, Clients, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, Way, slots},
     program::Entry,
 };
 use crate::{flows::Routes, plane::Error};
@@ -36,15 +35,15 @@ pub(crate) struct Previous {
 
 /// What the kernel holds for a frontend that this process knows nothing of yet.
 pub(crate) trait Adopt {
-    /// The list of the first of these frontends that has one. What is given once is not given again.
-    fn adopt(&mut self, frontends: &[FrontendRule]) -> Previous;
+    /// The list of the first of these frontends that has one by that way. What is given once is not given again.
+    fn adopt(&mut self, ways: &mut dyn Iterator<Item = (Way, Frontend)>) -> Previous;
 }
 
 /// Nothing stands in the kernel that is not in the mirror.
 pub(crate) struct Nothing;
 
 impl Adopt for Nothing {
-    fn adopt(&mut self, _: &[FrontendRule]) -> Previous {
+    fn adopt(&mut self, _: &mut dyn Iterator<Item = (Way, Frontend)>) -> Previous {
         Previous::default()
     }
 }
@@ -55,7 +54,7 @@ pub(crate) struct Mirror {
     services: BTreeMap<Arc<ObjectKey>, Vec<PortState>>,
     owners: HashMap<Frontend, Arc<ObjectKey>>,
     /// Service ports by kind; a kind that nobody uses stays until [`Mirror::forget_idle_kinds`].
-    kinds: BTreeMap<(Family, Kind), usize>,
+    kinds: BTreeMap<(Family, Way, Kind), usize>,
     /// How many backends or frontends ask for a [`Entry::Hairpin`] or [`Entry::Outlying`].
     shared: HashMap<Entry, usize>,
     timeouts: BTreeMap<Class, Duration>,
@@ -102,8 +101,8 @@ impl Mirror {
         self.services.keys().map(|key| &**key)
     }
 
-    pub(crate) fn kinds(&self, family: Family) -> impl Iterator<Item = Kind> {
-        self.kinds.keys().filter(move |(of, _)| *of == family).map(|(_, kind)| *kind)
+    pub(crate) fn kinds(&self, family: Family) -> impl Iterator<Item = (Way, Kind)> {
+        self.kinds.keys().filter(move |(of, ..)| *of == family).map(|(_, way, kind)| (*way, *kind))
     }
 
     pub(crate) fn timeout(&self, class: Class) -> Duration {
@@ -114,26 +113,26 @@ impl Mirror {
     pub(crate) fn wants(&self, family: Family) -> bool {
         self.settings.service_ranges.iter().any(|range| Family::of(range.addr()) == family)
             || self.settings.detect_local.can_tell(family)
-            || self.kinds.iter().any(|((of, _), count)| *of == family && *count > 0)
+            || self.kinds.iter().any(|((of, ..), count)| *of == family && *count > 0)
     }
 
     /// A kind that stands in the kernel; it is kept until it can be removed without harm to packets on their way.
-    pub(crate) fn keep_kind(&mut self, family: Family, kind: Kind, timeout: Option<Duration>) {
-        if let Kind::Sticky { class, .. } = kind {
+    pub(crate) fn keep_kind(&mut self, family: Family, way: Way, kind: Kind, timeout: Option<Duration>) {
+        if let Choice::Sticky { class, .. } = kind.choice {
             let Some(timeout) = timeout else { return };
             if *self.timeouts.entry(class).or_insert(timeout) != timeout {
                 return;
             }
         }
-        self.kinds.entry((family, kind)).or_insert(0);
+        self.kinds.entry((family, way, kind)).or_insert(0);
     }
 
     /// Drops kinds that no list has had since the last change; whether there were any.
     pub(crate) fn forget_idle_kinds(&mut self) -> bool {
         let before = self.kinds.len();
         self.kinds.retain(|_, count| *count > 0);
-        let used =
-            |class| self.kinds.keys().any(|(_, kind)| matches!(kind, Kind::Sticky { class: of, .. } if *of == class));
+        let is_of = |kind: &Kind, class| matches!(kind.choice, Choice::Sticky { class: of, .. } if of == class);
+        let used = |class| self.kinds.keys().any(|(.., kind)| is_of(kind, class));
         let unused = self.timeouts.keys().copied().filter(|class| !used(*class)).collect::<Vec<_>>();
         unused.iter().for_each(|class| {
             self.timeouts.remove(class);
@@ -152,7 +151,9 @@ impl Mirror {
             let key = Arc::new(key.clone());
             let ports = self.lower_service(service, &key, &[], adopt);
             for port in &ports {
-                *self.kinds.entry((port.family, port.kind)).or_insert(0) += 1;
+                for (way, kind) in port.kinds() {
+                    *self.kinds.entry((port.family, way, kind)).or_insert(0) += 1;
+                }
                 port.shared(&self.settings).for_each(|entry| *self.shared.entry(entry).or_insert(0) += 1);
             }
             if !ports.is_empty() {
@@ -233,10 +234,11 @@ impl Mirror {
     /// Makes sure that there are ids enough for these Services.
     fn prepare<'a>(&mut self, services: impl Iterator<Item = &'a ServicePlan> + Clone) {
         let ports = services.flat_map(|service| &service.ports);
-        let (lists, endpoints) = (ports.clone().count(), ports.map(|port| port.backends.len()).sum::<usize>());
-        let all = || self.services.values().flatten();
-        self.lists.prepare(lists, || all().map(|port| port.list.0).collect());
-        let in_use = || all().flat_map(|port| &port.endpoints).map(|(id, _)| id.0).collect::<HashSet<_>>();
+        // Each backend may be in both lists.
+        let (lists, endpoints) = (2 * ports.clone().count(), 2 * ports.map(|port| port.backends.len()).sum::<usize>());
+        let all = || self.services.values().flatten().flat_map(PortState::lists);
+        self.lists.prepare(lists, || all().map(|list| list.id.0).collect());
+        let in_use = || all().flat_map(|list| &list.endpoints).map(|(id, _)| id.0).collect::<HashSet<_>>();
         self.endpoints.prepare(endpoints, in_use);
     }
 
@@ -261,9 +263,8 @@ impl Mirror {
     ) -> Vec<PortState> {
         let mut states = Vec::with_capacity(service.ports.len());
         for port in &service.ports {
-            let carried_out = port.frontends.iter().filter(|rule| is_carried_out(port, rule.kind));
             // A frontend that stands twice in a plan belongs to the first.
-            let frontends = carried_out.filter(|rule| match self.owners.entry(rule.frontend) {
+            let frontends = port.frontends.iter().filter(|rule| match self.owners.entry(rule.frontend) {
                 hash_map::Entry::Occupied(_) => false,
                 hash_map::Entry::Vacant(vacant) => {
                     vacant.insert(Arc::clone(key));
@@ -276,14 +277,7 @@ impl Mirror {
             let same = |state: &&PortState| {
                 state.name == port.name && state.protocol == port.protocol && state.family == family
             };
-            let previous = match old.iter().find(same) {
-                Some(state) => Previous {
-                    list: Some(state.list),
-                    endpoints: state.endpoints.iter().map(|(id, backend)| (*id, backend.address)).collect(),
-                },
-                None => adopt.adopt(&frontends),
-            };
-            states.push(self.lower_port(port, family, frontends, previous));
+            states.push(self.lower_port(port, family, frontends, old.iter().find(same), adopt));
         }
         states
     }
@@ -293,28 +287,65 @@ impl Mirror {
         port: &ServicePortPlan,
         family: Family,
         frontends: Box<[FrontendRule]>,
-        previous: Previous,
+        old: Option<&PortState>,
+        adopt: &mut dyn Adopt,
     ) -> PortState {
-        let list = previous.list.unwrap_or_else(|| ListId(self.lists.allocate()));
-        let backends = port.list(List::Cluster).filter(|backend| Family::of(backend.address.ip()) == family).copied();
-        let backends: Vec<Backend> = backends.collect();
-        let endpoints = place(&previous.endpoints, &backends, || EndpointId(self.endpoints.allocate()));
-        let kind = match (slots(endpoints.len()), port.affinity) {
-            (0, _) => Kind::Reject,
-            (slots, None) => Kind::Spread { slots },
-            (slots, Some(timeout)) => Kind::Sticky { class: self.class(timeout), slots },
+        let policies = Policies::of(port);
+        // Frontends that change lists leave clients behind who are remembered for the other one's endpoints.
+        let forgets = old.is_some_and(|old| old.policies != policies && port.affinity.is_some());
+        let mut list = |of: List, old: Option<&ListState>, is_known: bool| {
+            policies.ways(&frontends, of).next()?;
+            let mut previous = match old {
+                Some(state) => Previous {
+                    list: Some(state.id),
+                    endpoints: state.endpoints.iter().map(|(id, backend)| (*id, backend.address)).collect(),
+                },
+                None if is_known => Previous::default(),
+                None => adopt.adopt(&mut policies.ways(&frontends, of)),
+            };
+            if forgets {
+                previous.endpoints.clear();
+            }
+            Some(self.lower_list(port, family, of, previous))
         };
-        let draining = port.draining.iter().map(|backend| backend.address).collect();
+        let cluster = list(List::Cluster, old.and_then(|old| old.cluster.as_ref()), old.is_some());
+        let mut local = list(List::Local, old.and_then(|old| old.local.as_ref()), old.is_some());
+        if let Some(local) = &mut local {
+            if frontends.iter().any(|rule| policies.has_inside(rule.kind)) {
+                local.kind.clients = Clients::Outside;
+            }
+            if local.endpoints.is_empty() {
+                local.kind.choice = Choice::Drop;
+                if port.list(List::Cluster).next().is_none() {
+                    local.kind = Kind { clients: Clients::All, choice: Choice::Reject };
+                }
+            }
+        }
         PortState {
             name: port.name.clone(),
             protocol: port.protocol,
             family,
-            list,
-            kind,
+            policies,
             frontends,
-            endpoints,
-            draining,
+            cluster,
+            local,
+            sources: port.sources.clone(),
+            draining: port.draining.clone().into(),
         }
+    }
+
+    /// A list for everybody; one without endpoints refuses.
+    fn lower_list(&mut self, port: &ServicePortPlan, family: Family, list: List, previous: Previous) -> ListState {
+        let id = previous.list.unwrap_or_else(|| ListId(self.lists.allocate()));
+        let backends = port.list(list).filter(|backend| Family::of(backend.address.ip()) == family).copied();
+        let backends: Vec<Backend> = backends.collect();
+        let endpoints = place(&previous.endpoints, &backends, || EndpointId(self.endpoints.allocate()));
+        let choice = match (slots(endpoints.len()), port.affinity) {
+            (0, _) => Choice::Reject,
+            (slots, None) => Choice::Spread { slots },
+            (slots, Some(timeout)) => Choice::Sticky { class: self.class(timeout), slots },
+        };
+        ListState { id, kind: Kind { clients: Clients::All, choice }, endpoints }
     }
 
     /// The class of a timeout, a new one if need be.
@@ -338,17 +369,19 @@ impl Mirror {
     }
 
     fn count(&mut self, port: &PortState, update: &mut Update, direction: Count) {
-        let kind = (port.family, port.kind);
-        match direction {
-            Count::Up => {
-                let count = self.kinds.entry(kind).or_insert_with(|| {
-                    update.skeleton = true;
-                    0
-                });
-                *count += 1;
-            }
-            Count::Down => {
-                self.kinds.entry(kind).and_modify(|count| *count = count.saturating_sub(1));
+        for (way, kind) in port.kinds() {
+            let kind = (port.family, way, kind);
+            match direction {
+                Count::Up => {
+                    let count = self.kinds.entry(kind).or_insert_with(|| {
+                        update.skeleton = true;
+                        0
+                    });
+                    *count += 1;
+                }
+                Count::Down => {
+                    self.kinds.entry(kind).and_modify(|count| *count = count.saturating_sub(1));
+                }
             }
         }
         for entry in port.shared(&self.settings) {
@@ -377,14 +410,18 @@ impl Mirror {
 }
 
 impl Routes for Mirror {
-    fn leads(&self, frontend: &Frontend, backend: SocketAddr) -> Option<bool> {
+    fn leads(&self, frontend: &Frontend, source: Option<IpAddr>, backend: SocketAddr) -> Option<bool> {
         let Some(owner) = self.owners.get(frontend) else {
             let is_nobodys = self.settings.service_ranges.iter().any(|range| range.contains(&frontend.address));
             return is_nobodys.then_some(false);
         };
-        let mut ports = self.services.get(owner).into_iter().flatten();
-        let port = ports.find(|port| port.frontends.iter().any(|rule| rule.frontend == *frontend));
-        Some(port.is_some_and(|port| port.addresses().any(|address| address == backend)))
+        let ports = self.services.get(owner).into_iter().flatten();
+        let rules = ports.flat_map(|port| port.frontends.iter().map(move |rule| (port, rule)));
+        let (port, rule) = rules.into_iter().find(|(_, rule)| rule.frontend == *frontend)?;
+        let is_admitted = source.is_none_or(|source| port.admits(rule.kind, source));
+        let mut senders = [Sender::Inside, Sender::Outside].into_iter();
+        let is_led = |sender| port.led(rule.kind, sender).any(|address| address == backend);
+        Some(is_admitted && senders.any(|sender| self.may_be(sender, source) && is_led(sender)))
     }
 
     fn has(&self, frontend: &Frontend) -> bool {
@@ -392,12 +429,18 @@ impl Routes for Mirror {
     }
 }
 
-/// Frontends of other kinds and policies stay closed.
-fn is_carried_out(port: &ServicePortPlan, kind: FrontendKind) -> bool {
-    match kind {
-        FrontendKind::ClusterIp => port.internal_policy == TrafficPolicy::Cluster,
-        FrontendKind::NodePort => port.external_policy == TrafficPolicy::Cluster && port.sources.is_none(),
-        FrontendKind::LoadBalancer | FrontendKind::ExternalIp => false,
+impl Mirror {
+    /// Whether a source that is known by its address alone may be such a sender.
+    fn may_be(&self, sender: Sender, source: Option<IpAddr>) -> bool {
+        let Some(source) = source else { return true };
+        let is_own = self.settings.own_addresses.contains(&source);
+        let is_inside = match &self.settings.detect_local {
+            DetectLocal::Unknown => is_own,
+            DetectLocal::Ranges(ranges) => is_own || ranges.iter().any(|range| range.contains(&source)),
+            // By which link it came is not noted.
+            DetectLocal::Bridge(_) | DetectLocal::Prefix(_) => return sender == Sender::Inside || !is_own,
+        };
+        is_inside == (sender == Sender::Inside)
     }
 }
 

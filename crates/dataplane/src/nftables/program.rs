@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use ipnet::IpNet;
 use stead_model::{Family, Frontend, Protocol};
 use stead_sys::nft::{Change, Data, Elements, Field, Shape, WordReader, Words};
 
@@ -17,26 +18,38 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum SetId {
     Frontends,
+    Inside,
+    Ranged,
+    Ranges,
     Lists,
     Slots,
     Backends,
     ExternalTcp,
     ExternalUdp,
     ExternalSctp,
+    ExternalLocalTcp,
+    ExternalLocalUdp,
+    ExternalLocalSctp,
     Hairpin,
     Outlying,
     Reserved,
 }
 
 impl SetId {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Frontends,
+        Self::Inside,
+        Self::Ranged,
+        Self::Ranges,
         Self::Lists,
         Self::Slots,
         Self::Backends,
         Self::ExternalTcp,
         Self::ExternalUdp,
         Self::ExternalSctp,
+        Self::ExternalLocalTcp,
+        Self::ExternalLocalUdp,
+        Self::ExternalLocalSctp,
         Self::Hairpin,
         Self::Outlying,
         Self::Reserved,
@@ -45,12 +58,18 @@ impl SetId {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Frontends => "frontends",
+            Self::Inside => "inside",
+            Self::Ranged => "ranged",
+            Self::Ranges => "ranges",
             Self::Lists => "lists",
             Self::Slots => "slots",
             Self::Backends => "backends",
             Self::ExternalTcp => "external-tcp",
             Self::ExternalUdp => "external-udp",
             Self::ExternalSctp => "external-sctp",
+            Self::ExternalLocalTcp => "external-local-tcp",
+            Self::ExternalLocalUdp => "external-local-udp",
+            Self::ExternalLocalSctp => "external-local-sctp",
             Self::Hairpin => "hairpin",
             Self::Outlying => "outlying",
             Self::Reserved => "reserved",
@@ -66,6 +85,15 @@ impl SetId {
         }
     }
 
+    /// The frontends whose connections are masqueraded where the node itself sends.
+    pub(crate) const fn external_local(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::ExternalLocalTcp,
+            Protocol::Udp => Self::ExternalLocalUdp,
+            Protocol::Sctp => Self::ExternalLocalSctp,
+        }
+    }
+
     pub(crate) const fn shape(self, family: Family) -> Shape {
         let keys = match family {
             Family::V4 => V4,
@@ -73,11 +101,18 @@ impl SetId {
         };
         const ID: &[Field] = &[Field::Classid];
         let (key, data) = match self {
-            Self::Frontends => (keys.frontend, Data::Fields(ID)),
+            Self::Frontends | Self::Inside => (keys.frontend, Data::Fields(ID)),
+            Self::Ranged => (keys.frontend, Data::None),
+            Self::Ranges => (keys.client, Data::End),
             Self::Lists | Self::Reserved => (ID, Data::Fields(ID)),
             Self::Slots => (SLOT, Data::Fields(ID)),
             Self::Backends => (ID, Data::Fields(keys.socket)),
-            Self::ExternalTcp | Self::ExternalUdp | Self::ExternalSctp => (keys.socket, Data::None),
+            Self::ExternalTcp
+            | Self::ExternalUdp
+            | Self::ExternalSctp
+            | Self::ExternalLocalTcp
+            | Self::ExternalLocalUdp
+            | Self::ExternalLocalSctp => (keys.socket, Data::None),
             Self::Hairpin => (keys.pair, Data::None),
             Self::Outlying => (keys.address, Data::None),
         };
@@ -88,6 +123,8 @@ impl SetId {
 /// The runs of fields that differ between families.
 struct Keys {
     frontend: &'static [Field],
+    /// A frontend and who sends to it.
+    client: &'static [Field],
     socket: &'static [Field],
     pair: &'static [Field],
     address: &'static [Field],
@@ -97,6 +134,7 @@ const SLOT: &[Field] = &[Field::Classid, Field::Random];
 
 const V4: Keys = Keys {
     frontend: &[Field::Ipv4Addr, Field::InetProto, Field::InetService],
+    client: &[Field::Ipv4Addr, Field::InetProto, Field::InetService, Field::Ipv4Addr],
     socket: &[Field::Ipv4Addr, Field::InetService],
     pair: &[Field::Ipv4Addr, Field::Ipv4Addr],
     address: &[Field::Ipv4Addr],
@@ -104,6 +142,7 @@ const V4: Keys = Keys {
 
 const V6: Keys = Keys {
     frontend: &[Field::Ipv6Addr, Field::InetProto, Field::InetService],
+    client: &[Field::Ipv6Addr, Field::InetProto, Field::InetService, Field::Ipv6Addr],
     socket: &[Field::Ipv6Addr, Field::InetService],
     pair: &[Field::Ipv6Addr, Field::Ipv6Addr],
     address: &[Field::Ipv6Addr],
@@ -113,11 +152,19 @@ const V6: Keys = Keys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Entry {
     Frontend(Frontend, ListId),
+    /// A frontend and the list that it has for pods and the node.
+    Inside(Frontend, ListId),
+    /// A frontend that only some sources may come to.
+    Ranged(Frontend),
+    /// One range of these sources.
+    Range(Frontend, IpNet),
     List(ListId, Kind),
     Slot(ListId, u16, EndpointId),
     Backend(EndpointId, SocketAddr),
     /// A frontend whose connections are always masqueraded.
     External(Frontend),
+    /// A frontend whose connections are masqueraded where the node itself sends.
+    ExternalLocal(Frontend),
     /// A pod of this node, which may be sent to itself.
     Hairpin(IpAddr),
     /// A virtual IP outside the service ranges.
@@ -130,10 +177,14 @@ impl Entry {
     pub(crate) fn set(&self) -> SetId {
         match self {
             Self::Frontend(..) => SetId::Frontends,
+            Self::Inside(..) => SetId::Inside,
+            Self::Ranged(_) => SetId::Ranged,
+            Self::Range(..) => SetId::Ranges,
             Self::List(..) => SetId::Lists,
             Self::Slot(..) => SetId::Slots,
             Self::Backend(..) => SetId::Backends,
             Self::External(frontend) => SetId::external(frontend.protocol),
+            Self::ExternalLocal(frontend) => SetId::external_local(frontend.protocol),
             Self::Hairpin(_) => SetId::Hairpin,
             Self::Outlying(_) => SetId::Outlying,
             Self::Reserved(_) => SetId::Reserved,
@@ -143,16 +194,21 @@ impl Entry {
     /// Key and data as the kernel holds them.
     fn words(&self) -> (Words, Words) {
         let new = Words::new;
+        let key = |to: Frontend| new().address(to.address).protocol(to.protocol).port(to.port);
         match *self {
-            Self::Frontend(Frontend { address, protocol, port }, list) => {
-                (new().address(address).protocol(protocol).port(port), new().number(list.0))
+            Self::Frontend(frontend, list) | Self::Inside(frontend, list) => (key(frontend), new().number(list.0)),
+            Self::Ranged(frontend) => (key(frontend), new()),
+            Self::Range(frontend, range) => {
+                (key(frontend).address(range.network()), key(frontend).address(range.broadcast()))
             }
             Self::List(list, kind) => (new().number(list.0), new().number(kind.number())),
             Self::Slot(list, slot, endpoint) => (new().number(list.0).number(slot.into()), new().number(endpoint.0)),
             Self::Backend(endpoint, address) => {
                 (new().number(endpoint.0), new().address(address.ip()).port(address.port()))
             }
-            Self::External(frontend) => (new().address(frontend.address).port(frontend.port), new()),
+            Self::External(frontend) | Self::ExternalLocal(frontend) => {
+                (new().address(frontend.address).port(frontend.port), new())
+            }
             Self::Hairpin(address) => (new().address(address).address(address), new()),
             Self::Outlying(address) => (new().address(address), new()),
             Self::Reserved(limit) => (new().number(RESERVED_KEY), new().number(limit)),
@@ -166,14 +222,22 @@ impl Entry {
             Family::V4 => words.ipv4(),
             Family::V6 => words.ipv6(),
         };
-        let external = |protocol, key: &mut WordReader<'_>| {
-            Some(Self::External(Frontend { address: address(key)?, protocol, port: key.port()? }))
+        let socket =
+            |protocol, key: &mut WordReader<'_>| Some(Frontend { address: address(key)?, protocol, port: key.port()? });
+        let frontend = |words: &mut WordReader<'_>| {
+            let address = address(words)?;
+            Some(Frontend { address, protocol: words.protocol()?, port: words.port()? })
         };
+        let external = |protocol, key: &mut WordReader<'_>| socket(protocol, key).map(Self::External);
+        let external_local = |protocol, key: &mut WordReader<'_>| socket(protocol, key).map(Self::ExternalLocal);
         match set {
-            SetId::Frontends => {
-                let address = address(&mut key)?;
-                let frontend = Frontend { address, protocol: key.protocol()?, port: key.port()? };
-                Some(Self::Frontend(frontend, ListId(data.number()?)))
+            SetId::Frontends => Some(Self::Frontend(frontend(&mut key)?, ListId(data.number()?))),
+            SetId::Inside => Some(Self::Inside(frontend(&mut key)?, ListId(data.number()?))),
+            SetId::Ranged => Some(Self::Ranged(frontend(&mut key)?)),
+            SetId::Ranges => {
+                let (to, first) = (frontend(&mut key)?, address(&mut key)?);
+                let last = (frontend(&mut data)? == to).then(|| address(&mut data))??;
+                Some(Self::Range(to, range(first, last)?))
             }
             SetId::Lists => Some(Self::List(ListId(key.number()?), Kind::from_number(data.number()?)?)),
             SetId::Slots => {
@@ -187,6 +251,9 @@ impl Entry {
             SetId::ExternalTcp => external(Protocol::Tcp, &mut key),
             SetId::ExternalUdp => external(Protocol::Udp, &mut key),
             SetId::ExternalSctp => external(Protocol::Sctp, &mut key),
+            SetId::ExternalLocalTcp => external_local(Protocol::Tcp, &mut key),
+            SetId::ExternalLocalUdp => external_local(Protocol::Udp, &mut key),
+            SetId::ExternalLocalSctp => external_local(Protocol::Sctp, &mut key),
             SetId::Hairpin => {
                 let pod = address(&mut key)?;
                 (address(&mut key)? == pod).then_some(Self::Hairpin(pod))
@@ -195,6 +262,18 @@ impl Entry {
             SetId::Reserved => (key.number()? == RESERVED_KEY).then_some(Self::Reserved(data.number()?)),
         }
     }
+}
+
+/// The range that begins and ends so, if there is one.
+fn range(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let bits = |address| match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let ((first_bits, width), (last_bits, _)) = (bits(first), bits(last));
+    let free = 128 - (first_bits ^ last_bits).leading_zeros();
+    let range = IpNet::new(first, width - u8::try_from(free).ok()?).ok()?;
+    (range.network() == first && range.broadcast() == last).then_some(range)
 }
 
 /// The one key of the map `reserved`.
@@ -254,6 +333,7 @@ impl Difference {
     /// Removals of all sets, so that a key which moves is free before it is taken again.
     pub(crate) fn removals(&self, family: Family) -> impl Iterator<Item = Change> {
         let foreign = self.foreign.iter().map(move |(set, keys)| {
+            // One of a set of ranges could not be named by its key alone; a table that has such is replaced.
             let shape = Shape { data: Data::None, ..set.shape(family) };
             let mut elements = Elements::new(shape);
             keys.iter().for_each(|key| elements.push(key.as_bytes(), &[]));
@@ -311,6 +391,11 @@ fn elements(set: SetId, family: Family, entries: &[Entry]) -> Elements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nftables::id::{Choice, Clients};
+
+    fn spread(slots: u16) -> Kind {
+        Kind { clients: Clients::All, choice: Choice::Spread { slots } }
+    }
 
     #[test]
     fn entries_go_round_as_bytes() {
@@ -320,7 +405,9 @@ mod tests {
             let (list, endpoint) = (ListId(0x8000_0001), EndpointId(0xc000_0002));
             let mut entries = vec![
                 Entry::Frontend(frontend(Protocol::Udp), list),
-                Entry::List(list, Kind::Spread { slots: 3 }),
+                Entry::Inside(frontend(Protocol::Sctp), list),
+                Entry::Ranged(frontend(Protocol::Tcp)),
+                Entry::List(list, spread(3)),
                 Entry::Slot(list, 2, endpoint),
                 Entry::Backend(endpoint, SocketAddr::new(address, 8080)),
                 Entry::Hairpin(address),
@@ -328,6 +415,11 @@ mod tests {
                 Entry::Reserved(0xc001_0000),
             ];
             entries.extend(Protocol::ALL.map(|protocol| Entry::External(frontend(protocol))));
+            entries.extend(Protocol::ALL.map(|protocol| Entry::ExternalLocal(frontend(protocol))));
+            for length in [0, 7, 32] {
+                let range = IpNet::new(address, length).unwrap().trunc();
+                entries.push(Entry::Range(frontend(Protocol::Tcp), range));
+            }
             for entry in entries {
                 let (key, data) = entry.words();
                 let shape = entry.set().shape(family);
@@ -342,7 +434,7 @@ mod tests {
     #[test]
     fn a_difference_is_what_changed() {
         let list = |number: u32| ListId(0x8000_0000 + number);
-        let entry = |number, slots| Entry::List(list(number), Kind::Spread { slots });
+        let entry = |number, slots| Entry::List(list(number), spread(slots));
         let mut difference = Difference::default();
         difference.extend(vec![entry(3, 1), entry(1, 1), entry(2, 1)], vec![entry(1, 1), entry(2, 2), entry(4, 1)]);
         let (removed, added) = &difference.sets[&SetId::Lists];

@@ -6,12 +6,11 @@ use std::{
 };
 
 use stead_model::{Family, Frontend};
-use stead_plan::FrontendRule;
-use stead_sys::nft::{Error, Nftables, Words};
+use stead_sys::nft::{Data, Error, Nftables, Shape, Words};
 
 use super::{
-    id::{ENDPOINTS, EndpointId, LISTS, ListId},
-    layout::{AFFINITY, BALANCE, COMMENT, TABLE, affinity_shape, name},
+    id::{ENDPOINTS, EndpointId, LISTS, ListId, Way},
+    layout::{AFFINITY, BALANCE_SHAPE, COMMENT, TABLE, affinity_shape, balance, name},
     mirror::{Adopt, Previous},
     program::{Entry, SetId},
     table::{Known, Outline, TableState},
@@ -49,11 +48,12 @@ fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error
     let mut expected =
         SetId::ALL.map(|set| (set.name(), (set.shape(family), Some(set)))).into_iter().collect::<HashMap<_, _>>();
     expected.insert(AFFINITY, (affinity_shape(family), None));
-    expected.insert(BALANCE, (super::layout::BALANCE_SHAPE, None));
+    let balances = [Way::Frontends, Way::Inside].map(|way| (way, balance(way)));
+    expected.extend(balances.map(|(_, name)| (name, (BALANCE_SHAPE, None))));
     for info in nft.sets(name(family))? {
         let Some((shape, set)) = expected.remove(info.name.as_str()) else { return Ok(None) };
         let read = (info.key_size as usize, info.data_size as usize);
-        if read.0 != shape.key_size() || (info.name != BALANCE && read.1 != shape.data_size()) {
+        if read.0 != shape.key_size() || (shape.data != Data::Verdict && read.1 != data_size(shape)) {
             return Ok(None);
         }
         sizes.extend(set.map(|set| (set, info.size.unwrap_or(u32::MAX))));
@@ -69,6 +69,8 @@ fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error
         for (key, data) in elements.iter() {
             match Entry::read(set, family, key, data) {
                 Some(entry) => actual.entries.push(entry),
+                // Removing it takes both its ends.
+                None if set == SetId::Ranges => return Ok(None),
                 None => actual.foreign.extend(Words::from_bytes(key).map(|key| (set, key))),
             }
         }
@@ -80,15 +82,24 @@ fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error
     for rule in nft.rules(name(family))? {
         outline.chains.entry(rule.chain).or_default().1.push(rule.digest);
     }
-    outline.verdicts = nft.verdicts(name(family), BALANCE)?.into_iter().collect();
+    for (way, map) in balances {
+        let verdicts = nft.verdicts(name(family), map)?.into_iter();
+        outline.verdicts.extend(verdicts.map(|(kind, chain)| ((way, kind), chain)));
+    }
     actual.known = Known::Ours(TableState { outline, counts, sizes });
     Ok(Some(actual))
+}
+
+/// The kernel's size of what a key leads to.
+fn data_size(shape: Shape) -> usize {
+    if shape.data == Data::End { 0 } else { shape.data_size() }
 }
 
 /// What stands in both families, by frontend.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     frontends: HashMap<Frontend, ListId>,
+    inside: HashMap<Frontend, ListId>,
     slots: HashMap<ListId, Vec<(u16, EndpointId)>>,
     backends: HashMap<EndpointId, SocketAddr>,
     given: HashSet<ListId>,
@@ -105,6 +116,10 @@ impl Standing {
                 Entry::Frontend(frontend, list) if LISTS.contains(list.0) => {
                     standing.last_list = standing.last_list.max(Some(list.0));
                     standing.frontends.insert(frontend, list);
+                }
+                Entry::Inside(frontend, list) if LISTS.contains(list.0) => {
+                    standing.last_list = standing.last_list.max(Some(list.0));
+                    standing.inside.insert(frontend, list);
                 }
                 Entry::Slot(list, slot, endpoint) => standing.slots.entry(list).or_default().push((slot, endpoint)),
                 Entry::Backend(endpoint, address) if ENDPOINTS.contains(endpoint.0) => {
@@ -127,9 +142,14 @@ impl Standing {
 }
 
 impl Adopt for Standing {
-    fn adopt(&mut self, frontends: &[FrontendRule]) -> Previous {
-        let lists = frontends.iter().filter_map(|rule| self.frontends.get(&rule.frontend).copied());
-        let Some(list) = lists.into_iter().find(|list| !self.given.contains(list)) else { return Previous::default() };
+    fn adopt(&mut self, ways: &mut dyn Iterator<Item = (Way, Frontend)>) -> Previous {
+        let list = |(way, frontend): (Way, Frontend)| match way {
+            Way::Frontends => self.frontends.get(&frontend).copied(),
+            Way::Inside => self.inside.get(&frontend).copied(),
+        };
+        let Some(list) = ways.filter_map(list).find(|list| !self.given.contains(list)) else {
+            return Previous::default();
+        };
         self.given.insert(list);
         let mut slots = self.slots.remove(&list).unwrap_or_default();
         slots.sort_unstable();

@@ -6,8 +6,9 @@ use stead_model::Family;
 use stead_sys::nft::{Chain, Change, Set, Table, Verdict, digest};
 
 use super::{
+    id::Way,
     layout::{
-        AFFINITY, AFFINITY_SIZE, AFFINITY_TIMEOUT, BALANCE, BALANCE_SHAPE, COMMENT, Skeleton, affinity_shape, name,
+        AFFINITY, AFFINITY_SIZE, AFFINITY_TIMEOUT, BALANCE_SHAPE, COMMENT, Skeleton, affinity_shape, balance, name,
         skeleton,
     },
     mirror::Mirror,
@@ -34,7 +35,7 @@ pub(crate) struct TableState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
     pub(crate) chains: BTreeMap<String, ChainOutline>,
-    pub(crate) verdicts: BTreeMap<u32, Option<String>>,
+    pub(crate) verdicts: BTreeMap<(Way, u32), Option<String>>,
 }
 
 /// Hook and priority of a base chain, and the digest that each rule carries.
@@ -142,7 +143,8 @@ fn sets(family: Family, sizes: &BTreeMap<SetId, u32>) -> Vec<Set> {
         size: Some(AFFINITY_SIZE),
         dynamic: Some(AFFINITY_TIMEOUT),
     });
-    sets.push(Set { name: BALANCE, shape: BALANCE_SHAPE, size: None, dynamic: None });
+    let balances = [Way::Frontends, Way::Inside].map(balance);
+    sets.extend(balances.map(|name| Set { name, shape: BALANCE_SHAPE, size: None, dynamic: None }));
     sets
 }
 
@@ -189,12 +191,12 @@ fn steps_between(family: Family, old: &Outline, wanted: &Skeleton, outline: &Out
     steps.before.extend(rules);
     for (key, chain) in &old.verdicts {
         if outline.verdicts.get(key) != Some(chain) {
-            steps.between.push(Change::DeleteVerdict(table, BALANCE, *key));
+            steps.between.push(Change::DeleteVerdict(table, balance(key.0), key.1));
         }
     }
     for (key, chain) in &wanted.verdicts {
         if old.verdicts.get(key) != Some(&Some(chain.to_string())) {
-            steps.between.push(Change::AddVerdict(table, BALANCE, *key, Verdict::Goto(chain.clone())));
+            steps.between.push(Change::AddVerdict(table, balance(key.0), key.1, Verdict::Goto(chain.clone())));
         }
     }
     let gone = || old.chains.keys().filter(|chain| !outline.chains.contains_key(*chain)).cloned();

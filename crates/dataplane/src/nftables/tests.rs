@@ -11,6 +11,7 @@ use std::{
 use stead_model::{Frontend, Protocol};
 use stead_plan::{
     Backend, DetectLocal, FrontendKind, FrontendRule, Lists, MasqueradeAll, ServicePlan, ServicePortPlan, Settings,
+    TrafficPolicy,
 };
 
 use super::*;
@@ -48,13 +49,29 @@ fn service(number: usize, backends: impl Iterator<Item = usize>) -> ServicePlan 
         let node = "192.168.56.101".parse().unwrap();
         frontends.push(frontend(node, 30_000 + (number % 2000) as u16, FrontendKind::NodePort));
     }
+    // Two have all that is for certain clients, one of them over IPv6.
+    let is_choosy = [5, 9].contains(&number);
+    if is_choosy {
+        let balancer = if v6 { "fd56:1b::1" } else { "192.0.2.1" };
+        frontends.push(frontend(balancer.parse().unwrap(), 80, FrontendKind::LoadBalancer));
+    }
+    let sources = if v6 { ["fd56::/64", "fd56:9::7/128"] } else { ["192.0.2.0/24", "198.51.100.7/32"] };
     let backends = backends.map(|backend| {
         let pod = address("10.244", "fd56:244:", number * 7 % 40_000 + backend);
-        Backend { address: (pod, 8080).into(), local: backend == 0, lists: Lists::Cluster }
+        Backend {
+            address: (pod, 8080).into(),
+            local: backend == 0,
+            lists: if is_choosy && backend == 0 { Lists::Both } else { Lists::Cluster },
+        }
     });
     let affinity = (number % 7 == 6).then(|| std::time::Duration::from_secs(10_800));
     let backends = backends.collect();
-    ServicePlan { ports: vec![ServicePortPlan { frontends, backends, affinity, ..ServicePortPlan::default() }] }
+    let mut port = ServicePortPlan { frontends, backends, affinity, ..ServicePortPlan::default() };
+    if is_choosy {
+        port.external_policy = TrafficPolicy::Local;
+        port.sources = Some(sources.map(|range| range.parse().unwrap()).into());
+    }
+    ServicePlan { ports: vec![port] }
 }
 
 fn nft(namespace: &Namespace, arguments: &[&str], input: &str) -> String {
@@ -78,7 +95,15 @@ fn the_kernel_takes_a_plan_and_shows_it_to_nft() {
     let applied = plane.apply(&plan, Scope::All).unwrap();
     assert!(applied.operations > 100 && applied.bytes > 1000, "{applied:?}");
     let listing = nft(&namespace, &["list", "ruleset"], "");
-    for part in ["table ip stead", "table ip6 stead", "chain lb-3-sticky-10800s", "192.168.56.101 . tcp . 30003"] {
+    for part in [
+        "table ip stead",
+        "table ip6 stead",
+        "chain lb-3-sticky-10800s",
+        "192.168.56.101 . tcp . 30003",
+        "192.0.2.1 . tcp . 80 . 192.0.2.0/24",
+        "chain outside-lb-1",
+        "chain in-3",
+    ] {
         assert!(listing.contains(part), "{part} in {listing}");
     }
     plane.remove().unwrap();
@@ -147,7 +172,8 @@ fn a_table_that_gets_full_is_replaced_by_a_larger_one() {
     plane.apply(&large, Scope::All).unwrap();
     let slots = stead_sys::nft::Nftables::open_in(&namespace).unwrap().sets(name(Family::V4)).unwrap();
     let slots = slots.into_iter().find(|set| set.name == "slots").unwrap();
-    assert_eq!((slots.count, slots.size), (Some(20_000), Some(49_152)));
+    // One endpoint is in two lists.
+    assert_eq!((slots.count, slots.size), (Some(20_001), Some(49_152)));
     let mut next = NfTables::open_in(&namespace).unwrap();
     assert_eq!(next.apply(&large, Scope::All).unwrap().operations, 0);
 }
@@ -162,7 +188,7 @@ fn a_table_of_another_layout_is_replaced() {
     plane.apply(&plan, Scope::All).unwrap();
     let listing = nft(&namespace, &["list", "ruleset"], "");
     assert!(!listing.contains("chain old") && !listing.contains("chain mine"), "{listing}");
-    assert!(listing.contains("layout 1"), "{listing}");
+    assert!(listing.contains("layout 2"), "{listing}");
 }
 
 #[test]

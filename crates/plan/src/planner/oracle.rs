@@ -80,8 +80,9 @@ fn claim(service: &Value, port: &Value, context: &NodeContext, to: Frontend) -> 
     }
     let is_own = context.settings.own_addresses.contains(&to.address);
     let is_free = !is_banned(to.address) && !context.reserved.contains(&to.address);
-    let is_free_outside =
-        is_free && (!is_own || context.open_to_external.iter().any(|open| open.range.contains(&to.address)));
+    let is_free_outside = !contains(&context.settings.service_ranges, to.address)
+        && is_free
+        && (!is_own || context.open_to_external.iter().any(|open| open.range.contains(&to.address)));
     let is_number = |field: &str| port[field] == to.port;
     let ingress = list(&service["status"]["loadBalancer"]["ingress"]);
     let balanced = ingress.iter().filter(|ingress| ingress["ipMode"] != "Proxy").map(|ingress| ingress["ip"].clone());

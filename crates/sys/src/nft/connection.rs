@@ -5,8 +5,8 @@ use std::time::Duration;
 use stead_model::Family;
 
 use super::{
-    ChainInfo, Change, Elements, Expiring, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction, Words,
-    encode::{Encoder, SUBSYSTEM, TABLE, message, user_data, write_element},
+    ChainInfo, Change, Data, Elements, Expiring, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction, Words,
+    encode::{Encoder, RANGE_END, SUBSYSTEM, TABLE, message, user_data, write_element},
     protocol_family,
 };
 use crate::{
@@ -190,7 +190,7 @@ impl Nftables {
         for _ in 0..ATTEMPTS {
             let mut elements = Elements::new(shape);
             steady = self.get(protocol_family(name.family), message::GET_ELEMENT, DUMP, narrow, |message| {
-                read_elements(&message, &mut |key, data| {
+                read_elements(&message, shape, &mut |key, data| {
                     if (key.len(), data.len()) == (shape.key_size(), shape.data_size()) {
                         elements.push(key, data);
                     }
@@ -235,7 +235,7 @@ impl Nftables {
                 writer.nest(3, |writer| asked.iter().for_each(|key| write_element(writer, key, &[])));
             };
             let result = self.get(protocol_family(name.family), message::GET_ELEMENT, 0, narrow, |message| {
-                read_elements(&message, &mut |key, data| {
+                read_elements(&message, shape, &mut |key, data| {
                     if (key.len(), data.len()) == (shape.key_size(), shape.data_size()) {
                         found.push(key, data);
                     }
@@ -363,11 +363,13 @@ fn expiring(element: Attribute<'_>) -> Option<Expiring> {
     })
 }
 
-fn read_elements(message: &Message<'_>, each: &mut impl FnMut(&[u8], &[u8])) {
+fn read_elements(message: &Message<'_>, shape: Shape, each: &mut impl FnMut(&[u8], &[u8])) {
     for element in message.attributes().find(3).into_iter().flat_map(Attribute::nested) {
         let value = |kind| element.nested().find(kind).and_then(|data| data.nested().find(1)).map(|data| data.value);
-        if let Some(key) = value(1) {
-            each(key, value(2).unwrap_or_default());
+        let Some(key) = value(1) else { continue };
+        match shape.data {
+            Data::End => each(key, value(RANGE_END).unwrap_or(key)),
+            _ => each(key, value(2).unwrap_or_default()),
         }
     }
 }

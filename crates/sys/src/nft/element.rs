@@ -33,6 +33,15 @@ impl Field {
         }
     }
 
+    /// Bytes of the value itself.
+    pub(crate) const fn width(self) -> usize {
+        match self {
+            Self::InetProto => 1,
+            Self::InetService => 2,
+            _ => self.size(),
+        }
+    }
+
     /// nft's number of the type; the kernel only keeps it.
     pub(crate) const fn type_number(self) -> u32 {
         match self {
@@ -93,11 +102,30 @@ pub(crate) fn print_fields(fields: &[Field], mut bytes: &[u8], f: &mut fmt::Form
     Ok(())
 }
 
+/// As [`print_fields`]; a field that is another in the last key is printed as a range.
+pub(crate) fn print_range(fields: &[Field], first: &[u8], last: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut at = 0;
+    for (index, field) in fields.iter().enumerate() {
+        let place = at..at + field.size();
+        at = place.end;
+        let (Some(first), Some(last)) = (first.get(place.clone()), last.get(place)) else { return Err(fmt::Error) };
+        f.write_str(if index == 0 { "" } else { " . " })?;
+        field.print(first, f)?;
+        if first != last {
+            f.write_str("-")?;
+            field.print(last, f)?;
+        }
+    }
+    Ok(())
+}
+
 /// What a map gives for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
     /// Nothing: a set.
     None,
+    /// Nothing: a set of ranges. An element has its last key for data, in which no field is less than in the first; no two overlap.
+    End,
     Fields(&'static [Field]),
     Verdict,
 }
@@ -128,6 +156,7 @@ impl Shape {
     pub const fn data_size(&self) -> usize {
         match self.data {
             Data::Fields(fields) => size(fields),
+            Data::End => self.key_size(),
             Data::None | Data::Verdict => 0,
         }
     }

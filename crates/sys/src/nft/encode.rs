@@ -33,10 +33,15 @@ pub(crate) mod message {
 /// Attributes of tables, chains, sets and element lists begin with the table's name.
 pub(crate) const TABLE: u16 = 1;
 
+/// The attribute of an element that has the last key of a range.
+pub(crate) const RANGE_END: u16 = 10;
+
 pub(crate) mod set_flag {
+    pub(crate) const INTERVAL: u32 = 0x4;
     pub(crate) const MAP: u32 = 0x8;
     pub(crate) const TIMEOUT: u32 = 0x10;
     pub(crate) const EVAL: u32 = 0x20;
+    pub(crate) const CONCATENATION: u32 = 0x80;
 }
 
 /// Kinds of user data that nft reads; other kinds it ignores.
@@ -252,8 +257,14 @@ impl Stencil {
         const KEY: usize = 12;
         let key = KEY..KEY + shape.key_size();
         let mut writer = Writer::new();
-        let data_size = if kind == message::NEW_ELEMENT { shape.data_size() } else { 0 };
-        write_element(&mut writer, &vec![0; shape.key_size()], &vec![0; data_size]);
+        // A range is named by both its ends.
+        let has_data = kind == message::NEW_ELEMENT || shape.data == Data::End;
+        let data_size = if has_data { shape.data_size() } else { 0 };
+        let (key_bytes, data_bytes) = (vec![0; shape.key_size()], vec![0; data_size]);
+        match shape.data {
+            Data::End => write_range(&mut writer, &key_bytes, &data_bytes),
+            _ => write_element(&mut writer, &key_bytes, &data_bytes),
+        }
         let bytes = writer.into_bytes();
         let data = bytes.len() - data_size..bytes.len();
         Self { bytes, key, data }
@@ -280,6 +291,13 @@ pub(crate) fn write_element(writer: &mut Writer, key: &[u8], data: &[u8]) {
         if !data.is_empty() {
             writer.nest(2, |writer| writer.attribute(1, data));
         }
+    });
+}
+
+fn write_range(writer: &mut Writer, first: &[u8], last: &[u8]) {
+    writer.nest(1, |writer| {
+        writer.nest(1, |writer| writer.attribute(1, first));
+        writer.nest(RANGE_END, |writer| writer.attribute(1, last));
     });
 }
 
@@ -333,7 +351,11 @@ fn byte_order(fields: &[Field]) -> u32 {
 
 fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
     let Shape { key, data } = set.shape;
-    let mut flags = if data == Data::None { 0 } else { set_flag::MAP };
+    let mut flags = match data {
+        Data::None => 0,
+        Data::End => set_flag::INTERVAL | set_flag::CONCATENATION,
+        Data::Fields(_) | Data::Verdict => set_flag::MAP,
+    };
     if set.dynamic.is_some() {
         flags |= set_flag::TIMEOUT | set_flag::EVAL;
     }
@@ -344,7 +366,7 @@ fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
     writer.number(5, set.shape.key_size() as u32);
     let mut notes = entry(user_data::SET_KEY_BYTE_ORDER, &byte_order(key).to_ne_bytes());
     match data {
-        Data::None => {}
+        Data::None | Data::End => {}
         Data::Fields(fields) => {
             writer.number(6, type_number(fields));
             writer.number(7, set.shape.data_size() as u32);
@@ -359,8 +381,18 @@ fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
     if key.contains(&Field::Random) {
         notes.extend(TYPE_OF_SLOTS);
     }
-    if let Some(size) = set.size {
-        writer.nest(9, |writer| writer.number(1, size));
+    if set.size.is_some() || data == Data::End {
+        writer.nest(9, |writer| {
+            if let Some(size) = set.size {
+                writer.number(1, size);
+            }
+            if data == Data::End {
+                let field = |writer: &mut Writer, field: &Field| {
+                    writer.nest(1, |writer| writer.number(1, field.width() as u32));
+                };
+                writer.nest(2, |writer| key.iter().for_each(|each| field(writer, each)));
+            }
+        });
     }
     writer.number(10, id);
     if let Some(timeout) = set.dynamic {

@@ -41,6 +41,13 @@ pub enum Comparison {
     Different,
 }
 
+/// How a link is named; at most 15 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LinkName {
+    Whole(Box<str>),
+    Prefix(Box<str>),
+}
+
 /// One statement of a rule; a statement that does not match ends the rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Statement {
@@ -48,6 +55,10 @@ pub enum Statement {
     Protocol(Protocol),
     /// An address selector in, or not in, a range.
     Range(Selector, Comparison, IpNet),
+    /// `iifname "NAME"`, with an asterisk at its end for a prefix; nothing for who sends himself.
+    Link(LinkName),
+    /// `fib saddr type local`
+    SourceIsOwn,
     /// `ct status & dnat == 0`
     NotTranslated,
     /// `KEY @SET`

@@ -22,6 +22,8 @@ const STICKY: Shape = Shape {
     key: &[Field::Ipv4Addr, Field::Ipv4Addr, Field::InetProto, Field::InetService],
     data: Data::Fields(&[Field::Classid]),
 };
+const RANGES: Shape =
+    Shape { key: &[Field::Ipv4Addr, Field::InetProto, Field::InetService, Field::Ipv4Addr], data: Data::End };
 const VERDICTS: Shape = Shape { key: &[Field::Classid], data: Data::Verdict };
 
 fn frontend(number: u32) -> Words {
@@ -32,6 +34,16 @@ fn frontend(number: u32) -> Words {
 fn frontends(numbers: impl Iterator<Item = u32>) -> Elements {
     let mut elements = Elements::new(FRONTENDS);
     numbers.for_each(|number| elements.push(frontend(number).as_bytes(), Words::new().number(number).as_bytes()));
+    elements
+}
+
+/// The sources that three frontends may be reached from.
+fn ranges() -> Elements {
+    let mut elements = Elements::new(RANGES);
+    for (number, first, last) in [(0, [192, 0, 2, 0], [192, 0, 2, 255]), (1, [0; 4], [255; 4]), (2, [10; 4], [10; 4])] {
+        let key = |address: [u8; 4]| frontend(number).address(Ipv4Addr::from(address).into());
+        elements.push(key(first).as_bytes(), key(last).as_bytes());
+    }
     elements
 }
 
@@ -55,6 +67,7 @@ fn everything() -> Transaction {
     let rule = |chain: &'static str, rule: Rule| Change::AddRule(NAME, chain.into(), rule);
     let mut changes = table();
     changes.extend([
+        set("ranges", RANGES),
         set("slots", SLOTS),
         set("backends", BACKENDS),
         Change::AddSet(NAME, Set { name: "kinds", shape: VERDICTS, size: None, dynamic: None }),
@@ -91,6 +104,17 @@ fn everything() -> Transaction {
             ],
         ),
         rule("own", vec![Statement::Verdict(Verdict::Return)]),
+        rule(
+            "in",
+            vec![
+                Statement::InSet(vec![DestinationAddress, Protocol, DestinationPort, SourceAddress], "ranges"),
+                Statement::Verdict(Verdict::Return),
+            ],
+        ),
+        rule("out", vec![Statement::Link(LinkName::Whole("br0".into())), Statement::Verdict(Verdict::Return)]),
+        rule("out", vec![Statement::Link(LinkName::Prefix("veth".into())), Statement::Verdict(Verdict::Return)]),
+        rule("out", vec![Statement::SourceIsOwn, Statement::Masquerade]),
+        Change::AddElements(NAME, "ranges", ranges()),
         Change::AddVerdict(NAME, "kinds", 0xa000_0001, Verdict::Goto("send".into())),
         Change::AddElements(NAME, "frontends", frontends(0..3)),
         Change::DeleteElements(NAME, "frontends", frontends(1..2)),
@@ -152,6 +176,24 @@ fn what_was_committed_is_read_back() {
     assert_eq!(frontends_set.count, Some(2));
     assert_eq!(tables.elements(NAME, "frontends", FRONTENDS).unwrap().len(), 2);
     assert_eq!(tables.verdicts(NAME, "kinds").unwrap(), [(0xa000_0001, Some("send".into()))]);
+}
+
+#[test]
+fn ranges_are_read_back_and_removed() {
+    let namespace = Namespace::create().unwrap();
+    let mut tables = Nftables::open_in(&namespace).unwrap();
+    tables.commit(&everything(), None).unwrap();
+    let sorted = |elements: &Elements| {
+        let mut all: Vec<_> = elements.iter().map(|(first, last)| (first.to_vec(), last.to_vec())).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(&tables.elements(NAME, "ranges", RANGES).unwrap()), sorted(&ranges()));
+    let remove = Change::DeleteElements(NAME, "ranges", ranges());
+    let text = "delete element ip try ranges { 10.96.0.0 . tcp . 80 . 192.0.2.0-192.0.2.255, ";
+    assert!(remove.to_string().starts_with(text), "{remove}");
+    tables.commit(&Transaction { changes: vec![remove] }, None).unwrap();
+    assert!(tables.elements(NAME, "ranges", RANGES).unwrap().is_empty());
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use stead_model::{Family, Protocol};
 
 use super::{
-    Change, Comparison, Data, Elements, Expiring, Field, Name, Selector, Set, Shape, Statement, Transaction, Verdict,
-    element::print_fields,
+    Change, Comparison, Data, Elements, Expiring, Field, LinkName, Name, Selector, Set, Shape, Statement, Transaction,
+    Verdict,
+    element::{print_fields, print_range},
 };
 
 impl Display for Transaction {
@@ -65,11 +66,14 @@ impl Display for Change {
 }
 
 fn print_set(name: &Name, set: &Set, f: &mut Formatter<'_>) -> fmt::Result {
-    let kind = if set.shape.data == Data::None { "set" } else { "map" };
+    let kind = if matches!(set.shape.data, Data::None | Data::End) { "set" } else { "map" };
     write!(f, "add {kind} {name} {} {{ ", set.name)?;
     print_shape(set.shape, f)?;
     if set.dynamic.is_some() {
         f.write_str(" flags dynamic,timeout;")?;
+    }
+    if set.shape.data == Data::End {
+        f.write_str(" flags interval;")?;
     }
     if let Some(timeout) = set.dynamic {
         write!(f, " timeout {}s;", timeout.as_secs())?;
@@ -96,7 +100,7 @@ fn print_shape(shape: Shape, f: &mut Formatter<'_>) -> fmt::Result {
     f.write_str(if by_expression { "typeof " } else { "type " })?;
     print_names(shape.key, f)?;
     match shape.data {
-        Data::None => {}
+        Data::None | Data::End => {}
         Data::Fields(fields) => {
             f.write_str(" : ")?;
             print_names(fields, f)?;
@@ -111,7 +115,10 @@ fn print_elements(verb: &str, name: &Name, set: &str, elements: &Elements, f: &m
     let shape = elements.shape();
     for (index, (key, data)) in elements.iter().enumerate() {
         f.write_str(if index == 0 { "" } else { ", " })?;
-        print_fields(shape.key, key, f)?;
+        match shape.data {
+            Data::End => print_range(shape.key, key, data, f)?,
+            _ => print_fields(shape.key, key, f)?,
+        }
         if let (Data::Fields(fields), "add") = (shape.data, verb) {
             f.write_str(" : ")?;
             print_fields(fields, data, f)?;
@@ -179,6 +186,9 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
             print_selector(*selector, family, f)?;
             write!(f, "{} {}", if *comparison == Comparison::Equal { "" } else { " !=" }, range.trunc())
         }
+        Statement::Link(LinkName::Whole(name)) => write!(f, "iifname \"{name}\""),
+        Statement::Link(LinkName::Prefix(prefix)) => write!(f, "iifname \"{prefix}*\""),
+        Statement::SourceIsOwn => f.write_str("fib saddr type local"),
         Statement::NotTranslated => f.write_str("ct status & dnat == 0"),
         Statement::InSet(key, set) => keyed("", key, &format!(" @{set}"), f),
         Statement::SetPriority(key, map) => keyed("meta priority set ", key, &format!(" map @{map}"), f),

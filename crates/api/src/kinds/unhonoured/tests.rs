@@ -44,14 +44,9 @@ fn fields_of_a_service_are_accepted_with_a_warning_that_names_them() {
         refused(SERVICE, json!({"spec": {"type": "ExternalName", "externalIPs": ["192.0.2.1"]}})),
         [] as [&str; 0]
     );
-    for (spec, field) in [
-        (json!({"externalIPs": ["192.0.2.1"]}), "spec.externalIPs"),
-        (json!({"type": "ExternalName"}), "spec.type"),
-        (json!({"externalTrafficPolicy": "Local"}), "spec.externalTrafficPolicy"),
-        (json!({"internalTrafficPolicy": "Local"}), "spec.internalTrafficPolicy"),
-        (json!({"loadBalancerSourceRanges": ["192.0.2.0/24"]}), "spec.loadBalancerSourceRanges"),
-        (json!({"trafficDistribution": "PreferSameZone"}), "spec.trafficDistribution"),
-    ] {
+    for (spec, field) in
+        [(json!({"type": "ExternalName"}), "spec.type"), (json!({"type": "LoadBalancer"}), "spec.type")]
+    {
         let warned = warned(SERVICE, json!({"spec": spec}));
         let expect = format!("{field}: not acted on by this version of Stead: ");
         assert!(matches!(warned.as_slice(), [only] if only.starts_with(&expect)), "{warned:?}");
@@ -64,8 +59,14 @@ fn what_does_no_harm_is_stored_with_a_warning() {
         warned(SERVICE, json!({"spec": {"loadBalancerClass": "example.com/lb"}})),
         ["spec.loadBalancerClass: not acted on by this version of Stead: there is no load balancer of any class"]
     );
-    let annotations = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}}});
-    assert!(warned(SERVICE, annotations)[0].starts_with("metadata.annotations[service.kubernetes.io/topology-mode]: "));
+    let annotations = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-aware-hints": "Auto"}}});
+    let field = "metadata.annotations[service.kubernetes.io/topology-aware-hints]: ";
+    assert!(warned(SERVICE, annotations)[0].starts_with(field));
+    let honoured = json!({
+        "externalIPs": ["192.0.2.1"], "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local",
+        "loadBalancerSourceRanges": ["192.0.2.0/24"], "trafficDistribution": "PreferSameZone",
+    });
+    assert_eq!(warned(SERVICE, json!({"spec": honoured})), [] as [&str; 0]);
 }
 
 #[test]
@@ -150,15 +151,20 @@ const HONOURED: &[(&str, &[&str])] = &[
             "allocateLoadBalancerNodePorts",
             "clusterIP",
             "clusterIPs",
+            "externalIPs",
             "externalName",
+            "externalTrafficPolicy",
             "healthCheckNodePort",
+            "internalTrafficPolicy",
             "ipFamilies",
             "ipFamilyPolicy",
+            "loadBalancerSourceRanges",
             "ports",
             "publishNotReadyAddresses",
             "selector",
             "sessionAffinity",
             "sessionAffinityConfig",
+            "trafficDistribution",
         ],
     ),
     (

@@ -5,58 +5,162 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use stead_model::{Family, Protocol};
-use stead_plan::{Backend, FrontendKind, FrontendRule, Settings};
+use ipnet::IpNet;
+use stead_model::{Family, Frontend, Protocol};
+use stead_plan::{Backend, FrontendKind, FrontendRule, List, ServicePortPlan, Settings, TrafficPolicy};
 
 use crate::nftables::{
-    id::{EndpointId, Kind, ListId, slots},
+    id::{EndpointId, Kind, ListId, Way, slots},
     program::Entry,
 };
 
-/// One service port as the kernel has it.
+/// One service port as the kernel has it: up to two lists, each of them with endpoints of its own, so that who is remembered for one is never met by
+/// the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortState {
     pub(super) name: Box<str>,
     pub(super) protocol: Protocol,
     pub(super) family: Family,
-    pub(super) list: ListId,
-    pub(super) kind: Kind,
+    pub(super) policies: Policies,
     pub(super) frontends: Box<[FrontendRule]>,
+    /// `None` where no frontend leads there.
+    pub(super) cluster: Option<ListState>,
+    pub(super) local: Option<ListState>,
+    pub(super) sources: Option<Box<[IpNet]>>,
+    /// Not in the kernel's maps, but connections there go on.
+    pub(super) draining: Box<[Backend]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListState {
+    pub(super) id: ListId,
+    pub(super) kind: Kind,
     /// Endpoint by slot; slots beyond the last begin again at the first.
     pub(super) endpoints: Box<[(EndpointId, Backend)]>,
-    /// Not in the kernel's maps, but connections there go on.
-    pub(super) draining: Box<[SocketAddr]>,
+}
+
+/// A port's policies: what leads which frontend to which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policies {
+    pub(super) internal: TrafficPolicy,
+    pub(super) external: TrafficPolicy,
+}
+
+/// Who sends, as far as it decides where a frontend leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// A pod, or the node itself.
+    Inside,
+    Outside,
+}
+
+impl Policies {
+    pub(super) fn of(port: &ServicePortPlan) -> Self {
+        Self { internal: port.internal_policy, external: port.external_policy }
+    }
+
+    pub(super) fn list(self, kind: FrontendKind, sender: Sender) -> List {
+        match (kind.is_external(), sender) {
+            (false, _) => self.internal.into(),
+            (true, Sender::Inside) => List::Cluster,
+            (true, Sender::Outside) => self.external.into(),
+        }
+    }
+
+    /// The ways by which these frontends lead to a list.
+    pub(super) fn ways(self, frontends: &[FrontendRule], list: List) -> impl Iterator<Item = (Way, Frontend)> {
+        frontends.iter().flat_map(move |rule| {
+            let by_inside = self.has_inside(rule.kind) && list == List::Cluster;
+            let direct = (self.list(rule.kind, Sender::Outside) == list).then_some(Way::Frontends);
+            direct.into_iter().chain(by_inside.then_some(Way::Inside)).map(|way| (way, rule.frontend))
+        })
+    }
+
+    /// Whether pods and the node have another list.
+    pub(super) fn has_inside(self, kind: FrontendKind) -> bool {
+        self.list(kind, Sender::Inside) != self.list(kind, Sender::Outside)
+    }
 }
 
 impl PortState {
+    pub(super) fn lists(&self) -> impl Iterator<Item = &ListState> {
+        self.cluster.iter().chain(&self.local)
+    }
+
+    /// Kinds in use, and by which ways.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (Way, Kind)> {
+        let has_inside = self.frontends.iter().any(|rule| self.policies.has_inside(rule.kind));
+        let inside = self.cluster.iter().filter(move |_| has_inside).map(|list| (Way::Inside, list.kind));
+        self.lists().map(|list| (Way::Frontends, list.kind)).chain(inside)
+    }
+
     /// Where connections may go, new ones or old.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.endpoints.iter().map(|(_, backend)| backend.address).chain(self.draining.iter().copied())
+        let endpoints = self.lists().flat_map(|list| &list.endpoints).map(|(_, backend)| backend);
+        endpoints.chain(&self.draining).map(|backend| backend.address)
+    }
+
+    /// Where connections of such a sender to a frontend of this kind may go, new ones or old.
+    pub(super) fn led(&self, kind: FrontendKind, sender: Sender) -> impl Iterator<Item = SocketAddr> {
+        let list = self.policies.list(kind, sender);
+        let state = match list {
+            List::Cluster => &self.cluster,
+            List::Local => &self.local,
+        };
+        let endpoints = state.iter().flat_map(|state| &state.endpoints).map(|(_, backend)| backend);
+        let draining = self.draining.iter().filter(move |backend| backend.lists.has(list));
+        endpoints.chain(draining).map(|backend| backend.address)
+    }
+
+    /// Whether a source may come in through a frontend of this kind.
+    pub(super) fn admits(&self, kind: FrontendKind, source: IpAddr) -> bool {
+        let ranges = self.sources.as_ref().filter(|_| kind.is_external());
+        ranges.is_none_or(|ranges| ranges.iter().any(|range| range.contains(&source)))
     }
 
     /// The elements that are this port's alone.
     pub(super) fn each_entry(&self, mut each: impl FnMut(Entry)) {
-        each(Entry::List(self.list, self.kind));
-        for rule in &self.frontends {
-            each(Entry::Frontend(rule.frontend, self.list));
-            if rule.kind == FrontendKind::NodePort {
-                each(Entry::External(rule.frontend));
+        for list in self.lists() {
+            list.each_entry(&mut each);
+        }
+        for (list, state) in [(List::Cluster, &self.cluster), (List::Local, &self.local)] {
+            let Some(state) = state else { continue };
+            self.policies.ways(&self.frontends, list).for_each(|(way, frontend)| match way {
+                Way::Frontends => each(Entry::Frontend(frontend, state.id)),
+                Way::Inside => each(Entry::Inside(frontend, state.id)),
+            });
+        }
+        for FrontendRule { frontend, .. } in self.frontends.iter().filter(|rule| rule.kind.is_external()) {
+            each(match self.policies.external {
+                TrafficPolicy::Cluster => Entry::External(*frontend),
+                TrafficPolicy::Local => Entry::ExternalLocal(*frontend),
+            });
+            if let Some(sources) = &self.sources {
+                each(Entry::Ranged(*frontend));
+                sources.iter().for_each(|range| each(Entry::Range(*frontend, *range)));
             }
         }
-        let ids = self.endpoints.iter().map(|(id, _)| *id);
-        let slots = (0..slots(self.endpoints.len())).zip(ids.cycle());
-        slots.for_each(|(slot, id)| each(Entry::Slot(self.list, slot, id)));
-        self.endpoints.iter().for_each(|(id, backend)| each(Entry::Backend(*id, backend.address)));
     }
 
     /// What it asks for that others may ask for too.
     pub(super) fn shared<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = Entry> + 'a {
-        let local = self.endpoints.iter().filter(|(_, backend)| backend.local);
         let outside = |address: &IpAddr| !settings.service_ranges.iter().any(|range| range.contains(address));
         let virtual_ips = self.frontends.iter().filter(|rule| rule.kind == FrontendKind::ClusterIp);
-        local
+        let endpoints = self.lists().flat_map(|list| &list.endpoints);
+        endpoints
+            .filter(|(_, backend)| backend.local)
             .map(|(_, backend)| Entry::Hairpin(backend.address.ip()))
             .chain(virtual_ips.map(|rule| rule.frontend.address).filter(outside).map(Entry::Outlying))
+    }
+}
+
+impl ListState {
+    fn each_entry(&self, each: &mut impl FnMut(Entry)) {
+        each(Entry::List(self.id, self.kind));
+        let ids = self.endpoints.iter().map(|(id, _)| *id);
+        let slots = (0..slots(self.endpoints.len())).zip(ids.cycle());
+        slots.for_each(|(slot, id)| each(Entry::Slot(self.id, slot, id)));
+        self.endpoints.iter().for_each(|(id, backend)| each(Entry::Backend(*id, backend.address)));
     }
 }
 

@@ -5,9 +5,11 @@ use std::{
     net::SocketAddr,
 };
 
+use ipnet::IpNet;
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_plan::FrontendKind;
 
-use super::{PortState, position};
+use super::{PortState, port::Sender, position};
 use crate::{
     flows::Cleaning,
     nftables::program::{Difference, Entry},
@@ -60,25 +62,46 @@ impl Update {
     }
 
     fn suspect(&mut self, old: &[PortState], new: &[PortState]) {
-        let frontends = |ports: &[PortState]| -> BTreeMap<Frontend, BTreeSet<SocketAddr>> {
-            let led = |port: &PortState| port.addresses().collect::<BTreeSet<_>>();
-            let of_port =
-                |port: &PortState| port.frontends.iter().map(|rule| (rule.frontend, led(port))).collect::<Vec<_>>();
+        let frontends = |ports: &[PortState]| -> BTreeMap<Frontend, Led> {
+            let of_port = |port: &PortState| {
+                port.frontends.iter().map(|rule| (rule.frontend, Led::of(port, rule.kind))).collect::<Vec<_>>()
+            };
             ports.iter().flat_map(of_port).collect()
         };
         let (before, mut after) = (frontends(old), frontends(new));
         for (frontend, led) in before {
-            let (departed, leads) =
-                after.remove(&frontend).map_or_else(|| (true, BTreeSet::new()), |leads| (false, leads));
-            let severed = &led - &leads;
-            if departed || !severed.is_empty() {
+            let leads = after.remove(&frontend);
+            let departed = leads.is_none();
+            let leads = leads.unwrap_or_default();
+            let severed = &led.outside - &leads.outside;
+            let by_sender = !departed && (led.sources != leads.sources || severed != &led.inside - &leads.inside);
+            if departed || by_sender || !severed.is_empty() {
                 let suspects = self.cleaning.frontends.entry(frontend).or_default();
                 suspects.departed |= departed;
+                suspects.by_sender |= by_sender;
                 suspects.severed.extend(severed);
             }
         }
         // A client may already be sending to what is new.
         let arrived = after.into_keys().filter(|frontend| frontend.protocol != Protocol::Tcp);
         arrived.for_each(|frontend| self.cleaning.frontends.entry(frontend).or_default().arrived = true);
+    }
+}
+
+/// Where connections to a frontend may go, by who sends.
+#[derive(Default, PartialEq, Eq)]
+struct Led {
+    inside: BTreeSet<SocketAddr>,
+    outside: BTreeSet<SocketAddr>,
+    sources: Option<Box<[IpNet]>>,
+}
+
+impl Led {
+    fn of(port: &PortState, kind: FrontendKind) -> Self {
+        Self {
+            inside: port.led(kind, Sender::Inside).collect(),
+            outside: port.led(kind, Sender::Outside).collect(),
+            sources: port.sources.clone().filter(|_| kind.is_external()),
+        }
     }
 }

@@ -6,12 +6,15 @@ use std::{
 };
 
 use stead_model::{Family, Frontend};
+use stead_plan::{Arrival, Packet};
 use stead_sys::nft::{
-    Change, Comparison, Elements, Rule, Selector, Set, Statement, Transaction, Verdict, WordReader, Words, digest,
+    Change, Comparison, Data, Elements, LinkName, Rule, Selector, Set, Statement, Transaction, Verdict, WordReader,
+    Words, digest,
 };
 
 use crate::nftables::{
-    layout::BALANCE,
+    id::Way,
+    layout::balance,
     program::{Entry, SetId},
     read::Actual,
     table::{Known, Outline, TableState},
@@ -26,7 +29,7 @@ pub(super) struct Model {
 pub(super) struct Table {
     pub(super) sets: BTreeMap<&'static str, Held>,
     pub(super) chains: BTreeMap<String, Chain>,
-    pub(super) verdicts: BTreeMap<u32, String>,
+    pub(super) verdicts: BTreeMap<(Way, u32), String>,
 }
 
 /// A set and its elements.
@@ -92,16 +95,16 @@ impl Model {
             }
             Change::AddExpiring(..) => return Err("the model has no time"),
             Change::FlushSet(name, set) => self.table(name.family)?.sets.get_mut(set).ok_or("no such set")?.1.clear(),
-            Change::AddVerdict(name, _, key, Verdict::Goto(chain)) => {
+            Change::AddVerdict(name, map, key, Verdict::Goto(chain)) => {
                 let table = self.table(name.family)?;
                 table.chains.get(chain.as_ref()).ok_or("no such chain")?;
-                if table.verdicts.insert(*key, chain.to_string()).is_some_and(|old| old != *chain) {
+                if table.verdicts.insert((way(map), *key), chain.to_string()).is_some_and(|old| old != *chain) {
                     return Err("element exists");
                 }
             }
             Change::AddVerdict(..) => return Err("a verdict that this program never writes"),
-            Change::DeleteVerdict(name, _, key) => {
-                drop(self.table(name.family)?.verdicts.remove(key).ok_or("no such element")?);
+            Change::DeleteVerdict(name, map, key) => {
+                drop(self.table(name.family)?.verdicts.remove(&(way(map), *key)).ok_or("no such element")?);
             }
         }
         Ok(())
@@ -134,18 +137,18 @@ impl Model {
     }
 
     /// Everything that can happen to a new connection's first packet, over all random numbers.
-    pub(super) fn outcomes(&self, source: IpAddr, to: Frontend) -> BTreeSet<Outcome> {
+    pub(super) fn outcomes(&self, packet: &Packet<'_>) -> BTreeSet<Outcome> {
         /// A multiple of all small numbers of slots.
         const RANDOM: u32 = 60;
-        let Some(table) = self.tables.get(&to.family()) else { return [Outcome::Pass].into() };
-        (0..RANDOM).map(|random| Walk::new(table, source, to, random).outcome(&mut BTreeMap::new())).collect()
+        let Some(table) = self.tables.get(&packet.destination.family()) else { return [Outcome::Pass].into() };
+        (0..RANDOM).map(|random| Walk::new(table, packet, random).outcome(&mut BTreeMap::new())).collect()
     }
 
     /// What happens to the same client again and again.
-    pub(super) fn repeated(&self, source: IpAddr, to: Frontend) -> BTreeSet<Outcome> {
-        let Some(table) = self.tables.get(&to.family()) else { return [Outcome::Pass].into() };
+    pub(super) fn repeated(&self, packet: &Packet<'_>) -> BTreeSet<Outcome> {
+        let Some(table) = self.tables.get(&packet.destination.family()) else { return [Outcome::Pass].into() };
         let mut remembered = BTreeMap::new();
-        (0..7).map(|random| Walk::new(table, source, to, random).outcome(&mut remembered)).collect()
+        (0..7).map(|random| Walk::new(table, packet, random).outcome(&mut remembered)).collect()
     }
 }
 
@@ -158,6 +161,10 @@ impl Table {
         let (definition, held) = self.sets.get_mut(set).ok_or("no such set")?;
         let size = definition.size.unwrap_or(u32::MAX);
         for (key, data) in elements.iter() {
+            let meets = |(first, last): (&Vec<u8>, &Vec<u8>)| !(is_before(last, key) || is_before(data, first));
+            if definition.shape.data == Data::End && held.iter().any(meets) {
+                return Err("ranges overlap");
+            }
             if held.insert(key.into(), data.into()).is_some_and(|old| old != data) {
                 return Err("element exists");
             }
@@ -191,6 +198,7 @@ type Remembered = BTreeMap<Vec<u8>, u32>;
 struct Walk<'a> {
     table: &'a Table,
     source: IpAddr,
+    arrival: Arrival<'a>,
     /// As sent.
     original: Frontend,
     /// As it is now.
@@ -210,12 +218,17 @@ enum Step {
 }
 
 impl<'a> Walk<'a> {
-    fn new(table: &'a Table, source: IpAddr, to: Frontend, random: u32) -> Self {
-        Self { table, source, original: to, destination: to, priority: 0, random }
+    fn new(table: &'a Table, packet: &Packet<'a>, random: u32) -> Self {
+        let Packet { source, arrival, destination } = *packet;
+        Self { table, source, arrival, original: destination, destination, priority: 0, random }
     }
 
     fn outcome(mut self, remembered: &mut Remembered) -> Outcome {
-        let outcome = match self.chain("nat-prerouting", remembered) {
+        let hook = match self.arrival {
+            Arrival::FromNode => "nat-output",
+            Arrival::OnLink(_) => "nat-prerouting",
+        };
+        let outcome = match self.chain(hook, remembered) {
             Step::Done(Some(outcome)) => outcome,
             _ => Outcome::Pass,
         };
@@ -253,6 +266,12 @@ impl<'a> Walk<'a> {
                 };
                 matches(range.contains(&address) == (*comparison == Comparison::Equal))
             }
+            Statement::Link(name) => matches(match (name, self.arrival) {
+                (LinkName::Whole(name), Arrival::OnLink(link)) => **name == *link,
+                (LinkName::Prefix(prefix), Arrival::OnLink(link)) => link.starts_with(&**prefix),
+                (_, Arrival::FromNode) => false,
+            }),
+            Statement::SourceIsOwn => matches(self.arrival == Arrival::FromNode),
             Statement::NotTranslated => Step::Break,
             Statement::InSet(key, set) => matches(self.look_up(key, set).is_some()),
             Statement::SetPriority(key, map) => {
@@ -265,13 +284,10 @@ impl<'a> Walk<'a> {
                     Step::Next
                 })
             }
-            Statement::VerdictMap(_, map) => {
-                assert_eq!(*map, BALANCE);
-                match self.table.verdicts.get(&self.priority) {
-                    Some(chain) => self.chain(&chain.clone(), remembered).ended(),
-                    None => Step::Break,
-                }
-            }
+            Statement::VerdictMap(_, map) => match self.table.verdicts.get(&(way(map), self.priority)) {
+                Some(chain) => self.chain(&chain.clone(), remembered).ended(),
+                None => Step::Break,
+            },
             Statement::Dnat(key, map) => match self.look_up(key, map).and_then(|data| self.read_address(data)) {
                 Some(address) => Step::Done(Some(Outcome::To { address, masqueraded: false })),
                 None => Step::Break,
@@ -316,7 +332,17 @@ impl<'a> Walk<'a> {
     }
 
     fn look_up(&self, key: &[Selector], set: &str) -> Option<&'a [u8]> {
-        self.table.sets[set].1.get(self.key(key).as_bytes()).map(Vec::as_slice)
+        let (definition, held) = &self.table.sets[set];
+        let key = self.key(key);
+        let key = key.as_bytes();
+        match definition.shape.data {
+            Data::End => {
+                let mut ranges = held.iter();
+                let found = ranges.find(|(first, last)| !is_before(key, first) && !is_before(last, key));
+                found.map(|(_, last)| last.as_slice())
+            }
+            _ => held.get(key).map(Vec::as_slice),
+        }
     }
 
     fn read_address(&self, data: &[u8]) -> Option<SocketAddr> {
@@ -327,6 +353,15 @@ impl<'a> Walk<'a> {
         };
         Some((address, words.port()?).into())
     }
+}
+
+fn way(map: &str) -> Way {
+    [Way::Frontends, Way::Inside].into_iter().find(|way| balance(*way) == map).expect("a map of verdicts")
+}
+
+/// Whether one of two keys is before the other. The fields before the last, which alone is a range, decide first.
+fn is_before(key: &[u8], other: &[u8]) -> bool {
+    key < other
 }
 
 impl Step {

@@ -162,31 +162,26 @@ fn hints_give_endpoints_to_nodes_and_zones() {
 
 #[test]
 fn a_virtual_ip_is_never_lost_to_an_external_one() {
-    let claim = |name, external: &str| {
-        service(name, json!({"clusterIPs": [external], "ports": [{"port": 80}], "externalIPs": ["10.96.0.7"]}))
+    let claim = |name, ip: &str, external: &[&str]| {
+        service(name, json!({"clusterIPs": [ip], "ports": [{"port": 80}], "externalIPs": external}))
     };
-    let thief = service(
-        "a",
-        json!({"clusterIPs": ["10.96.0.2"], "ports": [{"port": 80}], "externalIPs": ["10.96.0.7", "192.0.2.7"]}),
-    );
-    let owner = claim("z", "10.96.0.7");
-    let other =
-        service("b", json!({"clusterIPs": ["10.96.0.3"], "ports": [{"port": 80}], "externalIPs": ["192.0.2.7"]}));
     check(
-        &[thief, owner, other],
+        &[
+            claim("a", "10.96.0.2", &["203.0.113.7", "192.0.2.7", "10.96.0.3"]),
+            claim("b", "10.96.0.3", &["192.0.2.7"]),
+            claim("z", "203.0.113.7", &["203.0.113.7"]),
+        ],
         &[],
         &[
             "default/a: 10.96.0.2:80/TCP ->",
             "default/a: 192.0.2.7:80/TCP (external IP) ->",
             "default/b: 10.96.0.3:80/TCP ->",
-            "default/z: 10.96.0.7:80/TCP ->",
+            "default/z: 203.0.113.7:80/TCP ->",
         ],
         &[
-            "Service default/a: 10.96.0.7:80/TCP belongs to Service default/z; change one of the two",
-            "Service default/a: externalIPs are not supported yet; they are not served",
+            "Service default/a: external IP 10.96.0.3 is in a range of virtual IPs, which are not given out so; give the Service another one",
+            "Service default/a: 203.0.113.7:80/TCP belongs to Service default/z; change one of the two",
             "Service default/b: 192.0.2.7:80/TCP belongs to Service default/a; change one of the two",
-            "Service default/b: externalIPs are not supported yet; they are not served",
-            "Service default/z: externalIPs are not supported yet; they are not served",
         ],
     );
 }
@@ -214,7 +209,6 @@ fn what_is_somebody_elses_is_taken_by_nobody() {
             "Service default/web: external IP 169.254.169.254 is loopback, link-local, metadata, multicast or unspecified; give the Service another one",
             "Service default/web: external IP 192.168.56.101 is this node's own and stays so; open it to Services or give the Service another one",
             "Service default/web: load-balancer address 192.0.2.1 is the API server's and stays so; give the Service another one",
-            "Service default/web: externalIPs are not supported yet; they are not served",
         ],
     );
 }

@@ -8,7 +8,7 @@ use stead_model::{Family, Protocol};
 use crate::{
     conntrack::Status,
     netlink::Writer,
-    nft::{Comparison, Rule, Selector, Statement, Verdict, protocol_family},
+    nft::{Comparison, LinkName, Rule, Selector, Statement, Verdict, protocol_family},
 };
 
 /// The first register; word `n` behind it is register `WORD + n`.
@@ -37,6 +37,18 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
         Statement::Range(selector, comparison, range) => {
             write_selector(writer, family, *selector, WORD);
             write_range(writer, *comparison, range);
+        }
+        Statement::Link(name) => {
+            write_meta(writer, WORD, libc::NFT_META_IIFNAME as u32);
+            write_comparison(writer, Comparison::Equal, &link_bytes(name));
+        }
+        Statement::SourceIsOwn => {
+            expression(writer, "fib", |writer| {
+                writer.number(1, WORD);
+                writer.number(2, FIB_ADDRESS_TYPE);
+                writer.number(3, FIB_SOURCE);
+            });
+            write_comparison(writer, Comparison::Equal, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
         }
         Statement::NotTranslated => {
             expression(writer, "ct", |writer| {
@@ -98,6 +110,22 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             writer.nest(2, |writer| write_verdict(writer, verdict));
         }),
     }
+}
+
+/// `NFT_FIB_RESULT_ADDRTYPE`
+const FIB_ADDRESS_TYPE: u32 = 3;
+/// `NFTA_FIB_F_SADDR`
+const FIB_SOURCE: u32 = 1;
+
+/// What a register that holds a link's name is compared with: all of it, zeros behind the name, or its beginning.
+fn link_bytes(name: &LinkName) -> Vec<u8> {
+    let (LinkName::Whole(text) | LinkName::Prefix(text)) = name;
+    let mut bytes = text.as_bytes().to_vec();
+    match name {
+        LinkName::Whole(_) => bytes.resize(libc::IFNAMSIZ, 0),
+        LinkName::Prefix(_) => bytes.truncate(libc::IFNAMSIZ),
+    }
+    bytes
 }
 
 const fn words(family: Family) -> u32 {
