@@ -19,14 +19,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use kube::Client;
 use stead_client::{Interest, ServiceCache};
-use stead_dataplane::{DataPlane, NfTables};
+use stead_dataplane::{
+    DataPlane, NfTables,
+    leftovers::{self, Found},
+};
+use stead_proxy::{Config, Lock};
 
 use self::{
     configuration::configuration,
     file::{Cluster, File},
     flags::ProxyArgs,
-    settings::{Settings, Task},
+    settings::{Settings, Task, Whose},
 };
 use crate::{capabilities, log};
 
@@ -40,8 +45,9 @@ pub(crate) fn run(args: ProxyArgs) -> Result<()> {
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match &settings.task {
         Task::WriteConfig(path) => write_configuration(&settings, path),
-        Task::Cleanup => Ok(NfTables::open()?.remove()?),
+        Task::Cleanup(whose) => clean_up(*whose),
         Task::InitOnly => Ok(machine::tune(&settings.machine, Path::new("/"))?),
+        Task::DryRun => preview(settings, file.into_cluster().unwrap_or_default()),
         Task::Run => serve(settings, file.into_cluster().unwrap_or_default(), args.config.as_deref()),
     }
 }
@@ -51,10 +57,53 @@ fn write_configuration(settings: &Settings, path: &Path) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
+fn clean_up(whose: Whose) -> Result<()> {
+    if matches!(whose, Whose::Ours | Whose::Both) {
+        let _lock = Lock::take()?;
+        NfTables::open()?.remove()?;
+        println!("removed: what a Stead proxy put into the kernel");
+    }
+    if matches!(whose, Whose::KubeProxys | Whose::Both) {
+        for found in leftovers::remove()? {
+            match found {
+                Found::Removed(what) => println!("removed: {what}"),
+                Found::Left(what) => println!("left: {what}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
+    in_cluster(settings, cluster, async |config, client| {
+        let cache = ServiceCache::start(&client, Interest::Forwarding);
+        let (plan, problems) = stead_proxy::plan_once(&config, &cache).await?;
+        problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        print!("{}", NfTables::open()?.preview(&plan)?);
+        Ok(())
+    })
+}
+
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
     capabilities::check(&stead_dataplane::probe::probe())?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
+    let plane = NfTables::open()?;
+    in_cluster(settings, cluster, async |config, client| {
+        let cache = ServiceCache::start(&client, Interest::Forwarding);
+        tokio::select! {
+            ended = stead_proxy::run(config, client, cache, Box::new(plane)) => match ended? {},
+            changed = wait_for_change(file.map(Path::to_owned)) => match changed? {},
+        }
+    })
+}
+
+/// Has something done with the proxy's configuration and a client of its API server.
+fn in_cluster(
+    settings: Settings,
+    cluster: Cluster,
+    work: impl AsyncFnOnce(Config, Client) -> Result<()>,
+) -> Result<()> {
     let (kubeconfig, server) = (settings.kubeconfig.clone(), settings.server.clone());
     let node = match &settings.node {
         Some(name) => name.clone(),
@@ -63,15 +112,9 @@ fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()
         }
     };
     let config = settings.into_config(node, cluster);
-    let plane = NfTables::open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        let client = stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?;
-        let cache = ServiceCache::start(&client, Interest::Forwarding);
-        tokio::select! {
-            ended = stead_proxy::run(config, client, cache, Box::new(plane)) => match ended? {},
-            changed = wait_for_change(file.map(Path::to_owned)) => match changed? {},
-        }
+        work(config, stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?).await
     })
 }
 

@@ -1,12 +1,13 @@
 //! Data planes: each lowers a [`stead_plan::Plan`], reads the kernel, diffs and applies. Knows no Kubernetes JSON.
 //!
 //! [`DataPlane`] is the front of all of them; [`NfTables`] is the default and [`Fake`] keeps the plan in memory for the tests of others.
-//! Beside them: [`flows`] says which connections must be forgotten, [`egress`] masquerades what pods send out of the cluster, and
+//! Beside them: [`leftovers`] removes what kube-proxy left, [`flows`] says which connections must be forgotten, [`egress`] masquerades what pods send out of the cluster, and
 //! [`probe`] tells what a kernel lacks before anything is changed, and [`survey`] what else on the machine stands in the way.
 
 pub mod egress;
 mod fake;
 pub mod flows;
+pub mod leftovers;
 mod nftables;
 mod plane;
 pub mod probe;

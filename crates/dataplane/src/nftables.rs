@@ -114,6 +114,15 @@ impl NfTables {
         Self { nft, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)) }
     }
 
+    /// The text that `nft -f` takes to bring the tables to the plan, as the first [`DataPlane::apply`] would; empty where they are there. Nothing is
+    /// changed.
+    pub fn preview(&mut self, plan: &Plan) -> Result<String, Error> {
+        let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
+        let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
+        let (mirror, _) = lower(plan, &actuals)?;
+        Ok(reconcile(&mirror, actuals).0.to_string())
+    }
+
     /// Applies to tables whose content is known.
     fn change(&mut self, core: &mut Core, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
         let (mut transaction, update) = match state.step(plan, scope) {

@@ -39,6 +39,8 @@ use kube::Client;
 use stead_client::{Backoff, EventKind, Recorder, ServiceCache, Subscription};
 use stead_dataplane::{Class, DataPlane};
 pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
+use stead_plan::{Plan, Problem, plan_all};
+use stead_sys::link::LinkError;
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
@@ -64,6 +66,7 @@ pub const VERIFY_PERIOD: Duration = Duration::from_secs(10);
 
 /// Upstream's default.
 const SYNC_PERIOD: Duration = Duration::from_secs(30);
+const RANGES_PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Before a step that cannot succeed as things stand is tried again; any event tries it sooner.
@@ -97,6 +100,8 @@ pub enum Error {
     Addresses(#[source] io::Error),
     #[error("listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("read this node's addresses")]
+    Read(#[from] LinkError),
     #[error(transparent)]
     Lock(#[from] LockError),
 }
@@ -146,6 +151,28 @@ pub async fn run(
         never = local_ports.run(local_changes) => match never {},
         ended = endpoints => ended,
     }
+}
+
+/// The plan of this node, and what of it cannot be had, once all lists are complete; for who only wants to look.
+///
+/// # Errors
+/// Where the kernel does not tell the node's addresses.
+pub async fn plan_once(config: &Config, cache: &ServiceCache) -> Result<(Plan, Vec<Problem>), Error> {
+    let mut addresses = KernelAddresses::open().map_err(Error::Addresses)?;
+    let mut news = cache.subscribe();
+    while !cache.read().is_synced() {
+        news.next().await;
+    }
+    // Older clusters have no ServiceCIDRs, so these are not waited for without end.
+    let all_listed = async {
+        while cache.pulses().any(|(_, pulse)| pulse.last().is_none()) {
+            tokio::time::sleep(FIRST_WAIT).await;
+        }
+    };
+    let _ = tokio::time::timeout(RANGES_PATIENCE, all_listed).await;
+    let addresses = addresses::Addresses::read(&mut addresses)?;
+    let snapshot = cache.read();
+    Ok(plan_all(&snapshot, &config.context(&snapshot, addresses)))
 }
 
 impl Default for Config {

@@ -46,9 +46,18 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Run,
-    Cleanup,
+    Cleanup(Whose),
     InitOnly,
+    DryRun,
     WriteConfig(PathBuf),
+}
+
+/// Whose rules are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Ours,
+    KubeProxys,
+    Both,
 }
 
 /// What is set on the machine and the process, and not in the plan.
@@ -158,9 +167,14 @@ impl Reader {
     fn task(&self) -> Task {
         match self.word("write-config-to") {
             Some(path) => Task::WriteConfig(path.into()),
-            None if self.switch("cleanup") => Task::Cleanup,
-            None if self.switch("init-only") => Task::InitOnly,
-            None => Task::Run,
+            None => match (self.switch("cleanup"), self.switch("cleanup-kube-proxy")) {
+                (true, true) => Task::Cleanup(Whose::Both),
+                (true, false) => Task::Cleanup(Whose::Ours),
+                (false, true) => Task::Cleanup(Whose::KubeProxys),
+                (false, false) if self.switch("init-only") => Task::InitOnly,
+                (false, false) if self.switch("dry-run") => Task::DryRun,
+                (false, false) => Task::Run,
+            },
         }
     }
 

@@ -92,6 +92,8 @@ impl Row {
 pub(crate) static ROWS: &[Row] = &[
     // What to do.
     row("cleanup", Flag, Switch, Honoured, "Remove what a Stead proxy put into the kernel, then exit"),
+    row("cleanup-kube-proxy", Flag, Switch, Honoured, "Remove what kube-proxy left in any of its modes, then exit; not while it runs"),
+    row("dry-run", Flag, Switch, Honoured, "Print the change that the cluster's Services ask of the kernel, as text for `nft -f`, and exit without making it"),
     row("init-only", Flag, Switch, Honoured, "Do what needs full root rights (sysctls of the connection table), then exit; CAP_NET_ADMIN is enough afterwards"),
     row("write-config-to", Flag, Text("FILE"), Honoured, "Write all settings as a KubeProxyConfiguration into this file, then exit"),
     // The API server.
@@ -199,7 +201,7 @@ mod tests {
         log-text-split-stream logging-format machine-id-file masquerade-all master metrics-bind-address nodeport-addresses \
         oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode show-hidden-metrics-for-version v \
         version vmodule write-config-to healthz-port metrics-port";
-    const OWN: [&str; 1] = ["allow-external-ips"];
+    const OWN: [&str; 3] = ["allow-external-ips", "cleanup-kube-proxy", "dry-run"];
     /// The fields of KubeProxyConfiguration in 1.36.2.
     const FIELDS: &str = "bindAddress bindAddressHardFail clientConnection.acceptContentTypes clientConnection.burst \
         clientConnection.contentType clientConnection.kubeconfig clientConnection.qps clusterCIDR configSyncPeriod \

@@ -11,6 +11,7 @@ mod load;
 mod names;
 mod older;
 mod packaging;
+mod proxy;
 mod removal;
 mod rights;
 mod services;

@@ -28,6 +28,8 @@ fn rollouts_deletions_scaling_and_drains_cost_no_connection() {
     let node_port: SocketAddr = format!("192.168.56.102:{}", field("ports[0].nodePort")).parse().unwrap();
     eventually("the virtual IP to answer", || lab.curl("node1", &format!("http://{vip}")));
     eventually("the node port to answer", || lab.curl("outside", &format!("http://{node_port}")));
+    let on_loopback = format!("http://127.0.0.1:{}", node_port.port());
+    eventually("the node port to answer on the node's loopback", || lab.curl("node1", &on_loopback));
 
     let inside = Load::start(&lab, "node1", vip, PER_SECOND);
     let outside = Load::start(&lab, "outside", node_port, PER_SECOND);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stead_dataplane::{DataPlane, NfTables};
-use stead_model::{Family, Protocol};
+use stead_dataplane::{DataPlane, NfTables, Scope};
+use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_plan::{FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan};
 use stead_sys::namespace::Namespace;
 
 use crate::bench::Bench;
@@ -40,4 +41,28 @@ fn clients_stick_while_the_table_is_replaced_by_a_larger_one() {
         bench.delete("many");
         assert_eq!(ask(bench), before);
     }
+}
+
+#[test]
+fn a_preview_says_what_an_apply_would_do_and_does_nothing() {
+    let namespace = Namespace::create().unwrap();
+    let mut plane = NfTables::open_in(&namespace).unwrap();
+    let mut plan = Plan::default();
+    plan.settings.service_ranges = vec!["10.96.0.0/16".parse().unwrap()];
+    let whole = plane.preview(&plan).unwrap();
+    assert!(whole.contains("ip stead"), "{whole}");
+    assert_eq!(plane.preview(&plan).unwrap(), whole, "nothing was done");
+    plane.apply(&plan, Scope::All).unwrap();
+    assert_eq!(NfTables::open_in(&namespace).unwrap().preview(&plan).unwrap(), "");
+    let port = ServicePortPlan {
+        protocol: Protocol::Tcp,
+        frontends: vec![FrontendRule {
+            frontend: Frontend { address: "10.96.0.1".parse().unwrap(), protocol: Protocol::Tcp, port: 80 },
+            kind: FrontendKind::ClusterIp,
+        }],
+        ..ServicePortPlan::default()
+    };
+    plan.services.insert(ObjectKey::new("default", "web"), ServicePlan { ports: vec![port] });
+    let change = plane.preview(&plan).unwrap();
+    assert!(change.contains("10.96.0.1") && change.len() < whole.len(), "{change}");
 }

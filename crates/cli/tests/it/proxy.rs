@@ -1,0 +1,71 @@
+//! `stead proxy` on a node of a lab, which has a proxy already.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::Output,
+};
+
+use stead_sys::namespace::Namespace;
+
+use crate::lab::{Lab, eventually, stead};
+
+/// The whole answer of a port of the node's loopback; empty where nobody answers.
+fn get(node: &Namespace, port: u16, path: &str) -> String {
+    let asked = node.run(|| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    });
+    asked.unwrap().unwrap_or_default()
+}
+
+#[test]
+fn a_node_has_one_proxy_that_says_how_it_is() {
+    let lab = Lab::up("proxy", 1);
+    let node = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace("node1").unwrap();
+    eventually("health", || Some(()).filter(|()| get(&node, 10256, "/healthz").starts_with("HTTP/1.1 200")));
+    assert!(get(&node, 10256, "/livez").contains("\"secondsSinceHeard\":{\"services\":"));
+    assert!(
+        get(&node, 10249, "/metrics")
+            .contains("\nkubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 1\n")
+    );
+    assert!(get(&node, 10249, "/configz").contains("\"kind\":\"KubeProxyConfiguration\""));
+
+    let proxy = |flags: &[&str]| -> Output {
+        let kubeconfig = format!("/run/stead/{}/nodes/node1/kubeconfig", lab.name);
+        let mut command = stead();
+        command.args([
+            "proxy",
+            "--hostname-override=node1",
+            "--cluster-cidr=10.244.0.0/16,fd56:244::/32",
+            "--kubeconfig",
+            &kubeconfig,
+        ]);
+        // What is the machine's stays as it is.
+        command.args([
+            "--conntrack-max-per-core=0",
+            "--conntrack-tcp-timeout-established=0",
+            "--conntrack-tcp-timeout-close-wait=0",
+        ]);
+        node.run(|| command.args(flags).output()).unwrap().unwrap()
+    };
+    for flags in [&[][..], &["--cleanup"]] {
+        let refused = proxy(flags);
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success()
+                && text.contains("a Stead proxy runs in this network namespace already (process "),
+            "{text}"
+        );
+    }
+    let preview = proxy(&["--dry-run"]);
+    assert_eq!(
+        (String::from_utf8_lossy(&preview.stdout).as_ref(), preview.status.success()),
+        ("", true),
+        "{preview:?}"
+    );
+}
