@@ -1,15 +1,20 @@
 //! The behaviour suite: each case takes a [`Bench`] and holds for every data plane, in both families.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use stead_dataplane::{Departed, Scope, Verified};
 use stead_model::Protocol;
+use stead_plan::{FrontendKind, ServicePortPlan, TrafficPolicy};
 use stead_testbed::{Calls, Failure, Host};
 
-use crate::bench::{Bench, POD_PORT, eventually};
+pub(crate) use crate::matrix::every_rule_holds_for_every_client;
+use crate::{
+    bench::{Bench, POD_PORT, eventually},
+    matrix,
+};
 
 const ALL_PODS: [(u8, u8); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
 const REFUSED_TRIES: usize = 3;
@@ -36,6 +41,8 @@ macro_rules! behaviour_tests {
             a_draining_backend_finishes_what_it_has
             connections_of_departed_services_are_forgotten
             a_datagram_flow_that_was_there_first_finds_the_service
+            every_rule_holds_for_every_client
+            connections_that_a_change_forbids_are_cut
             removal_leaves_nothing
         );
     };
@@ -399,6 +406,63 @@ pub(crate) fn a_datagram_flow_that_was_there_first_finds_the_service(bench: &mut
     assert_eq!(early.ask(), Err(Failure::Refused));
     bench.change("dns", [bench.port(Protocol::Udp, 1, Some(30080), &[(2, 1)])]);
     assert_eq!(early.ask().unwrap().server, "pod-2-1");
+}
+
+pub(crate) fn connections_that_a_change_forbids_are_cut(bench: &mut Bench) {
+    use TrafficPolicy::{Cluster, Local};
+    matrix::route_by_node(bench);
+    let all = [(1, 2), (2, 2)];
+    let ports = |bench: &Bench, policies, sources: Option<IpAddr>| {
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+            let sources = sources.map(|address| [address.into()].into());
+            ServicePortPlan { sources, ..matrix::port(bench, protocol, policies, &all) }
+        })
+    };
+    let open = ports(bench, [Cluster; 2], None);
+    let to = |open: &[ServicePortPlan; 2], kind| {
+        let rule = open[0].frontends.iter().find(|rule| rule.kind == kind).unwrap();
+        rule.frontend.socket()
+    };
+    let (virtual_ip, balancer) = (to(&open, FrontendKind::ClusterIp), to(&open, FrontendKind::LoadBalancer));
+    let clients = [(true, virtual_ip), (true, balancer), (false, balancer)];
+    let outside = bench.lab.outside().address(bench.family);
+    let pod = bench.pod(1, 1).address(bench.family);
+    // What becomes of the Service, and who goes on then: by whether the client is a pod, where it goes, and whether the server is here.
+    type GoesOn = fn(bool, bool, bool) -> bool;
+    let changes: [([TrafficPolicy; 2], Option<IpAddr>, GoesOn); 4] = [
+        ([Cluster, Local], None, |is_pod, _, is_here| is_pod || is_here),
+        ([Local, Cluster], None, |_, is_virtual_ip, is_here| !is_virtual_ip || is_here),
+        ([Cluster; 2], Some(outside), |is_pod, is_virtual_ip, _| is_virtual_ip || !is_pod),
+        ([Cluster; 2], Some(pod), |is_pod, is_virtual_ip, _| is_virtual_ip || is_pod),
+    ];
+    for (policies, sources, goes_on) in changes {
+        let open = ports(bench, [Cluster; 2], None);
+        bench.all("web", open);
+        let mut flows = Vec::new();
+        for (is_pod, to) in clients {
+            let client = if is_pod { bench.pod(1, 1) } else { bench.lab.outside() };
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let from = flows.len();
+                eventually("flows to both backends", || {
+                    let mut flow = client.open(protocol, to).unwrap();
+                    let server = flow.ask().unwrap().server;
+                    flows.push((is_pod, to, protocol, server, flow.with_timeout(Duration::from_millis(500))));
+                    ["pod-1-2", "pod-2-2"].iter().all(|name| flows[from..].iter().any(|flow| flow.3 == *name))
+                });
+            }
+        }
+        let changed = ports(bench, policies, sources);
+        bench.change("web", changed);
+        for (is_pod, to, protocol, server, flow) in &mut flows {
+            let answer = flow.ask();
+            let is_same = answer.as_ref().is_ok_and(|answer| answer.server == *server);
+            // A datagram of a flow that was cut may be taken for a new one, and be sent to who may have it.
+            let is_anew = *protocol == Protocol::Udp && answer.as_ref().is_ok_and(|answer| answer.server != *server);
+            let is_meant = goes_on(*is_pod, *to == virtual_ip, server == "pod-1-2");
+            let is_right = if is_meant { is_same } else { is_anew || answer.is_err() };
+            assert!(is_right, "{policies:?} {sources:?}: pod {is_pod} to {to}/{protocol} at {server}: {answer:?}");
+        }
+    }
 }
 
 pub(crate) fn removal_leaves_nothing(bench: &mut Bench) {

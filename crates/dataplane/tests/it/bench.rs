@@ -29,7 +29,7 @@ pub(crate) struct Bench {
     /// Connections that were deleted after the last change.
     pub(crate) forgotten: usize,
     open: Open,
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 impl Bench {
@@ -47,7 +47,12 @@ impl Bench {
         };
         let plane = open(lab.node(1).namespace());
         let plan = Plan { settings, ..Plan::default() };
-        Self { lab, family, plan, plane, forgotten: 0, open, _servers: servers }
+        Self { lab, family, plan, plane, forgotten: 0, open, servers }
+    }
+
+    /// Questions that servers have answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.servers.iter().map(Server::answered).sum()
     }
 
     /// A virtual IP of this bench's family.

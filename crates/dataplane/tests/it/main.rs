@@ -4,4 +4,5 @@
 mod behaviour;
 mod bench;
 mod egress;
+mod matrix;
 mod nftables;
