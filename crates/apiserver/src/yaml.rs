@@ -3,15 +3,15 @@
 //! Watches have no such form and are refused before they begin. Request bodies in YAML are [`body`](crate::body)'s.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use stead_api::status::ApiError;
+use stead_api::{discovery::AGGREGATED_CONTENT_TYPE, status::ApiError};
 
 use crate::{compression::Compressible, refusal::Refusal, view::preferred};
 
 pub(crate) const MEDIA_TYPE: &str = "application/yaml";
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: &str = "application/json";
 
 /// In what an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +39,24 @@ impl Writing {
     pub(crate) async fn write(self, response: Response) -> Response {
         // What is proxied may be.
         let is_compressed = response.headers().contains_key(header::CONTENT_ENCODING);
-        if self == Self::Json || is_compressed || response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
+        let is_empty = response.status() == StatusCode::NOT_MODIFIED;
+        let media_type = response.headers().get(header::CONTENT_TYPE).and_then(yaml_instead);
+        let Some(media_type) = media_type.filter(|_| self == Self::Yaml && !is_compressed && !is_empty) else {
             return response;
-        }
-        match in_yaml(response).await {
+        };
+        match in_yaml(response, media_type).await {
             Ok(response) => response,
             Err(error) => {
                 Refusal::from(ApiError::internal("an answer cannot be written as YAML", error)).into_response()
             }
         }
     }
+}
+
+/// The media type of what is JSON, for the same in YAML: that of discovery has parameters, which stay.
+fn yaml_instead(json: &HeaderValue) -> Option<HeaderValue> {
+    let json = json.to_str().ok().filter(|json| [JSON, AGGREGATED_CONTENT_TYPE].contains(json))?;
+    HeaderValue::from_str(&json.replacen(JSON, MEDIA_TYPE, 1)).ok()
 }
 
 /// Why an answer stays JSON.
@@ -62,7 +70,7 @@ enum YamlError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-async fn in_yaml(response: Response) -> Result<Response, YamlError> {
+async fn in_yaml(response: Response, media_type: HeaderValue) -> Result<Response, YamlError> {
     let (mut parts, body) = response.into_parts();
     let json = body.collect().await.map_err(YamlError::Body)?.to_bytes();
     let value: Value = serde_json::from_slice(&json)?;
@@ -70,7 +78,7 @@ async fn in_yaml(response: Response) -> Result<Response, YamlError> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    parts.headers.insert(header::CONTENT_TYPE, media_type);
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.extensions.insert(Compressible);
     Ok(Response::from_parts(parts, Body::from(text)))

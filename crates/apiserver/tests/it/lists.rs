@@ -199,23 +199,28 @@ async fn answers_come_in_yaml_where_that_is_wanted() {
     let admin = cluster.admin();
     admin.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"t": "yes\n", "u": "no"}})).await.expect(201);
     let table = "application/yaml;as=Table;v=v1;g=meta.k8s.io";
+    let aggregated = "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     for (path, accept, code, kind) in [
         ("/api/v1/namespaces/default/configmaps/a", YAML, 200, "ConfigMap"),
         (MAPS, YAML, 200, "ConfigMapList"),
         (MAPS, table, 200, "Table"),
         ("/api/v1/namespaces/nope", YAML, 404, "Status"),
         ("/api", YAML, 200, "APIVersions"),
+        ("/apis", aggregated, 200, "APIGroupDiscoveryList"),
         ("/api/v1beta1/services", YAML, 200, "ServiceList"),
     ] {
         let answer = admin.get_as(path, accept).await;
         assert_eq!(answer.code, code, "{path}: {}", answer.text);
-        assert_eq!(answer.headers["content-type"], YAML, "{path}");
+        assert_eq!(answer.headers["content-type"], if accept == aggregated { aggregated } else { YAML }, "{path}");
         let value: Value = serde_saphyr::from_str(&answer.text).unwrap();
         assert_eq!(value["kind"], kind, "{path}: {}", answer.text);
         assert!(!answer.text.starts_with('{'), "{}", answer.text);
         let json = admin.get_as(path, &accept.replace("yaml", "json")).await.body;
         assert_eq!((&value["items"], &value["data"]), (&json["items"], &json["data"]), "{path}");
     }
+    let known = admin.get_as("/apis", aggregated).await.headers["etag"].to_str().unwrap().to_owned();
+    let again = admin.clone().with_header("if-none-match", &known).get_as("/apis", aggregated).await;
+    assert_eq!((again.code.as_u16(), &again.text[..]), (304, ""), "who has it is not sent it");
     let preferred = admin.get_as(MAPS, "application/json,application/yaml;q=0.9").await;
     assert_eq!(preferred.headers["content-type"], "application/json");
     let refused = admin.get_as(&format!("{MAPS}?watch=1"), YAML).await;
