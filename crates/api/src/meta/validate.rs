@@ -11,8 +11,8 @@ use crate::resource::Resource;
 const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
-/// The one kind whose finalizers need no domain.
-const FREE_FINALIZERS: &str = "Lease";
+/// Kinds whose finalizers need no domain.
+const FREE_FINALIZERS: [&str; 2] = ["Event", "Lease"];
 
 /// What a name of some kind must look like; one of the rules of [`names`](crate::names).
 pub type NameRule = fn(&str) -> Vec<String>;
@@ -132,7 +132,8 @@ fn validate_common(object: &Value) -> Vec<FieldError> {
     errors.extend(validate_annotations(super::annotations(object)));
     errors.extend(validate_owners(object));
     errors.extend(validate_finalizers(object));
-    if object.get("kind").and_then(Value::as_str) != Some(FREE_FINALIZERS) {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !FREE_FINALIZERS.contains(&kind) {
         errors.extend(validate_finalizer_domains(object));
     }
     errors

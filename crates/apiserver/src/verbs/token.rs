@@ -35,9 +35,9 @@ pub(crate) async fn request(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
     let name = meta::name(&request);
     if !name.is_empty() && name != call.name() {
         let why = "must match the service account name if specified";
-        return Err(invalid(call, FieldError::invalid("metadata.name", format!("{name:?}"), why)));
+        return Err(invalid(call.name(), FieldError::invalid("metadata.name", format!("{name:?}"), why)));
     }
-    check_duration(call, seconds)?;
+    check_duration(seconds)?;
     let mut audiences = texts(&request, "/spec/audiences");
     if audiences.is_empty() {
         audiences.push(call.server.config.issuer());
@@ -71,17 +71,17 @@ pub(crate) async fn request(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
     Ok(Answer { code: StatusCode::CREATED, body: request.to_string().into(), warnings: Vec::new() })
 }
 
-fn check_duration(call: &Call<'_>, seconds: i64) -> Result<(), Refusal> {
+fn check_duration(seconds: i64) -> Result<(), Refusal> {
     let why = match seconds {
         ..SHORTEST => "may not specify a duration less than 10 minutes",
         SHORTEST..=LONGEST => return Ok(()),
         _ => "may not specify a duration larger than 2^32 seconds",
     };
-    Err(invalid(call, FieldError::invalid("spec.expirationSeconds", seconds, why)))
+    Err(invalid("", FieldError::invalid("spec.expirationSeconds", seconds, why)))
 }
 
-fn invalid(call: &Call<'_>, error: FieldError) -> Refusal {
-    ApiError::invalid_kind(KIND.0, KIND.1, call.name(), &[error]).into()
+fn invalid(name: &str, error: FieldError) -> Refusal {
+    ApiError::invalid_kind(KIND.0, KIND.1, name, &[error]).into()
 }
 
 /// Writes into the claims what the token is bound to: a pod that runs as the account, a Secret, or a node.
@@ -125,7 +125,8 @@ async fn bind(call: &Call<'_>, demand: &Demand, request: &Value, bound: &mut Val
             bound["secret"] = json!({"name": name, "uid": meta::uid(&secret.object)});
         }
         (_, kind, version) => {
-            let why = format!("cannot bind token to object of type {version}, Kind={kind}");
+            let core = if version.contains('/') { "" } else { "/" };
+            let why = format!("cannot bind token to object of type {core}{version}, Kind={kind}");
             return Err(ApiError::bad_request(why).into());
         }
     }

@@ -117,7 +117,7 @@ async fn tokens_are_bound_to_audiences_and_pods() {
     let short = admin.post(&path, &json!({"spec": {"expirationSeconds": 5}})).await;
     assert_eq!(
         short.message(),
-        "TokenRequest.authentication.k8s.io \"bot\" is invalid: spec.expirationSeconds: Invalid value: 5: may not specify a \
+        "TokenRequest.authentication.k8s.io \"\" is invalid: spec.expirationSeconds: Invalid value: 5: may not specify a \
          duration less than 10 minutes"
     );
     admin.post(&format!("{ACCOUNTS}/nobody/token"), &json!({"spec": {}})).await.expect(404);
