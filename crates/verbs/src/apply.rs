@@ -1,7 +1,5 @@
 //! `stead apply -f`: server-side apply, told in the words of kubectl's own apply.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::Value;
 
@@ -10,15 +8,15 @@ use crate::{
     connection::Connection,
     error::{VerbError, told},
     kinds::Kinds,
-    manifest,
+    manifest::Files,
+    older,
     write::{DryRun, WriteOptions, namespace_of},
 };
 
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
-    #[arg(long, short, value_name = "FILE", required = true)]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -35,7 +33,7 @@ pub struct ApplyArgs {
 }
 
 pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
-    let objects = manifest::read(&args.filename)?;
+    let objects = args.files.read().await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
@@ -46,6 +44,7 @@ pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
 }
 
 async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Result<(), VerbError> {
+    let object = older::in_v1(kinds, object)?;
     let kind = kinds.of_object(&object)?;
     let name = stead_api::meta::name(&object).to_owned();
     let prefix = stead_api::meta::generate_name_prefix(&object);

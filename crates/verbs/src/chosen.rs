@@ -2,8 +2,6 @@
 //!
 //! One that cannot be read is a problem beside the others, not the end.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::Value;
 use stead_api::meta;
@@ -13,15 +11,15 @@ use crate::{
     connection::Connection,
     error::VerbError,
     kinds::{Kind, Kinds},
-    manifest, selection,
+    manifest::Files,
+    selection,
     write::namespace_of,
 };
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Choice {
-    /// The objects of these manifests: files, directories, `-` for standard input
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) filename: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: Files,
     /// Those with these labels, as `app=web,tier!=db`
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
@@ -90,7 +88,7 @@ impl Choice {
     ) -> Result<(Api, Read), VerbError> {
         let api = connection.open().await?;
         let kinds = Kinds::read(&api).await?;
-        let places = self.places(words, connection, &api, &kinds)?;
+        let places = self.places(words, connection, &api, &kinds).await?;
         let is_one = matches!(places.as_slice(), [place] if place.names.len() == 1);
         let mut read = Read { is_one, ..Read::default() };
         for Place { kind, namespace, names } in places {
@@ -117,7 +115,7 @@ impl Choice {
                 object,
             }));
         }
-        if let Some(selector) = self.selector().filter(|_| !self.filename.is_empty()) {
+        if let Some(selector) = self.selector().filter(|_| !self.files.is_empty()) {
             // The labels that the server has: it gives some of its own.
             let selector = selection::parse_selector(selector)?;
             read.objects.retain(|one| selector.matches(meta::labels(&one.object)));
@@ -125,14 +123,14 @@ impl Choice {
         Ok((api, read))
     }
 
-    fn places(
+    async fn places(
         &self,
         words: &[String],
         connection: &Connection,
         api: &Api,
         kinds: &Kinds,
     ) -> Result<Vec<Place>, VerbError> {
-        if self.filename.is_empty() {
+        if self.files.is_empty() {
             let targets = selection::parse(words, kinds)?;
             if self.selector().is_some() {
                 selection::refuse_names(&targets)?;
@@ -146,9 +144,11 @@ impl Choice {
         let said = connection.namespace.as_deref();
         let place = |object: &Value| {
             let names = vec![meta::name(object).to_owned()];
-            Ok(Place { kind: kinds.of_object(object)?.clone(), namespace: namespace_of(api, object, said)?, names })
+            // What is read and changed is what the server has, whatever the version of the file.
+            let kind = kinds.in_v1(kinds.of_object(object)?).clone();
+            Ok(Place { kind, namespace: namespace_of(api, object, said)?, names })
         };
-        manifest::read_chosen(&self.filename, words, None)?.iter().map(place).collect()
+        self.files.read_chosen(words, None).await?.iter().map(place).collect()
     }
 
     /// The selector, where it says anything.

@@ -4,8 +4,6 @@ mod generate;
 mod secret;
 mod token;
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -13,16 +11,16 @@ use crate::{
     error::{VerbError, told},
     generated,
     kinds::Kinds,
-    manifest, write,
+    manifest::Files,
+    write,
     write::WriteOptions,
 };
 
 #[derive(Debug, Args)]
-#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct CreateArgs {
-    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
-    #[arg(long, short, value_name = "FILE", required = true)]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
@@ -77,7 +75,7 @@ impl Generator {
 
 pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
     let (common, objects) = match &args.generator {
-        None => (&args.common, manifest::read(&args.filename)?),
+        None => (&args.common, args.files.read().await?),
         Some(Generator::Service(generator)) => (generator.common(), vec![generator.object()?]),
         Some(Generator::Deployment(generator)) => (&generator.common, vec![generator.object()]),
         Some(Generator::Namespace(named)) => (&named.common, vec![named.object("Namespace")]),

@@ -1,7 +1,5 @@
 //! `stead delete`: by name, by selector, or what a manifest names; it waits until they are gone.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
@@ -13,7 +11,8 @@ use crate::{
     error::{VerbError, told},
     following::{Followed, Seen, follow},
     kinds::{Kind, Kinds},
-    manifest, selection,
+    manifest::Files,
+    selection,
     write::namespace_of,
 };
 
@@ -22,9 +21,8 @@ pub struct DeleteArgs {
     /// TYPE NAME…, TYPE/NAME…, or TYPE with --selector or --all
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
-    /// The objects of these manifests
-    #[arg(long, short, value_name = "FILE")]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     connection: Connection,
     /// Those with these labels
@@ -113,13 +111,13 @@ impl DeleteArgs {
 
 /// Kind, namespace and name of everything that is to go.
 async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kind, String, String)>, VerbError> {
-    if !args.filename.is_empty() {
+    if !args.files.is_empty() {
         let said = args.connection.namespace.as_deref();
         let named = |object: &Value| {
             let name = stead_api::meta::name(object).to_owned();
             Ok((kinds.of_object(object)?.clone(), namespace_of(api, object, said)?, name))
         };
-        let chosen = manifest::read_chosen(&args.filename, &args.words, args.selector.as_ref())?;
+        let chosen = args.files.read_chosen(&args.words, args.selector.as_ref()).await?;
         return chosen.iter().map(named).collect();
     }
     let selector = selection::given(args.selector.as_ref());

@@ -24,7 +24,7 @@ use crate::{
     error::{VerbError, told},
     kinds::{Kind, Kinds},
     older::{self, OutputVersion},
-    selection,
+    selection::{self, Target},
 };
 
 #[derive(Debug, Args)]
@@ -57,9 +57,11 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     if selection::given(args.selector.as_ref()).is_some() {
         selection::refuse_names(&targets)?;
     }
-    for target in targets {
-        for object in objects(args, &api, &target.kind, &target.names, &mut problems).await? {
-            match page(args, &api, &target.kind, &object).await {
+    for Target { kind, names } in targets {
+        // Pages are made of v1.
+        let kind = kinds.in_v1(&kind);
+        for object in objects(args, &api, kind, &names, &mut problems).await? {
+            match page(args, &api, kind, &object).await {
                 Ok(text) => {
                     if described > 0 {
                         println!("\n");

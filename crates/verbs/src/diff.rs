@@ -11,16 +11,16 @@ use crate::{
     connection::Connection,
     error::VerbError,
     kinds::Kinds,
-    manifest,
+    manifest::Files,
+    older,
     print::{to_yaml, without_managed_fields},
     write::namespace_of,
 };
 
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
-    #[arg(long, short, value_name = "FILE", required = true)]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Take fields over that others have set to something else
     #[arg(long)]
     force_conflicts: bool,
@@ -41,12 +41,12 @@ pub(crate) async fn run(args: &DiffArgs) -> Result<(), VerbError> {
 }
 
 async fn compare(args: &DiffArgs) -> Result<(), VerbError> {
-    let objects = manifest::read(&args.filename)?;
+    let objects = args.files.read().await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let sides = Sides::new()?;
     for object in objects {
-        add(args, &api, &kinds, &object, &sides).await?;
+        add(args, &api, &kinds, &older::in_v1(&kinds, object)?, &sides).await?;
     }
     let program = env::var("KUBECTL_EXTERNAL_DIFF").unwrap_or_else(|_| "diff -u -N".to_owned());
     let mut words = program.split_whitespace();
@@ -75,9 +75,9 @@ async fn add(args: &DiffArgs, api: &Api, kinds: &Kinds, object: &Value, sides: &
     let file = format!("{version}.{}.{namespace}.{}", kind.kind, meta::name(object));
     let shown = |object: Value| if args.show_managed_fields { object } else { without_managed_fields(object) };
     if let Some(live) = live {
-        fs::write(sides.live().join(&file), to_yaml(&shown(live))?)?;
+        fs::write(sides.live().join(&file), to_yaml(&shown(live)))?;
     }
-    fs::write(sides.merged().join(&file), to_yaml(&shown(merged))?)?;
+    fs::write(sides.merged().join(&file), to_yaml(&shown(merged)))?;
     Ok(())
 }
 

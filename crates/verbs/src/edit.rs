@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &EditArgs) -> Result<(), VerbError> {
 /// The editor is opened again and again, until the server takes what it leaves or nothing is changed any more.
 async fn edit(args: &EditArgs, api: &Api, one: &Chosen) -> Result<(), VerbError> {
     let before = without_managed_fields(one.object.clone());
-    let mut text = to_yaml(&before)?;
+    let mut text = to_yaml(&before);
     let mut failure = None;
     loop {
         let left = edited(&format!("{}{text}", head(failure.as_ref())))?;

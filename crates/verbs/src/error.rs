@@ -47,8 +47,6 @@ pub enum VerbError {
     JsonPath { template: String, problem: String },
     #[error("error: output cannot be written")]
     Output(#[from] io::Error),
-    #[error("error: it cannot be written as YAML")]
-    Yaml(#[from] serde_saphyr::ser::Error),
     #[error("error: timed out waiting for {0}")]
     TimedOut(String),
     #[error("error: the connection of {request} cannot be taken over")]

@@ -1,7 +1,5 @@
 //! `stead expose TYPE/NAME`: a Service for what runs already.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +8,8 @@ use crate::{
     error::VerbError,
     generated,
     kinds::Kinds,
-    manifest, selection, write,
+    manifest::Files,
+    selection, write,
     write::{WriteOptions, create_as},
 };
 
@@ -19,9 +18,8 @@ pub struct ExposeArgs {
     /// TYPE NAME or TYPE/NAME: a pod, Service, Deployment, ReplicaSet or ReplicationController
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
-    /// What this manifest names
-    #[arg(long, short, value_name = "FILE")]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// The Service's port (default: those of the containers)
     #[arg(long)]
     port: Option<u16>,
@@ -64,7 +62,7 @@ pub struct ExposeArgs {
 pub(crate) async fn run(args: &ExposeArgs) -> Result<(), VerbError> {
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let (kind, name, namespace) = if args.filename.is_empty() {
+    let (kind, name, namespace) = if args.files.is_empty() {
         let targets = selection::parse(&args.words, &kinds)?;
         match targets.as_slice() {
             [target] if target.names.len() == 1 => {
@@ -73,7 +71,7 @@ pub(crate) async fn run(args: &ExposeArgs) -> Result<(), VerbError> {
             _ => return Err(VerbError::argument("TYPE/NAME", "name one object to expose")),
         }
     } else {
-        let objects = manifest::read(&args.filename)?;
+        let objects = args.files.read().await?;
         let [object] = objects.as_slice() else {
             return Err(VerbError::argument("--filename", "name one object to expose"));
         };

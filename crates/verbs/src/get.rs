@@ -10,7 +10,7 @@ use crate::{
     connection::Connection,
     error::VerbError,
     kinds::{Kind, Kinds},
-    manifest,
+    manifest::Files,
     older::OutputVersion,
     print::Output,
     selection::{self, Target},
@@ -65,15 +65,18 @@ pub struct GetArgs {
     /// Say nothing about what is not there
     #[arg(long)]
     ignore_not_found: bool,
-    /// The objects of these manifests
-    #[arg(long, short, value_name = "FILE")]
-    filename: Vec<std::path::PathBuf>,
+    #[command(flatten)]
+    files: Files,
 }
 
 pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let wanted = Wanted::of(args, &api, &kinds)?;
+    let mut wanted = Wanted::of(args, &api, &kinds).await?;
+    if args.output_version.is_some() {
+        // What is shown in a version is made of v1.
+        wanted.iter_mut().for_each(|one| one.kind = kinds.in_v1(&one.kind).clone());
+    }
     if args.all_namespaces && wanted.iter().any(|one| !one.names.is_empty()) {
         return Err(VerbError::argument(
             "--all-namespaces",
@@ -103,9 +106,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(args: &GetArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Self>, VerbError> {
+    async fn of(args: &GetArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Self>, VerbError> {
         let namespace = (!args.all_namespaces).then(|| api.namespace.clone());
-        if args.filename.is_empty() {
+        if args.files.is_empty() {
             let targets = selection::parse(&args.words, kinds)?;
             if selection::given(args.selector.as_ref()).is_some() {
                 selection::refuse_names(&targets)?;
@@ -115,7 +118,7 @@ impl Wanted {
                 .map(|Target { kind, names }| Self { kind, namespace: namespace.clone(), names })
                 .collect());
         }
-        let objects = manifest::read_chosen(&args.filename, &args.words, args.selector.as_ref())?;
+        let objects = args.files.read_chosen(&args.words, args.selector.as_ref()).await?;
         let wanted = objects.iter().map(|object| {
             let own = stead_api::meta::namespace(object);
             let namespace = if own.is_empty() { namespace.clone() } else { Some(own.to_owned()) };

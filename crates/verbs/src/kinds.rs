@@ -1,6 +1,7 @@
 //! Which kinds a server has, from its aggregated discovery, and what people call them.
 
 use serde_json::Value;
+use stead_api::legacy::{self, Version};
 
 use crate::{
     api::{Api, escape},
@@ -54,6 +55,16 @@ impl Kinds {
         let kind = object["kind"].as_str().unwrap_or_default();
         let known = self.0.iter().find(|one| one.kind == kind && one.api_version() == version);
         known.ok_or_else(|| VerbError::UnknownManifestKind { kind: kind.to_owned(), version: version.to_owned() })
+    }
+
+    /// The kind in v1, where `kind` is of an older version of the core group; else `kind` itself.
+    pub(crate) fn in_v1<'a>(&'a self, kind: &'a Kind) -> &'a Kind {
+        let older = Version::parse(&kind.version).filter(|_| kind.group.is_empty());
+        let modern = older.and_then(|version| legacy::find(version, &kind.plural)?.modern);
+        let found = modern.and_then(|modern| {
+            self.0.iter().find(|one| one.group.is_empty() && one.version == "v1" && one.plural == modern.plural)
+        });
+        found.unwrap_or(kind)
     }
 
     /// Each kind at the version that its group prefers.
@@ -196,7 +207,9 @@ pub(crate) mod tests {
         let core = json!({"items": [{"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [
             resource("services", "service", "Service", &["svc"], "Namespaced"),
             resource("nodes", "node", "Node", &["no"], "Cluster"),
-        ]}, {"version": "v1beta1", "resources": [resource("services", "service", "Service", &[], "Namespaced")]}]}]});
+        ]}, {"version": "v1beta1", "resources": [resource("services", "service", "Service", &[], "Namespaced"),
+            resource("minions", "minion", "Node", &[], "Cluster"),
+        ]}]}]});
         let apps = json!({"items": [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": [
             resource("deployments", "deployment", "Deployment", &["deploy"], "Namespaced"),
         ]}]}]});
@@ -219,6 +232,19 @@ pub(crate) mod tests {
         }
         check("deployments.batch", None);
         check("routes", None);
+    }
+
+    #[test]
+    fn kinds_of_2014_are_found_in_v1() {
+        let kinds = kinds();
+        let check = |word: &str, expect: (&str, &str)| {
+            let kind = kinds.in_v1(kinds.find(word).unwrap());
+            assert_eq!((kind.api_version().as_str(), kind.plural.as_str()), expect, "{word}");
+        };
+        check("minions", ("v1", "nodes"));
+        check("services.v1beta1", ("v1", "services"));
+        check("svc", ("v1", "services"));
+        check("deploy", ("apps/v1", "deployments"));
     }
 
     #[test]

@@ -94,7 +94,7 @@ const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 pub(crate) async fn run(args: &LabelArgs, field: Field) -> Result<(), VerbError> {
     let (objects, changes) = pairs::split(&args.words, field.one())?;
     let changes = pairs::parse(changes, field.one())?;
-    if objects.is_empty() && args.choice.filename.is_empty() {
+    if objects.is_empty() && args.choice.files.is_empty() {
         let problem = "one or more resources must be specified as <resource> <name> or <resource>/<name>";
         return Err(VerbError::usage(problem));
     }

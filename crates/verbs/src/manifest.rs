@@ -1,4 +1,6 @@
-//! Objects from files: YAML with several documents, JSON, Lists, whole directories, standard input as `-`.
+//! Objects from files: YAML with several documents, JSON, Lists, whole directories, standard input as `-`, pages of the web.
+
+mod web;
 
 use std::{
     fs, io,
@@ -6,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use serde_json::Value;
 use stead_api::{legacy::Version, meta};
 
@@ -14,37 +17,84 @@ use crate::{error::VerbError, selection};
 /// How large one file may be; the server takes 3 MiB in one request.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// All objects of `paths`, in order; the items of a List one by one.
-pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Value>, VerbError> {
-    let mut objects = Vec::new();
-    for path in paths {
-        for file in files(path)? {
-            objects.extend(parse(&file, &text(&file)?)?.into_iter().map(named));
-        }
-    }
-    if objects.is_empty() {
-        return Err(VerbError::argument("--filename", "no objects found there"));
-    }
-    Ok(objects)
+/// Where manifests are.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Files {
+    /// Manifests, in YAML or JSON: files, directories, URLs, `-` for standard input
+    #[arg(long, short, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    /// With directories: what is below them too
+    #[arg(long, short = 'R')]
+    recursive: bool,
 }
 
-/// Those of them that `selector` chooses, for a verb that takes `words` instead of manifests too.
-pub(crate) fn read_chosen(
-    paths: &[PathBuf],
-    words: &[String],
-    selector: Option<&String>,
-) -> Result<Vec<Value>, VerbError> {
-    if !words.is_empty() {
-        return Err(VerbError::usage(
-            "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
-        ));
+impl Files {
+    /// Whether none were given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filename.is_empty()
     }
-    let mut objects = read(paths)?;
-    if let Some(selector) = selection::given(selector) {
-        let selector = selection::parse_selector(selector)?;
-        objects.retain(|object| selector.matches(labels(object)));
+
+    /// All their objects, in order; the items of a List one by one.
+    pub(crate) async fn read(&self) -> Result<Vec<Value>, VerbError> {
+        if self.is_empty() {
+            return Err(VerbError::usage("must specify --filename"));
+        }
+        let mut objects = Vec::new();
+        for path in &self.filename {
+            if let Some(url) = path.to_str().filter(|path| web::is_page(path)) {
+                objects.extend(parse(path, &web::get(url).await?)?);
+                continue;
+            }
+            for file in self.files(path)? {
+                objects.extend(parse(&file, &text(&file)?)?);
+            }
+        }
+        if objects.is_empty() {
+            return Err(VerbError::argument("--filename", "no objects found there"));
+        }
+        Ok(objects.into_iter().map(named).collect())
     }
-    Ok(objects)
+
+    /// Those that `selector` chooses, for a verb that takes `words` instead of manifests too.
+    pub(crate) async fn read_chosen(
+        &self,
+        words: &[String],
+        selector: Option<&String>,
+    ) -> Result<Vec<Value>, VerbError> {
+        if !words.is_empty() {
+            return Err(VerbError::usage(
+                "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as well",
+            ));
+        }
+        let mut objects = self.read().await?;
+        if let Some(selector) = selection::given(selector) {
+            let selector = selection::parse_selector(selector)?;
+            objects.retain(|object| selector.matches(labels(object)));
+        }
+        Ok(objects)
+    }
+
+    /// A file itself, or what a directory has of manifests, by name.
+    fn files(&self, path: &Path) -> Result<Vec<PathBuf>, VerbError> {
+        if path == Path::new("-") || !path.is_dir() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let failed = |source| VerbError::Read { path: path.to_owned(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let file = entry.path();
+            let is_manifest = file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+            // A link to a directory is not followed: it may lead back.
+            if self.recursive && entry.file_type().map_err(failed)?.is_dir() {
+                found.extend(self.files(&file)?);
+            } else if is_manifest && file.is_file() {
+                found.push(file);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
 }
 
 fn labels(object: &Value) -> Option<&serde_json::Map<String, Value>> {
@@ -66,24 +116,6 @@ fn named(mut object: Value) -> Value {
         }
     }
     object
-}
-
-/// A file itself, or what a directory has of manifests, by name.
-fn files(path: &Path) -> Result<Vec<PathBuf>, VerbError> {
-    if path == Path::new("-") || !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let failed = |source| VerbError::Read { path: path.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        let is_manifest = file.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-        if is_manifest && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The text of a file or of standard input, in bounds.
@@ -179,16 +211,60 @@ mod tests {
         check(json!("a"), ["", ""]);
     }
 
+    fn files(path: &Path, recursive: bool) -> Files {
+        Files { filename: vec![path.to_owned()], recursive }
+    }
+
     #[test]
-    fn a_selector_chooses_among_manifests_by_their_labels() {
+    fn directories_are_read_as_deep_as_asked() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let below = directory.path().join("below/deeper");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(directory.path().join("b.yaml"), "").unwrap();
+        fs::write(directory.path().join("notes.txt"), "").unwrap();
+        fs::write(below.join("a.json"), "").unwrap();
+        let found = |recursive| {
+            let found = files(directory.path(), recursive).files(directory.path()).unwrap();
+            let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            found.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(found(false), ["b.yaml"]);
+        assert_eq!(found(true), ["b.yaml", "a.json"]);
+    }
+
+    #[tokio::test]
+    async fn a_page_is_read_in_bounds() {
+        use std::io::{BufRead as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = std::thread::spawn(move || {
+            for (status, body) in [("200 OK", "{apiVersion: v1, kind: Service}"), ("404 Not Found", "")] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut lines = io::BufReader::new(stream.try_clone().unwrap()).lines();
+                assert_eq!(lines.next().unwrap().unwrap(), "GET /x.yaml?a=b HTTP/1.1");
+                while !lines.next().unwrap().unwrap().is_empty() {}
+                let length = body.len();
+                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                    .unwrap();
+            }
+        });
+        let url = format!("http://{address}/x.yaml?a=b");
+        assert_eq!(web::get(&url).await.unwrap(), "{apiVersion: v1, kind: Service}");
+        let error = web::get(&url).await.unwrap_err().to_string();
+        assert!(error.contains("status code=404"), "{error}");
+        serve.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_selector_chooses_among_manifests_by_their_labels() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let modern = "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {tier: front}}";
         let flat = "apiVersion: v1beta1\nkind: Service\nid: b\nlabels: {tier: front}";
         let other = "apiVersion: v1\nkind: Service\nmetadata: {name: c, labels: {tier: back}}";
         fs::write(file.path(), format!("{modern}\n---\n{flat}\n---\n{other}\n")).unwrap();
-        let paths = [file.path().to_owned()];
-        let check = |selector: &str, expect: Result<&[&str], &str>| {
-            let chosen = read_chosen(&paths, &[], Some(&selector.to_owned()));
+        let files = files(file.path(), false);
+        let check = async |selector: &str, expect: Result<&[&str], &str>| {
+            let chosen = files.read_chosen(&[], Some(&selector.to_owned())).await;
             let names = chosen.map(|all| all.iter().map(|one| meta::name(one).to_owned()).collect::<Vec<_>>());
             match (names, expect) {
                 (Ok(names), Ok(expect)) => assert_eq!(names, expect, "{selector}"),
@@ -196,11 +272,11 @@ mod tests {
                 (read, expect) => panic!("{selector}: {read:?}, not {expect:?}"),
             }
         };
-        check("tier=front", Ok(&["a", "b"]));
-        check("tier notin (front,back)", Ok(&[]));
-        check("", Ok(&["a", "b", "c"]));
-        check("=", Err("found '=', expected"));
-        assert!(read_chosen(&paths, &["svc".to_owned()], None).is_err());
+        check("tier=front", Ok(&["a", "b"])).await;
+        check("tier notin (front,back)", Ok(&[])).await;
+        check("", Ok(&["a", "b", "c"])).await;
+        check("=", Err("found '=', expected")).await;
+        assert!(files.read_chosen(&["svc".to_owned()], None).await.is_err());
     }
 
     #[test]
@@ -228,7 +304,7 @@ mod tests {
         refused(&laughs);
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(100 << 20).unwrap();
-        let error = read(&[file.path().to_owned()]).unwrap_err().to_string();
+        let error = text(file.path()).unwrap_err().to_string();
         assert!(error.ends_with(": it has more than 32 MiB: split it"), "{error}");
     }
 }

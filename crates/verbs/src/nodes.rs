@@ -96,7 +96,7 @@ impl CordonArgs {
         }
         let name = |node: &String| node.split_once('/').map_or(node.as_str(), |(_, name)| name).to_owned();
         let words: Vec<String> = std::iter::once("nodes".to_owned()).chain(self.nodes.iter().map(name)).collect();
-        let choice = Choice { filename: Vec::new(), selector: self.selector.clone() };
+        let choice = Choice { selector: self.selector.clone(), ..Choice::default() };
         let (api, read) = choice.read(&words, &Reach::default(), &self.connection).await?;
         told(read.problems)?;
         Ok((api, read.objects))

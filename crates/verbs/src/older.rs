@@ -5,9 +5,17 @@
 use std::str::FromStr;
 
 use serde_json::Value;
-use stead_api::legacy::{self, Version};
+use stead_api::{
+    decode,
+    field::FieldError,
+    legacy::{self, Version},
+};
 
-use crate::{error::VerbError, kinds::Kind};
+use crate::{
+    error::VerbError,
+    kinds::{Kind, Kinds},
+    print::table::Shown,
+};
 
 /// The value of `--output-version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +47,12 @@ impl OutputVersion {
 }
 
 /// The table of that time; a kind that was not printed then is refused.
-pub(crate) fn table(kind: &Kind, objects: &[Value]) -> Result<String, VerbError> {
-    let rows = legacy::table::table(&kind.plural, objects).ok_or_else(|| refused(kind))?;
+pub(crate) fn table(kind: &Kind, objects: &[Value], headers: Shown) -> Result<String, VerbError> {
+    let known = legacy::table::table(&kind.plural, objects).filter(|_| kind.group.is_empty());
+    let mut rows = known.ok_or_else(|| refused(kind))?;
+    if headers == Shown::No {
+        rows.remove(0);
+    }
     Ok(legacy::table::render(&rows))
 }
 
@@ -53,6 +65,20 @@ pub(crate) fn object(version: Version, kind: &Kind, object: &Value) -> Result<Va
 
 pub(crate) fn describe_service(service: &Value, events: &[Value]) -> String {
     legacy::table::describe_service(service, events)
+}
+
+/// The object in v1, where it is of an older version; unknown fields are refused, as the server does.
+pub(crate) fn in_v1(kinds: &Kinds, object: Value) -> Result<Value, VerbError> {
+    let kind = kinds.of_object(&object)?;
+    let older = Version::parse(&kind.version).filter(|_| kind.group.is_empty());
+    let Some(known) = older.and_then(|version| legacy::find(version, &kind.plural)) else { return Ok(object) };
+    let decoded = decode::prune(object, known.resource.definition);
+    let decoded = decoded.map_err(|error| VerbError::usage(error.to_string()))?;
+    if let Some(problem) = decoded.strict_error() {
+        return Err(VerbError::usage(problem));
+    }
+    let errors = |errors: Vec<FieldError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    known.to_v1(&decoded.value).map_err(|found| VerbError::usage(errors(found)))
 }
 
 fn refused(kind: &Kind) -> VerbError {

@@ -12,6 +12,7 @@ use crate::{
     connection::Connection,
     error::{VerbError, told},
     kinds::Kind,
+    manifest::Files,
     write::{DryRun, WriteOptions},
 };
 
@@ -20,9 +21,8 @@ pub struct PatchArgs {
     /// TYPE NAME… or TYPE/NAME…
     #[arg(value_name = "TYPE")]
     words: Vec<String>,
-    /// The objects of these manifests
-    #[arg(long, short, value_name = "FILE")]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// The patch, in JSON or YAML
     #[arg(long, short, conflicts_with = "patch_file")]
     patch: Option<String>,
@@ -89,7 +89,7 @@ pub(crate) async fn run(args: &PatchArgs) -> Result<(), VerbError> {
     };
     let patch: Value = serde_saphyr::from_str(&text)
         .map_err(|error| VerbError::usage(format!("unable to parse {text:?}: {}", first_line(&error.to_string()))))?;
-    let choice = Choice { filename: args.filename.clone(), selector: None };
+    let choice = Choice { files: args.files.clone(), selector: None };
     let (api, read) = choice.read(&args.words, &Reach::default(), &args.connection).await?;
     let mut problems = read.problems;
     for one in &read.objects {

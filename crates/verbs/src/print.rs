@@ -3,12 +3,14 @@
 pub(crate) mod columns;
 pub(crate) mod json_path;
 pub(crate) mod table;
+mod yaml;
 
 use std::{io::Write, str::FromStr};
 
 use serde::Serialize as _;
 use serde_json::{Value, json};
 
+pub(crate) use self::yaml::render as to_yaml;
 use self::{columns::CustomColumns, json_path::Template};
 use crate::{error::VerbError, kinds::Kind};
 
@@ -49,7 +51,7 @@ impl FromStr for Output {
 pub(crate) fn objects(out: &mut impl Write, output: &Output, found: &Found<'_>) -> Result<(), VerbError> {
     match output {
         Output::Json => writeln!(out, "{}", to_json(&found.whole())?)?,
-        Output::Yaml => write!(out, "{}", to_yaml(&found.whole())?)?,
+        Output::Yaml => write!(out, "{}", yaml::render(&found.whole()))?,
         Output::Name => {
             for (kind, object) in found.objects {
                 writeln!(out, "{}/{}", kind.full_name(), stead_api::meta::name(object))?;
@@ -93,14 +95,6 @@ pub(crate) fn to_json(value: &Value) -> Result<String, VerbError> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
     value.serialize(&mut serializer).map_err(std::io::Error::from)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-pub(crate) fn to_yaml(value: &Value) -> Result<String, VerbError> {
-    let mut text = serde_saphyr::to_string(value)?;
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 /// The object without what a person seldom wants to see.

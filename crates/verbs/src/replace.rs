@@ -1,7 +1,5 @@
 //! `stead replace -f`: objects become what manifests say, whole.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
@@ -13,15 +11,15 @@ use crate::{
     error::{VerbError, told},
     following::{Seen, follow},
     kinds::Kinds,
-    manifest, write,
+    manifest::Files,
+    write,
     write::{DryRun, WriteOptions, namespace_of},
 };
 
 #[derive(Debug, Args)]
 pub struct ReplaceArgs {
-    /// Manifests, in YAML or JSON: files, directories, `-` for standard input
-    #[arg(long, short, value_name = "FILE", required = true)]
-    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     /// Delete each object first, and make it anew
     #[arg(long)]
     force: bool,
@@ -32,7 +30,7 @@ pub struct ReplaceArgs {
 }
 
 pub(crate) async fn run(args: &ReplaceArgs) -> Result<(), VerbError> {
-    let objects = manifest::read(&args.filename)?;
+    let objects = args.files.read().await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();

@@ -64,7 +64,7 @@ pub(crate) struct Simple {
 
 impl About {
     async fn read(&self) -> Result<(Api, Read), VerbError> {
-        if self.words.is_empty() && self.choice.filename.is_empty() {
+        if self.words.is_empty() && self.choice.files.is_empty() {
             return Err(VerbError::usage("required resource not specified"));
         }
         self.choice.read(&self.words, &Reach::everything(), &self.connection).await

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &SetArgs) -> Result<(), VerbError> {
 
 impl Common {
     fn demand_objects(&self, words: &[String]) -> Result<(), VerbError> {
-        if words.is_empty() && self.choice.filename.is_empty() {
+        if words.is_empty() && self.choice.files.is_empty() {
             let problem = "one or more resources must be specified as <resource> <name> or <resource>/<name>";
             return Err(VerbError::usage(problem));
         }

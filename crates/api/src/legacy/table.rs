@@ -2,6 +2,7 @@
 //!
 //! Everything is made of v1 objects. Which objects, and in which order, is the caller's.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::kinds::{
@@ -30,6 +31,9 @@ pub fn table<'a>(plural: &str, objects: impl IntoIterator<Item = &'a Value>) -> 
         "minions" | "nodes" => (&["NAME", "LABELS", "STATUS"], minion),
         "endpoints" => (&["NAME", "ENDPOINTS"], endpoints),
         "namespaces" => (&["NAME", "LABELS", "STATUS"], namespace),
+        "events" => {
+            (&["FIRSTSEEN", "LASTSEEN", "COUNT", "NAME", "KIND", "SUBOBJECT", "REASON", "SOURCE", "MESSAGE"], happening)
+        }
         _ => return None,
     };
     let header = columns.iter().map(|column| (*column).to_owned()).collect();
@@ -72,18 +76,44 @@ pub fn describe_service(service: &Value, events: &[Value]) -> String {
         return lines;
     }
     lines.push_str("Events:\n");
-    for event in events {
-        let cells = ["/lastTimestamp", "/source/component", "/involvedObject/fieldPath", "/reason", "/message"];
-        lines.push_str(&cells.map(|pointer| text(event, pointer)).join("\t"));
-        lines.push('\n');
+    let header = ["FirstSeen", "LastSeen", "Count", "From", "SubobjectPath", "Reason", "Message"].map(str::to_owned);
+    let rows = events.iter().map(|event| {
+        [
+            time(event, "/firstTimestamp"),
+            time(event, "/lastTimestamp"),
+            count(event, "/count").to_string(),
+            source(event),
+            text(event, "/involvedObject/fieldPath").to_owned(),
+            text(event, "/reason").to_owned(),
+            text(event, "/message").to_owned(),
+        ]
+    });
+    let rows: Vec<[String; 7]> = std::iter::once(header).chain(rows).collect();
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    for row in &rows {
+        // Two blanks stand before the first column and count as part of it.
+        let first = tabbed(&format!("  {}", row[0]), widest(0) + 2);
+        let others: String = (1..6).map(|column| tabbed(&row[column], widest(column))).collect();
+        lines.push_str(&format!("{first}{others}{}\n", row[6]));
     }
     lines
+}
+
+/// As RFC 1123 has it, with the zone as a number.
+fn time(event: &Value, pointer: &str) -> String {
+    let time = text(event, pointer).parse::<Timestamp>();
+    time.map_or_else(|_| NONE.to_owned(), |time| time.strftime("%a, %d %b %Y %H:%M:%S %z").to_string())
+}
+
+/// Who says it, and where.
+fn source(event: &Value) -> String {
+    format!("{{{} {}}}", text(event, "/source/component"), text(event, "/source/host"))
 }
 
 /// A name and the tabs behind it that bring all values of one block to the same column.
 fn tabbed(name: &str, widest: usize) -> String {
     let column = (widest + 1).next_multiple_of(TAB);
-    let tabs = (column - name.len()).div_ceil(TAB);
+    let tabs = (column - name.chars().count()).div_ceil(TAB);
     format!("{name}{}", "\t".repeat(tabs))
 }
 
@@ -165,6 +195,21 @@ fn endpoints(endpoints: &Value) -> Vec<Vec<String>> {
     let shown = super::endpoints::from_v1(endpoints);
     let all = list(&shown, "/endpoints").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
     vec![vec![text(endpoints, "/metadata/name").to_owned(), or(&all, "<empty>").to_owned()]]
+}
+
+fn happening(event: &Value) -> Vec<Vec<String>> {
+    let about = |key: &str| text(event, &format!("/involvedObject/{key}")).to_owned();
+    vec![vec![
+        time(event, "/firstTimestamp"),
+        time(event, "/lastTimestamp"),
+        count(event, "/count").to_string(),
+        about("name"),
+        about("kind"),
+        about("fieldPath"),
+        text(event, "/reason").to_owned(),
+        source(event),
+        text(event, "/message").to_owned(),
+    ]]
 }
 
 fn namespace(namespace: &Value) -> Vec<Vec<String>> {

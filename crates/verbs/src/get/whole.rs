@@ -11,7 +11,7 @@ use crate::{
     error::{VerbError, told},
     kinds::Kind,
     older::{self, OutputVersion},
-    print::{self, Form, Found, Output, json_path},
+    print::{self, Form, Found, Output, json_path, table::Shown},
 };
 
 pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted], output: &Output) -> Result<(), VerbError> {
@@ -51,7 +51,7 @@ pub(super) async fn run_older_tables(args: &GetArgs, api: &Api, wanted: &[Wanted
         if at > 0 {
             println!();
         }
-        print!("{}", older::table(&one.kind, &objects)?);
+        print!("{}", older::table(&one.kind, &objects, Shown::when(!args.no_headers))?);
     }
     told(problems)
 }

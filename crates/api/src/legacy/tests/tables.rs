@@ -65,3 +65,29 @@ fn describe_a_service_in_five_lines() {
         "Name:\t\tmyapp\nLabels:\t\tname=myapp\nSelector:\tname=myapp\nPort:\t\t80\nNo events.\n"
     );
 }
+
+fn scheduled() -> Value {
+    json!({"firstTimestamp": "2015-01-21T10:00:00Z", "lastTimestamp": "2015-01-21T10:00:05Z", "count": 2,
+        "involvedObject": {"kind": "Service", "name": "myapp", "fieldPath": "spec"},
+        "source": {"component": "proxy", "host": "node1"}, "reason": "made", "message": "It is there"})
+}
+
+#[test]
+fn events_of_a_service_stand_in_columns() {
+    let service = json!({"metadata": {"name": "myapp"}, "spec": {"ports": [{"port": 80}]}});
+    let page = describe_service(&service, &[scheduled()]);
+    assert_eq!(
+        page.split_once("Events:\n").unwrap().1,
+        "  FirstSeen\t\t\t\tLastSeen\t\t\tCount\tFrom\t\tSubobjectPath\tReason\tMessage\n  \
+         Wed, 21 Jan 2015 10:00:00 +0000\tWed, 21 Jan 2015 10:00:05 +0000\t2\t{proxy node1}\tspec\t\tmade\tIt is there\n"
+    );
+}
+
+#[test]
+fn events() {
+    let rows = table("events", &[scheduled()]).unwrap();
+    assert_eq!(rows[0].join(" "), "FIRSTSEEN LASTSEEN COUNT NAME KIND SUBOBJECT REASON SOURCE MESSAGE");
+    let first = "Wed, 21 Jan 2015 10:00:00 +0000";
+    let last = "Wed, 21 Jan 2015 10:00:05 +0000";
+    assert_eq!(rows[1], [first, last, "2", "myapp", "Service", "spec", "made", "{proxy node1}", "It is there"]);
+}
