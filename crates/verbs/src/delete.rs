@@ -12,8 +12,9 @@ use crate::{
     following::{Followed, Seen, follow},
     kinds::{Kind, Kinds},
     manifest::Files,
-    selection,
-    write::namespace_of,
+    print::Output,
+    selection::{self, Target},
+    write::{DryRun, namespace_of},
 };
 
 #[derive(Debug, Args)]
@@ -31,9 +32,18 @@ pub struct DeleteArgs {
     /// All of the type in the namespace
     #[arg(long, conflicts_with = "selector")]
     all: bool,
-    /// Seconds that a pod has for its end (default: the pod's own)
-    #[arg(long, value_name = "SECONDS", conflicts_with = "force")]
-    grace_period: Option<u32>,
+    /// Those with these fields, as `metadata.name=web`
+    #[arg(long, value_name = "SELECTOR")]
+    field_selector: Option<String>,
+    /// In all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Seconds that a pod has for its end (negative: the pod's own; 0: with --force only, else 1)
+    #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
+    grace_period: i64,
+    /// As --grace-period=1
+    #[arg(long)]
+    now: bool,
     /// At once, without waiting for what runs
     #[arg(long)]
     force: bool,
@@ -49,6 +59,12 @@ pub struct DeleteArgs {
     /// Say nothing about what is not there
     #[arg(long)]
     ignore_not_found: bool,
+    /// none, client (nothing is sent) or server (everything but the deletion is done)
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    dry_run: DryRun,
+    /// `name`: only TYPE/NAME of each
+    #[arg(long, short, value_name = "FORMAT")]
+    output: Option<Output>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +76,7 @@ enum Cascade {
 }
 
 pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
+    let body = args.body()?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let victims = victims(args, &api, &kinds).await?;
@@ -70,13 +87,13 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
     let mut going = Vec::new();
     for (kind, namespace, name) in victims {
         let answer = match kind.object(&namespace, &name) {
-            Ok(path) => api.send(Method::DELETE, &path, &args.body()).await,
+            Ok(_) if args.dry_run == DryRun::Client => Ok(Value::Null),
+            Ok(path) => api.send(Method::DELETE, &path, &body).await,
             Err(error) => Err(error),
         };
         match answer {
             Ok(answer) => {
-                let force = if args.force { " force" } else { "" };
-                println!("{} {name:?}{force} deleted", kind.full_name());
+                args.tell(&kind, &name);
                 let uid = uid(&answer);
                 going.push((kind, namespace, name, uid));
             }
@@ -84,7 +101,7 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
             Err(error) => problems.push(error),
         }
     }
-    if args.wait && !args.force {
+    if args.wait && !args.force && args.dry_run == DryRun::None {
         for (kind, namespace, name, uid) in &going {
             problems.extend(wait_until_gone(args, &api, kind, namespace, name, uid).await.err());
         }
@@ -99,13 +116,42 @@ fn uid(answer: &Value) -> String {
 }
 
 impl DeleteArgs {
-    fn body(&self) -> Value {
+    fn body(&self) -> Result<Value, VerbError> {
         let policy = format!("{:?}", self.cascade);
         let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy});
-        if let Some(seconds) = self.grace_period.or(self.force.then_some(0)) {
+        if let Some(seconds) = self.grace()? {
             body["gracePeriodSeconds"] = seconds.into();
         }
-        body
+        if self.dry_run == DryRun::Server {
+            body["dryRun"] = json!(["All"]);
+        }
+        if !matches!(self.output, None | Some(Output::Name)) {
+            return Err(VerbError::usage("unexpected -o output mode. We only support '-o name'"));
+        }
+        Ok(body)
+    }
+
+    /// The seconds that are asked for. None at all is what only `--force` may give.
+    fn grace(&self) -> Result<Option<i64>, VerbError> {
+        match (self.grace_period, self.now, self.force) {
+            (0.., true, _) => Err(VerbError::usage("--now and --grace-period cannot be specified together")),
+            (1.., false, true) => {
+                Err(VerbError::usage("--force and --grace-period greater than 0 cannot be specified together"))
+            }
+            (_, true, _) | (0, false, false) => Ok(Some(1)),
+            (_, false, true) => Ok(Some(0)),
+            (seconds @ 1.., false, false) => Ok(Some(seconds)),
+            (_, false, false) => Ok(None),
+        }
+    }
+
+    fn tell(&self, kind: &Kind, name: &str) {
+        if self.output.is_some() {
+            println!("{}/{name}", kind.full_name());
+            return;
+        }
+        let force = if self.force { " force" } else { "" };
+        println!("{} {name:?}{force} deleted{}", kind.full_name(), self.dry_run.note());
     }
 }
 
@@ -122,27 +168,31 @@ async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kin
     }
     let selector = selection::given(args.selector.as_ref());
     let targets = selection::parse(&args.words, kinds)?;
-    if selector.is_some() || args.all {
+    let fields = selection::given(args.field_selector.as_ref());
+    if selector.is_some() || fields.is_some() || args.all {
         selection::refuse_names(&targets)?;
     }
+    if args.all_namespaces && targets.iter().any(|target| !target.names.is_empty()) {
+        return Err(VerbError::usage("a resource cannot be retrieved by name across all namespaces"));
+    }
     let mut victims = Vec::new();
-    for target in targets {
-        let mut names = target.names;
-        if names.is_empty() {
-            if selector.is_none() && !args.all {
-                return Err(VerbError::usage("resource(s) were provided, but no name was specified"));
-            }
-            let query = selector.map(|text| format!("?labelSelector={}", escape(text))).unwrap_or_default();
-            let path = format!("{}{query}", target.kind.collection(Some(&api.namespace)));
-            let list = api.get(&path).await?;
-            names = list["items"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|item| stead_api::meta::name(item).to_owned())
-                .collect();
+    for Target { kind, names } in targets {
+        if !names.is_empty() {
+            victims.extend(names.into_iter().map(|name| (kind.clone(), api.namespace.clone(), name)));
+            continue;
         }
-        victims.extend(names.into_iter().map(|name| (target.kind.clone(), api.namespace.clone(), name)));
+        if selector.is_none() && fields.is_none() && !args.all {
+            return Err(VerbError::usage("resource(s) were provided, but no name was specified"));
+        }
+        let query = [("labelSelector", selector), ("fieldSelector", fields)];
+        let query = query.into_iter().filter_map(|(key, text)| Some(format!("{key}={}", escape(text?))));
+        let within = (!args.all_namespaces).then_some(api.namespace.as_str());
+        let path = format!("{}?{}", kind.collection(within), query.collect::<Vec<_>>().join("&"));
+        let list = api.get(&path).await?;
+        victims.extend(list["items"].as_array().into_iter().flatten().map(|item| {
+            let (namespace, name) = (stead_api::meta::namespace(item), stead_api::meta::name(item));
+            (kind.clone(), namespace.to_owned(), name.to_owned())
+        }));
     }
     Ok(victims)
 }
@@ -163,5 +213,35 @@ async fn wait_until_gone(
     match followed.await? {
         Followed::Stopped => Ok(()),
         Followed::TimedOut => Err(VerbError::TimedOut(format!("the condition on {}/{name}", kind.plural))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        delete: DeleteArgs,
+    }
+
+    #[test]
+    fn only_force_leaves_no_time() {
+        let check = |flags: &str, expect: Option<Option<i64>>| {
+            let words = ["delete", "cm"].into_iter().chain(flags.split_whitespace());
+            assert_eq!(Line::try_parse_from(words).unwrap().delete.grace().ok(), expect, "{flags}");
+        };
+        check("", Some(None));
+        check("--grace-period=-1", Some(None));
+        check("--grace-period=0", Some(Some(1)));
+        check("--grace-period=9", Some(Some(9)));
+        check("--now", Some(Some(1)));
+        check("--force", Some(Some(0)));
+        check("--force --grace-period=0", Some(Some(0)));
+        check("--force --grace-period=1", None);
+        check("--now --grace-period=1", None);
     }
 }

@@ -147,6 +147,8 @@ async fn describe(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -
         ("", "ConfigMap") => simple::describe_config_map(&mut page, object),
         ("", "Secret") => simple::describe_secret(&mut page, object),
         ("", "ServiceAccount") => simple::describe_service_account(&mut page, object),
+        ("networking.k8s.io", "ServiceCIDR") => simple::describe_service_cidr(&mut page, object),
+        ("networking.k8s.io", "IPAddress") => simple::describe_ip_address(&mut page, object),
         _ => generic::describe(&mut page, object),
     }
     let has_events = !matches!(kind.kind.as_str(), "Namespace" | "Secret" | "Event");

@@ -9,7 +9,7 @@ use crate::{
     generated,
     kinds::Kinds,
     manifest::Files,
-    selection, write,
+    patch, selection, write,
     write::{WriteOptions, create_as},
 };
 
@@ -20,9 +20,9 @@ pub struct ExposeArgs {
     words: Vec<String>,
     #[command(flatten)]
     files: Files,
-    /// The Service's port (default: those of the containers)
-    #[arg(long)]
-    port: Option<u16>,
+    /// The Service's port, or ports (default: those of the containers)
+    #[arg(long, value_name = "PORT,…", value_delimiter = ',')]
+    port: Vec<u32>,
     /// Number or name of the containers' port (default: as --port)
     #[arg(long, value_name = "PORT")]
     target_port: Option<String>,
@@ -53,6 +53,12 @@ pub struct ExposeArgs {
     /// None or ClientIP
     #[arg(long, value_name = "AFFINITY")]
     session_affinity: Option<String>,
+    /// A patch that the Service is changed by before it is made, in JSON
+    #[arg(long, value_name = "PATCH")]
+    overrides: Option<String>,
+    /// What kind of patch that is
+    #[arg(long, value_enum, default_value = "merge")]
+    override_type: patch::Form,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -79,12 +85,20 @@ pub(crate) async fn run(args: &ExposeArgs) -> Result<(), VerbError> {
         (kinds.of_object(object)?.clone(), stead_api::meta::name(object).to_owned(), namespace)
     };
     let exposed = kind.read(&api, &namespace, &name).await?;
-    let service = args.service(&kind.kind, &exposed)?;
-    let service = generated::shaped(service, None);
+    let service = generated::shaped(args.service(&kind.kind, &exposed)?, None);
+    let service = args.overridden(&kinds, service)?;
     create_as(&api, &kinds, service, None, &args.options, "exposed").await
 }
 
 impl ExposeArgs {
+    /// The Service as `--overrides` changes it.
+    fn overridden(&self, kinds: &Kinds, service: Value) -> Result<Value, VerbError> {
+        let Some(text) = &self.overrides else { return Ok(service) };
+        let patch = serde_json::from_str(text)
+            .map_err(|error| VerbError::argument("--overrides", format!("invalid JSON: {error}")))?;
+        self.override_type.apply(kinds.of_object(&service)?, &service, &patch)
+    }
+
     /// The Service for `object`, which is of `kind`.
     fn service(&self, kind: &str, object: &Value) -> Result<Value, VerbError> {
         let selector = match &self.selector {
@@ -122,11 +136,10 @@ impl ExposeArgs {
             None => port.clone(),
         };
         let protocol = |own: &Value| self.protocol.as_deref().map_or_else(|| own.clone(), Value::from);
-        if let Some(port) = self.port {
-            let port = Value::from(port);
-            return Ok(vec![json!({"port": port, "targetPort": target(&port), "protocol": protocol(&"TCP".into())})]);
-        }
-        let declared = declared_ports(kind, object);
+        let declared = match self.port.as_slice() {
+            [] => declared_ports(kind, object),
+            given => given.iter().map(|&port| (port.into(), "TCP".into())).collect(),
+        };
         if declared.is_empty() && self.cluster_ip.as_deref() != Some("None") {
             return Err(VerbError::argument("--port", "couldn't find port via --port flag or introspection"));
         }
@@ -237,6 +250,30 @@ mod tests {
             Ok(json!({"selector": {"a": "b"}, "type": "NodePort", "externalIPs": ["192.168.56.9"],
                 "ports": [{"port": 80, "targetPort": "http", "protocol": "TCP"}]})),
         );
+        check(
+            "--port=80,443 --target-port=8080",
+            Ok(json!({"selector": selector, "ports": [
+                {"name": "port-1", "port": 80, "targetPort": 8080, "protocol": "TCP"},
+                {"name": "port-2", "port": 443, "targetPort": 8080, "protocol": "TCP"}]})),
+        );
         check("--selector=a", Err("expected KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_service_is_overridden_by_any_patch() {
+        let kinds = crate::kinds::tests::kinds();
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {}});
+        let check = |flags: &[&str], expect: Option<Value>| {
+            let args = Line::try_parse_from([&["expose", "svc/a"], flags].concat()).unwrap().expose;
+            let made = args.overridden(&kinds, service.clone()).ok();
+            assert_eq!(made.map(|made| made["spec"].clone()), expect, "{flags:?}");
+        };
+        let node_port = json!({"type": "NodePort"});
+        check(&[], Some(json!({})));
+        check(&["--overrides={\"spec\":{\"type\":\"NodePort\"}}"], Some(node_port.clone()));
+        let patch = "--overrides=[{\"op\":\"add\",\"path\":\"/spec/type\",\"value\":\"NodePort\"}]";
+        check(&[patch, "--override-type=json"], Some(node_port.clone()));
+        check(&["--overrides={\"spec\":{\"type\":\"NodePort\"}}", "--override-type=strategic"], Some(node_port));
+        check(&["--overrides={\"sp"], None);
     }
 }

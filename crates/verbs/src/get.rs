@@ -4,9 +4,10 @@ mod tables;
 mod whole;
 
 use clap::Args;
+use serde_json::Value;
 
 use crate::{
-    api::{Api, escape},
+    api::{Api, TABLE, escape},
     connection::Connection,
     error::VerbError,
     kinds::{Kind, Kinds},
@@ -67,6 +68,12 @@ pub struct GetArgs {
     ignore_not_found: bool,
     #[command(flatten)]
     files: Files,
+    /// How many objects to ask for at a time (0: all at once)
+    #[arg(long, value_name = "N", default_value_t = 500, allow_negative_numbers = true)]
+    chunk_size: i64,
+    /// With --watch: before each object what happened to it
+    #[arg(long)]
+    output_watch_events: bool,
 }
 
 pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
@@ -76,6 +83,9 @@ pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
     if args.output_version.is_some() {
         // What is shown in a version is made of v1.
         wanted.iter_mut().for_each(|one| one.kind = kinds.in_v1(&one.kind).clone());
+    }
+    if args.output_watch_events && !args.watch && !args.watch_only {
+        return Err(VerbError::usage("--output-watch-events option can only be used with --watch or --watch-only"));
     }
     if args.all_namespaces && wanted.iter().any(|one| !one.names.is_empty()) {
         return Err(VerbError::argument(
@@ -153,6 +163,23 @@ impl Wanted {
             |key: &str, value: &Option<String>| value.as_ref().map(|value| format!("{key}={}", escape(value)));
         let parts = [selector("labelSelector", &args.selector), selector("fieldSelector", &args.field_selector)];
         parts.into_iter().flatten().collect::<Vec<_>>().join("&")
+    }
+}
+
+/// All pages of a list, or the one answer of an object, in the form that `accept` names.
+async fn pages(args: &GetArgs, api: &Api, path: &str, accept: &str) -> Result<Vec<Value>, VerbError> {
+    let limit = if args.chunk_size > 0 { format!("&limit={}", args.chunk_size) } else { String::new() };
+    let include = if args.sort_by.is_some() && accept == TABLE { "&includeObject=Object" } else { "" };
+    let mut pages = Vec::new();
+    let mut token = String::new();
+    loop {
+        let more = if token.is_empty() { String::new() } else { format!("&continue={}", escape(&token)) };
+        let page = api.get_as(&format!("{path}{limit}{include}{more}"), accept).await?;
+        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        pages.push(page);
+        if token.is_empty() {
+            return Ok(pages);
+        }
     }
 }
 

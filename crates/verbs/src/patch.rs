@@ -41,8 +41,9 @@ pub struct PatchArgs {
     options: WriteOptions,
 }
 
+/// How a patch says what changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Form {
+pub(crate) enum Form {
     Json,
     Merge,
     #[default]
@@ -59,7 +60,7 @@ impl Form {
     }
 
     /// What becomes of the object, where nothing is sent.
-    fn apply(self, kind: &Kind, object: &Value, patch: &Value) -> Result<Value, VerbError> {
+    pub(crate) fn apply(self, kind: &Kind, object: &Value, patch: &Value) -> Result<Value, VerbError> {
         let patched = match self {
             Self::Json => apply_json_patch(object, patch),
             Self::Merge => apply_merge_patch(object, patch),

@@ -22,6 +22,7 @@ pub(crate) enum Output {
     Yaml,
     Name,
     JsonPath(Template),
+    JsonPathAsJson(Template),
     Columns(CustomColumns),
 }
 
@@ -38,10 +39,13 @@ impl FromStr for Output {
             "jsonpath" if !rest.is_empty() => {
                 Template::parse(rest).map(Self::JsonPath).map_err(|error| error.to_string())
             }
+            "jsonpath-as-json" if !rest.is_empty() => {
+                Template::parse(rest).map(Self::JsonPathAsJson).map_err(|error| error.to_string())
+            }
             "custom-columns" if !rest.is_empty() => {
                 CustomColumns::parse(rest).map(Self::Columns).map_err(|error| error.to_string())
             }
-            _ => Err("allowed formats are: json, yaml, name, wide, jsonpath=TEMPLATE, custom-columns=HEADER:PATH,…"
+            _ => Err("allowed formats are: json, yaml, name, wide, jsonpath=TEMPLATE, jsonpath-as-json=TEMPLATE, custom-columns=HEADER:PATH,…"
                 .to_owned()),
         }
     }
@@ -58,6 +62,11 @@ pub(crate) fn objects(out: &mut impl Write, output: &Output, found: &Found<'_>) 
             }
         }
         Output::JsonPath(template) => write!(out, "{}", template.render(&found.whole())?)?,
+        Output::JsonPathAsJson(template) => {
+            for values in template.values(&found.whole())? {
+                writeln!(out, "{}", to_json(&values.into())?)?;
+            }
+        }
         Output::Columns(columns) => columns.print(out, found.objects.iter().map(|(_, object)| object))?,
         Output::Wide => {}
     }

@@ -31,6 +31,17 @@ pub(crate) enum DryRun {
     Server,
 }
 
+impl DryRun {
+    /// What follows the word for what was done.
+    pub(crate) fn note(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+}
+
 impl WriteOptions {
     /// Parameters of a write's query.
     pub(crate) fn query(&self) -> String {
@@ -45,11 +56,7 @@ impl WriteOptions {
 
     /// Says what was done to `object`, or shows it.
     pub(crate) fn report(&self, kind: &Kind, object: Value, done: &str) -> Result<(), VerbError> {
-        let note = match self.dry_run {
-            DryRun::None => "",
-            DryRun::Client => " (dry run)",
-            DryRun::Server => " (server dry run)",
-        };
+        let note = self.dry_run.note();
         let Some(output) = &self.output else {
             println!("{}/{} {done}{note}", kind.full_name(), stead_api::meta::name(&object));
             return Ok(());

@@ -167,6 +167,30 @@ async fn drive_with(program: OsString) {
     served.end().await;
 }
 
+async fn exposes_with_every_flag(kubectl: &Kubectl<'_>) {
+    let flags = "--port=80 --target-port=http --protocol=UDP --type=LoadBalancer --load-balancer-ip=192.0.2.9 \
+        --cluster-ip=10.96.9.9 --session-affinity=ClientIP --selector=a=b --labels=c=d --save-config \
+        --overrides={\"spec\":{\"publishNotReadyAddresses\":true}}";
+    let exposed = format!("expose deployment hello-world --name=every {flags}");
+    kubectl.good(&format!("{exposed} --dry-run=client"), &["service/every exposed (dry run)"]).await;
+    kubectl.good(&exposed, &["service/every exposed"]).await;
+    let fields =
+        ["clusterIP", "loadBalancerIP", "type", "sessionAffinity", "publishNotReadyAddresses", "ports[0].targetPort"];
+    let fields: String = fields.iter().map(|field| format!("{{.spec.{field}}}/")).collect();
+    let expected = ["10.96.9.9/192.0.2.9/LoadBalancer/ClientIP/true/http/"];
+    kubectl.good(&format!("get svc every -o jsonpath={fields}"), &expected).await;
+    kubectl
+        .good("get svc every -o jsonpath={.spec.selector.a}{.metadata.labels.c}{.spec.ports[0].protocol}", &["bdUDP"])
+        .await;
+    kubectl.good("get svc every -o yaml", &["kubectl.kubernetes.io/last-applied-configuration"]).await;
+    let outside = "expose deployment hello-world --name=outside --port=80 --external-ip=192.0.2.1";
+    kubectl.good(&format!("{outside} --dry-run=client -o jsonpath={{.spec.externalIPs[0]}}"), &["192.0.2.1"]).await;
+    kubectl.bad_with(outside, "", "--allow-external-ips").await;
+    kubectl.good_with("expose -f - --name=file --port=80,443", DEPLOYMENT, &["service/file exposed"]).await;
+    kubectl.good("get svc file -o jsonpath={.spec.ports[*].name}", &["port-1 port-2"]).await;
+    kubectl.good("delete svc every file", &["\"every\" deleted", "\"file\" deleted"]).await;
+}
+
 async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good("version", &["Server Version: ", "v1.36.2"]).await;
     kubectl.good("get svc", &["NAME", "CLUSTER-IP", "kubernetes", "10.96.0.1", "443/TCP"]).await;
@@ -179,6 +203,7 @@ async fn drive(kubectl: &Kubectl<'_>) {
     kubectl.good_with("diff -f -", &three, &[]).await;
     kubectl.good("get deployment hello-world", &["READY", "0/3"]).await;
     kubectl.good("expose deployment hello-world --port=80 --target-port=8080", &["exposed"]).await;
+    exposes_with_every_flag(kubectl).await;
     kubectl.good("get svc hello-world", &["ClusterIP", "80/TCP"]).await;
     kubectl.good("get all", &["service/hello-world", "deployment.apps/hello-world"]).await;
     kubectl.good("scale deployment hello-world --replicas=5", &["scaled"]).await;

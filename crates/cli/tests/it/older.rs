@@ -1,6 +1,6 @@
 //! A session of 2015: files of that time are created, their Services answer, and a pod reads the API without credentials.
 
-use crate::lab::{Lab, eventually, ok};
+use crate::lab::{Lab, eventually, ok, run, stead};
 
 /// A front end and what it is found by, as examples of that time wrote them.
 const SERVICE: &str = r#"{
@@ -63,8 +63,103 @@ fn a_session_of_2015() {
     let code = ok("delete", lab.exec("node1", &[&write[..], &[&target]].concat()));
     assert_eq!(code, "405");
 
+    every_form_goes_in_by_both(&lab);
+    nodes_are_shown_as_minions(&lab);
+
     lab.kubectl_ok("delete rc myapp --timeout=60s");
     eventually("the pods to go with their controller", || {
         (lab.kubectl_ok("get pods -l name=myapp -o name").trim().is_empty()).then_some(())
     });
+}
+
+/// A pod whose containers share a directory of their own, and one of the machine.
+const POD: &str = r#"{
+    "id": "box-NAME", "kind": "Pod", "apiVersion": "v1beta1", "labels": {"name": "box"},
+    "desiredState": {"manifest": {
+        "version": "v1beta1", "id": "box",
+        "containers": [
+            {"name": "a", "image": "stead.local/busybox", "command": ["sh", "-c", "echo shared > /own/file; sleep 1000"],
+             "volumeMounts": [{"name": "own", "mountPath": "/own"}]},
+            {"name": "b", "image": "stead.local/busybox", "command": ["sleep", "1000"],
+             "volumeMounts": [{"name": "own", "mountPath": "/own"}, {"name": "machine", "mountPath": "/machine", "readOnly": true}]}
+        ],
+        "volumes": [{"name": "own", "source": {"emptyDir": {}}}, {"name": "machine", "source": {"hostDir": {"path": "/etc"}}}]
+    }}
+}"#;
+const ADDRESSES: &str =
+    r#"{"id": "far-NAME", "kind": "Endpoints", "apiVersion": "v1beta1", "endpoints": ["192.0.2.7:8080"]}"#;
+const PUBLIC: &str = r#"{
+    "id": "public-NAME", "kind": "Service", "apiVersion": "v1beta1", "port": 80, "containerPort": 8080,
+    "selector": {"name": "myapp"}, "PublicIPs": ["192.168.56.210"], "sessionAffinity": "ClientIP",
+    "createExternalLoadBalancer": true
+}"#;
+const SCALED: &str = r#"{
+    "id": "rc-NAME", "kind": "ReplicationController", "apiVersion": "v1beta1",
+    "desiredState": {"replicas": 0, "replicaSelector": {"name": "rc-NAME"}, "podTemplate": {
+        "desiredState": {"manifest": {"version": "v1beta1", "id": "c",
+            "containers": [{"name": "c", "image": "stead.local/busybox"}]}},
+        "labels": {"name": "rc-NAME"}}}
+}"#;
+
+fn ours(lab: &Lab, line: &str, file: &str) -> String {
+    let mut command = stead();
+    command.args(line.split(' ')).env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path());
+    ok(line, run(command, file))
+}
+
+fn every_form_goes_in_by_both(lab: &Lab) {
+    let mut forms = vec![(POD, "pod/box"), (ADDRESSES, "endpoints/far"), (PUBLIC, "service/public")];
+    forms.push((SCALED, "replicationcontroller/rc"));
+    for (form, name) in &forms {
+        let theirs = ok(name, lab.kubectl_words(&["create", "-f", "-"], &form.replace("NAME", "theirs")));
+        assert_eq!(theirs, format!("{name}-theirs created\n"));
+        assert_eq!(ours(lab, "create -f -", &form.replace("NAME", "ours")), format!("{name}-ours created\n"));
+    }
+    for name in ["box-theirs", "box-ours"] {
+        lab.kubectl_ok(&format!("wait --for=condition=Ready pod/{name} --timeout=60s"));
+        eventually("the containers to share a directory", || {
+            let read = lab.kubectl(&format!("exec {name} -c b -- cat /own/file"));
+            (read.stdout == b"shared\n").then_some(())
+        });
+        assert!(lab.kubectl_ok(&format!("exec {name} -c b -- ls /machine")).contains("hosts"));
+    }
+    for name in ["theirs", "ours"] {
+        let spec = "{.spec.externalIPs[0]} {.spec.type} {.spec.sessionAffinity}";
+        let words = ["get", "svc", &format!("public-{name}"), "-o", &format!("jsonpath={spec}")];
+        assert_eq!(ok("get", lab.kubectl_words(&words, "")), "192.168.56.210 LoadBalancer ClientIP");
+        let addresses =
+            lab.kubectl_ok(&format!("get endpoints far-{name} -o jsonpath={{.subsets[0].addresses[0].ip}}"));
+        assert_eq!(addresses, "192.0.2.7");
+    }
+
+    // A file of that time names its objects by `id` alone, for every verb.
+    let form = SCALED.replace("NAME", "ours");
+    let name = "replicationcontroller/rc-ours";
+    assert_eq!(ours(lab, "label -f - tier=back", &form), format!("{name} labeled\n"));
+    assert_eq!(ours(lab, "get -f - -o name", &form), format!("{name}\n"));
+    assert_eq!(ours(lab, "apply -f -", &form), format!("{name} configured\n"));
+    assert_eq!(ours(lab, "diff -f -", &form), "");
+    assert_eq!(ours(lab, "replace -f -", &form), format!("{name} replaced\n"));
+    assert_eq!(
+        ours(lab, "replace --force -f -", &form),
+        "replicationcontroller \"rc-ours\" deleted\nreplicationcontroller/rc-ours replaced\n"
+    );
+    assert_eq!(ours(lab, "delete -f -", &form), "replicationcontroller \"rc-ours\" deleted\n");
+    assert!(lab.kubectl_ok("get rc").contains("rc-theirs"), "only what the file names goes");
+    lab.kubectl_ok("delete pod box-theirs box-ours --force --wait=false");
+}
+
+/// What is shown in a version is made of v1, whatever version the kind was found in.
+fn nodes_are_shown_as_minions(lab: &Lab) {
+    let table = ours(lab, "get minions --output-version v1beta1 --no-headers", "");
+    let cells: Vec<&str> = table.split_whitespace().collect();
+    assert_eq!((cells.first(), cells.last()), (Some(&"node1"), Some(&"Ready")), "{table}");
+    let minion: serde_json::Value =
+        serde_json::from_str(&ours(lab, "get minions node1 --output-version v1beta1 -o json", "")).unwrap();
+    assert_eq!((&minion["id"], &minion["kind"]), (&"node1".into(), &"Minion".into()));
+    assert!(minion["resources"]["capacity"]["cpu"].is_string() || minion["resources"]["capacity"]["cpu"].is_number());
+    let node: serde_json::Value =
+        serde_json::from_str(&ours(lab, "get minions node1 --output-version v1 -o json", "")).unwrap();
+    assert_eq!((&node["kind"], &node["apiVersion"]), (&"Node".into(), &"v1".into()));
+    assert!(ours(lab, "get events --output-version v1beta1", "").starts_with("FIRSTSEEN "));
 }

@@ -250,13 +250,27 @@ fn completion_and_man_pages_know_every_verb() {
         command.args(["completion", shell]);
         ok("completion", run(command, ""))
     };
-    assert!(script("bash").contains("expose") && script("zsh").contains("#compdef stead"));
+    let mut help = stead();
+    help.arg("--help");
+    let help = ok("help", run(help, ""));
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    // A command's line is two blanks deep; what goes on with its text is deeper.
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let names: Vec<&str> = names.map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(names.len() > 35 && names.contains(&"expose") && names.contains(&"cluster-info"), "{names:?}");
+    let (bash, zsh) = (script("bash"), script("zsh"));
+    assert!(zsh.contains("#compdef stead"));
+    for name in &names {
+        assert!(bash.contains(&format!("stead,{name})")) && zsh.contains(&format!("({name})")), "{name}");
+    }
     let directory = tempfile::TempDir::new().unwrap();
     let mut command = stead();
     command.arg("man").arg(directory.path());
     ok("man", run(command, ""));
-    for page in ["stead.1", "stead-get.1", "stead-up.1", "stead-create-service-nodeport.1"] {
-        let text = std::fs::read_to_string(directory.path().join(page)).unwrap();
+    let pages = names.iter().map(|name| format!("stead-{name}.1"));
+    for page in pages.chain(["stead.1".to_owned(), "stead-create-service-nodeport.1".to_owned()]) {
+        let text = std::fs::read_to_string(directory.path().join(&page)).unwrap();
         assert!(text.contains(".SH"), "{page}");
     }
 }

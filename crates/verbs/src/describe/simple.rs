@@ -1,20 +1,45 @@
-//! The pages of kinds that say little: Namespace, ConfigMap, Secret, ServiceAccount.
+//! The pages of kinds that say little: Namespace, ConfigMap, Secret, ServiceAccount, ServiceCIDR, IPAddress.
 
 use serde_json::Value;
 
-use super::page::{Page, date, head, list, map, plain};
+use super::page::{Page, date, head, joined, list, map, plain};
 
 pub(super) fn describe_namespace(page: &mut Page, namespace: &Value) {
     head(page, namespace);
     page.field("Status", plain(&namespace["status"]["phase"]));
-    if list(&namespace["status"]["conditions"]).next().is_some() {
+    conditions(page, namespace);
+}
+
+/// The table of an object's conditions, where it has any.
+fn conditions(page: &mut Page, object: &Value) {
+    if list(&object["status"]["conditions"]).next().is_some() {
         page.line(0, "Conditions:");
         page.line(1, "Type\tStatus\tLastTransitionTime\tReason\tMessage");
         page.line(1, "----\t------\t------------------\t------\t-------");
     }
-    for condition in list(&namespace["status"]["conditions"]) {
+    for condition in list(&object["status"]["conditions"]) {
         let [kind, status, reason, message] = ["type", "status", "reason", "message"].map(|key| plain(&condition[key]));
         page.line(1, format_args!("{kind}\t{status}\t{}\t{reason}\t{message}", date(&condition["lastTransitionTime"])));
+    }
+}
+
+pub(super) fn describe_service_cidr(page: &mut Page, range: &Value) {
+    head(page, range);
+    page.field("CIDRs", joined(&range["spec"]["cidrs"], ", "));
+    if list(&range["status"]["conditions"]).next().is_some() {
+        page.line(0, "Status:");
+        conditions(page, range);
+    }
+}
+
+pub(super) fn describe_ip_address(page: &mut Page, address: &Value) {
+    head(page, address);
+    let parent = &address["spec"]["parentRef"];
+    if parent.is_object() {
+        page.line(0, "Parent Reference:");
+        for key in ["Group", "Resource", "Namespace", "Name"] {
+            page.field_at(1, key, plain(&parent[key.to_lowercase()]));
+        }
     }
 }
 

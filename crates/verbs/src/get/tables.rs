@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::{GetArgs, Wanted, say_nothing};
+use super::{GetArgs, Wanted, pages, say_nothing};
 use crate::{
     api::{Api, Next, TABLE},
     error::{VerbError, told},
@@ -26,7 +26,7 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<
         let mut columns = None;
         for path in one.paths(args) {
             let answer = match path {
-                Ok(path) => pages(args, api, &path).await,
+                Ok(path) => pages(args, api, &path, TABLE).await,
                 Err(error) => Err(error),
             };
             match answer {
@@ -46,7 +46,7 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<
             }
             printed += 1;
             sort(args, &mut rows)?;
-            print(&columns, &rows, &extras, &mut Vec::new())?;
+            print(&columns, &rows, &extras, None, &mut Vec::new())?;
         }
     }
     if printed == 0 && problems.is_empty() {
@@ -55,36 +55,19 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Result<
     told(problems)
 }
 
-/// All pages of a list, or the one Table of an object.
-async fn pages(args: &GetArgs, api: &Api, path: &str) -> Result<Vec<Value>, VerbError> {
-    const PAGE: usize = 500;
-    let include = if args.sort_by.is_some() { "&includeObject=Object" } else { "" };
-    let mut tables = Vec::new();
-    let mut token = String::new();
-    loop {
-        let more = if token.is_empty() { String::new() } else { format!("&continue={token}") };
-        let table = api.get_as(&format!("{path}&limit={PAGE}{include}{more}"), TABLE).await?;
-        token = table["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        tables.push(table);
-        if token.is_empty() {
-            return Ok(tables);
-        }
-    }
-}
-
 async fn watch(args: &GetArgs, api: &Api, one: &Wanted) -> Result<(), VerbError> {
     let extras = extras(args, one, std::slice::from_ref(one));
     let mut widths = Vec::new();
     let mut columns = None;
     let mut revision = String::new();
     for path in one.paths(args) {
-        for table in pages(args, api, &path?).await? {
+        for table in pages(args, api, &path?, TABLE).await? {
             revision = table["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
             columns = columns.or_else(|| Columns::of(&table, &extras));
             let mut rows = table["rows"].as_array().cloned().unwrap_or_default();
             if let (Some(columns), false, false) = (&columns, rows.is_empty(), args.watch_only) {
                 sort(args, &mut rows)?;
-                print(columns, &rows, &extras, &mut widths)?;
+                print(columns, &rows, &extras, event(args, "ADDED"), &mut widths)?;
             }
         }
     }
@@ -97,7 +80,8 @@ async fn watch(args: &GetArgs, api: &Api, one: &Wanted) -> Result<(), VerbError>
         }
         columns = Columns::of(&table, &extras).or(columns.take());
         if let Some(columns) = &columns {
-            print(columns, table["rows"].as_array().map_or(&[][..], Vec::as_slice), &extras, &mut widths)?;
+            let rows = table["rows"].as_array().map_or(&[][..], Vec::as_slice);
+            print(columns, rows, &extras, event(args, kind), &mut widths)?;
             extras.headers = Shown::No;
         }
         Ok(Next::More)
@@ -119,10 +103,24 @@ fn extras(args: &GetArgs, one: &Wanted, wanted: &[Wanted]) -> Extras {
     }
 }
 
-fn print(columns: &Columns, rows: &[Value], extras: &Extras, widths: &mut Vec<usize>) -> Result<(), VerbError> {
-    let headers = (extras.headers == Shown::Yes).then(|| columns.headers());
-    let lines: Vec<Vec<String>> =
-        headers.into_iter().chain(rows.iter().map(|row| columns.cells(row, extras))).collect();
+/// What happened, where that is to be shown.
+fn event<'a>(args: &GetArgs, kind: &'a str) -> Option<&'a str> {
+    args.output_watch_events.then_some(kind)
+}
+
+/// Rows, each behind the `event` that brought it, where there is one.
+fn print(
+    columns: &Columns,
+    rows: &[Value],
+    extras: &Extras,
+    event: Option<&str>,
+    widths: &mut Vec<usize>,
+) -> Result<(), VerbError> {
+    // As wide as the longest of them.
+    let first = |cell: &str| event.map(|_| format!("{cell:8}"));
+    let headers = (extras.headers == Shown::Yes).then(|| first("EVENT").into_iter().chain(columns.headers()).collect());
+    let line = |row: &Value| first(event.unwrap_or_default()).into_iter().chain(columns.cells(row, extras)).collect();
+    let lines: Vec<Vec<String>> = headers.into_iter().chain(rows.iter().map(line)).collect();
     let mut out = io::stdout().lock();
     print_rows(&mut out, &lines, widths)?;
     out.flush()?;

@@ -1,10 +1,11 @@
 //! `get -o json|yaml|name|jsonpath|custom-columns`: whole objects.
 
-use std::io;
+use std::io::{self, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use stead_api::meta;
 
-use super::{GetArgs, Wanted, say_nothing};
+use super::{GetArgs, Wanted, pages, say_nothing};
 use crate::{
     api::{Api, JSON, Next},
     chosen,
@@ -28,7 +29,11 @@ pub(super) async fn run(args: &GetArgs, api: &Api, wanted: &[Wanted], output: &O
     }
     let is_one = wanted.len() == 1 && wanted[0].names.len() == 1;
     let is_told = if is_one { !found.is_empty() } else { problems.is_empty() || !found.is_empty() };
-    if !args.watch_only && is_told {
+    if args.output_watch_events && !args.watch_only {
+        for (kind, object) in &found {
+            print_event(output, kind, "ADDED", object.clone())?;
+        }
+    } else if !args.watch_only && is_told {
         let form = if is_one { Form::One } else { Form::List };
         print::objects(&mut io::stdout().lock(), output, &Found { objects: &found, form })?;
     }
@@ -67,18 +72,16 @@ async fn read(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Read {
     let mut read = Read { found: Vec::new(), problems: Vec::new(), revision: String::new() };
     for one in wanted {
         for path in one.paths(args) {
-            let answer = match path {
-                Ok(path) => api.get(&path).await,
+            let answers = match path {
+                Ok(path) => pages(args, api, &path, JSON).await,
                 Err(error) => Err(error),
             };
-            match answer {
-                Ok(answer) => {
-                    answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut read.revision);
-                    if one.names.is_empty() {
-                        let items = chosen::items(answer).into_iter();
-                        read.found.extend(items.map(|object| (one.kind.clone(), shown(object, args))));
-                    } else {
-                        read.found.push((one.kind.clone(), shown(answer, args)));
+            match answers {
+                Ok(answers) => {
+                    for answer in answers {
+                        meta::resource_version(&answer).clone_into(&mut read.revision);
+                        let items = if one.names.is_empty() { chosen::items(answer) } else { vec![answer] };
+                        read.found.extend(items.into_iter().map(|object| (one.kind.clone(), shown(object, args))));
                     }
                 }
                 Err(error) if error.is_not_found() && args.ignore_not_found => {}
@@ -91,7 +94,9 @@ async fn read(args: &GetArgs, api: &Api, wanted: &[Wanted]) -> Read {
 
 async fn watch(args: &GetArgs, api: &Api, one: &Wanted, revision: &str, output: &Output) -> Result<(), VerbError> {
     let on_event = |event: &str, object: Value| {
-        if event != "BOOKMARK" {
+        if event != "BOOKMARK" && args.output_watch_events {
+            print_event(output, &one.kind, event, shown(object, args))?;
+        } else if event != "BOOKMARK" {
             let objects = [(one.kind.clone(), shown(object, args))];
             print::objects(&mut io::stdout().lock(), output, &Found { objects: &objects, form: Form::One })?;
         }
@@ -99,6 +104,16 @@ async fn watch(args: &GetArgs, api: &Api, one: &Wanted, revision: &str, output: 
     };
     api.watch(&one.watch_path(args, revision), JSON, on_event).await?;
     Ok(())
+}
+
+/// An object with what happened to it; a name alone has no room for that.
+fn print_event(output: &Output, kind: &Kind, event: &str, object: Value) -> Result<(), VerbError> {
+    let mut out = io::stdout().lock();
+    let whole = if matches!(output, Output::Name) { object } else { json!({"type": event, "object": object}) };
+    if matches!(output, Output::Json) {
+        return Ok(writeln!(out, "{whole}")?);
+    }
+    print::objects(&mut out, output, &Found { objects: &[(kind.clone(), whole)], form: Form::One })
 }
 
 fn shown(object: Value, args: &GetArgs) -> Value {

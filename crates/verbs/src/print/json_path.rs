@@ -39,6 +39,35 @@ impl Template {
         render(&self.parts, value, &mut out).map_err(|problem| failed(&self.source, problem))?;
         Ok(out)
     }
+
+    /// What its parts select in `value`, a list for each.
+    pub(crate) fn values(&self, value: &Value) -> Result<Vec<Vec<Value>>, VerbError> {
+        let mut found = Vec::new();
+        values(&self.parts, value, &mut found).map_err(|problem| failed(&self.source, problem))?;
+        Ok(found)
+    }
+}
+
+/// What each part of a template selects; text is a value of its own.
+fn values(parts: &[Part], value: &Value, found: &mut Vec<Vec<Value>>) -> Result<(), String> {
+    for part in parts {
+        match part {
+            Part::Text(text) => found.push(vec![text.as_str().into()]),
+            Part::Paths(paths) => {
+                let mut all = Vec::new();
+                for path in paths {
+                    all.extend(select(path, value)?.into_iter().cloned());
+                }
+                found.push(all);
+            }
+            Part::Range { path, body } => {
+                for item in select(path, value)? {
+                    values(body, item, found)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The first value that `path` (as in `--sort-by`, with or without braces) selects in `value`.
@@ -287,6 +316,13 @@ mod tests {
         check("{.items[0].spec.ports[0]}", r#"{"port":80}"#);
         check("{.items[0].metadata.name .items[1].metadata.name}", "a b");
         check("{@.kind}", "List");
+        let check = |template: &str, expect: Value| {
+            assert_eq!(json!(Template::parse(template).unwrap().values(&list).unwrap()), expect, "{template}");
+        };
+        check("{.items[*].metadata.name}", json!([["a", "b"]]));
+        check("{.items[1].spec.ports} {.kind}", json!([[[{"port": 53}]], [" "], ["List"]]));
+        check("{range .items[*]}{.metadata.name}{end}", json!([["a"], ["b"]]));
+        check("{.nothing}", json!([[]]));
     }
 
     #[test]
