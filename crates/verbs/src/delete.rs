@@ -77,6 +77,12 @@ enum Cascade {
 
 pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
     let body = args.body()?;
+    if args.force {
+        eprintln!(
+            "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. \
+             The resource may continue to run on the cluster indefinitely."
+        );
+    }
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let victims = victims(args, &api, &kinds).await?;

@@ -109,10 +109,10 @@ async fn watch(args: &GetArgs, api: &Api, one: &Wanted, revision: &str, output: 
 /// An object with what happened to it; a name alone has no room for that.
 fn print_event(output: &Output, kind: &Kind, event: &str, object: Value) -> Result<(), VerbError> {
     let mut out = io::stdout().lock();
-    let whole = if matches!(output, Output::Name) { object } else { json!({"type": event, "object": object}) };
     if matches!(output, Output::Json) {
-        return Ok(writeln!(out, "{whole}")?);
+        return Ok(writeln!(out, r#"{{"type":"{event}","object":{object}}}"#)?);
     }
+    let whole = if matches!(output, Output::Name) { object } else { json!({"type": event, "object": object}) };
     print::objects(&mut out, output, &Found { objects: &[(kind.clone(), whole)], form: Form::One })
 }
 

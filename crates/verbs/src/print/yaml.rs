@@ -231,10 +231,10 @@ fn is_other_than_text(text: &str) -> bool {
         return true;
     }
     let lower = text.to_ascii_lowercase();
-    let mut capital = lower.clone();
-    capital[..1.min(lower.len())].make_ascii_uppercase();
     if WORDS.contains(&lower.as_str()) {
-        return text == lower || text == capital || text == lower.to_ascii_uppercase();
+        // All small, all large, or one large first: `tRue` is text.
+        let is_large = |letters: &str| letters.bytes().all(|letter| letter.is_ascii_uppercase());
+        return is_large(text) || text[1..] == lower[1..] && (is_large(&text[..1]) || text == lower);
     }
     let bare = text.strip_prefix(['+', '-']).unwrap_or(text);
     if matches!(bare, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
@@ -326,6 +326,8 @@ mod tests {
             "a,b",
             "x]",
             "tRue",
+            "ünï",
+            "ä",
             "0x",
             "it's",
             "a:b",
