@@ -10,6 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use stead_model::range::{self, InvalidRange};
 
 use crate::{agent, sealed::SealingKeys, token::TokenKey};
 
@@ -61,8 +62,10 @@ pub enum ConfigError {
     ServiceRanges(usize),
     #[error("service ranges {0} and {1} are of one family")]
     SameFamily(IpNet, IpNet),
-    #[error("service range {0} is too small or too large: IPv4 /30 to /8, IPv6 /126 to /64")]
-    RangeSize(IpNet),
+    #[error("service range")]
+    ServiceRange(#[source] InvalidRange),
+    #[error("pod range")]
+    PodRange(#[source] InvalidRange),
     #[error("ranges {0} and {1} overlap")]
     Overlap(IpNet, IpNet),
     #[error("node port range {}-{} is empty or starts at 0", .0.start(), .0.end())]
@@ -140,14 +143,9 @@ impl Config {
             [_, _] => {}
             ranges => return Err(ConfigError::ServiceRanges(ranges.len())),
         }
+        self.pod_ranges.iter().try_for_each(|range| range::validate(*range)).map_err(ConfigError::PodRange)?;
         for range in &self.service_ranges {
-            let fits = match range {
-                IpNet::V4(range) => (8..=30).contains(&range.prefix_len()),
-                IpNet::V6(range) => (64..=126).contains(&range.prefix_len()),
-            };
-            if !fits {
-                return Err(ConfigError::RangeSize(*range));
-            }
+            range::validate_service(*range).map_err(ConfigError::ServiceRange)?;
             for pods in &self.pod_ranges {
                 if pods.contains(range) || range.contains(pods) {
                     return Err(ConfigError::Overlap(*range, *pods));

@@ -3,7 +3,7 @@
 use std::{fs::File, io, path::Path};
 
 use anyhow::{Context, Result};
-use stead_node::image::{Listed, Store};
+use stead_node::image::{BUSYBOX, HELLO_APP_1, HELLO_APP_2, Listed, Store};
 
 use crate::{
     args::{ImageArgs, ImageCommand},
@@ -22,17 +22,27 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         ImageCommand::Ls => store.list()?,
         ImageCommand::Tag { from, to } => vec![store.tag(from, to)?],
     };
-    print!("{}", table(&images));
+    let built_in: &[&str] = match &args.command {
+        ImageCommand::Ls => &[BUSYBOX, HELLO_APP_1, HELLO_APP_2],
+        ImageCommand::Load { .. } | ImageCommand::Tag { .. } => &[],
+    };
+    print!("{}", table(&images, built_in));
     Ok(())
 }
 
-fn table(images: &[Listed]) -> String {
-    let width = images.iter().map(|image| image.name.len()).max().unwrap_or(0).max("NAME".len());
+/// Of `built_in`, those that are not among `images` yet come last.
+fn table(images: &[Listed], built_in: &[&str]) -> String {
+    let unmade = built_in.iter().copied().filter(|name| images.iter().all(|image| image.name != *name));
+    let names = images.iter().map(|image| image.name.as_str()).chain(unmade.clone());
+    let width = names.map(str::len).max().unwrap_or(0).max("NAME".len());
     let mut text = format!("{:<width$}   {:<19}   SIZE\n", "NAME", "IMAGE ID");
     for image in images {
         let id = image.id.to_string();
         let id = &id[..id.len().min("sha256:".len() + 12)];
         text += &format!("{:<width$}   {id:<19}   {:.1} MB\n", image.name, image.size as f64 / 1e6);
+    }
+    for name in unmade {
+        text += &format!("{name:<width$}   {:<19}   -\n", "made at first use");
     }
     text
 }

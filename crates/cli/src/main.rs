@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Client(verb) => return Ok(stead_verbs::run(&verb)),
-        Command::Up(args) => up::run(&args),
+        Command::Up(args) => return up::run(&args),
         Command::Down(args) => down::run(&args),
         Command::ExecNode(args) => exec_node::run(args),
         Command::Image(args) => image::run(&args),

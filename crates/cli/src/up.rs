@@ -13,6 +13,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::pin,
+    process::ExitCode,
     time::Duration,
 };
 
@@ -32,7 +33,7 @@ pub(crate) const BASE: &str = "/run/stead";
 /// How long a lab may take to be ready before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn run(args: &UpArgs) -> Result<()> {
+pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     if args.detached {
         detach::leave_terminal()?;
     } else if args.detach {
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<()> {
     }
     let prepared = prepare::prepare(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(up(prepared, args))
+    runtime.block_on(up(prepared, args)).map(|()| ExitCode::SUCCESS)
 }
 
 async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {

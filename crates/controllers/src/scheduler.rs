@@ -1,5 +1,6 @@
 //! Scheduling: gives each pod without a node one that is ready, not cordoned, has the labels the pod asks for and no taint it
-//! does not tolerate; among those, the one with fewest pods of the same owner, then fewest pods.
+//! does not tolerate; among those, the one with fewest taints that would rather not have it, then fewest pods of the same owner,
+//! then fewest pods.
 //!
 //! One look places all waiting pods, each knowing where the ones before it went. Capacity is not weighed. Starting what was
 //! placed is the node agent's.
@@ -99,10 +100,11 @@ fn choose<'a>(snapshot: &'a Snapshot, pod: &Pod, loads: &BTreeMap<&str, Load<'_>
         }
         let load = loads.get(&*key.name);
         let siblings = load.and_then(|load| load.of_owner.get(owner(pod))).copied().unwrap_or_default();
-        let rank = (siblings, load.map_or(0, |load| load.all), &*key.name);
-        best = Some(best.map_or(rank, |best: (usize, usize, &str)| best.min(rank)));
+        let unwelcome = untolerated(pod, node).filter(|taint| taint.effect == "PreferNoSchedule").count();
+        let rank = (unwelcome, siblings, load.map_or(0, |load| load.all), &*key.name);
+        best = Some(best.map_or(rank, |best: (usize, usize, usize, &str)| best.min(rank)));
     }
-    best.map(|(_, _, name)| name).ok_or_else(|| summary(against))
+    best.map(|(.., name)| name).ok_or_else(|| summary(against))
 }
 
 fn unfit<'a>(pod: &Pod, node: &'a Node) -> Option<Unfit<'a>> {
@@ -113,18 +115,18 @@ fn unfit<'a>(pod: &Pod, node: &'a Node) -> Option<Unfit<'a>> {
     if spec.and_then(|spec| spec.unschedulable) == Some(true) {
         return Some(Unfit::Cordoned);
     }
-    let pod_spec = pod.spec.as_ref();
-    let selector = pod_spec.and_then(|spec| spec.node_selector.as_ref());
+    let selector = pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
     if selector.is_some_and(|selector| !pods::has_pairs(&node.metadata.labels, selector)) {
         return Some(Unfit::Selector);
     }
-    let tolerations = pod_spec.and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-    let mut taints = spec.into_iter().flat_map(|spec| spec.taints.iter().flatten());
-    let taint = taints.find(|taint| {
-        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
-            && !tolerations.iter().any(|each| tolerates(each, taint))
-    });
+    let taint = untolerated(pod, node).find(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"));
     taint.map(|taint| Unfit::Taint { key: &taint.key, value: taint.value.as_deref().unwrap_or_default() })
+}
+
+fn untolerated<'a>(pod: &Pod, node: &'a Node) -> impl Iterator<Item = &'a Taint> {
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    taints.filter(|taint| !tolerations.iter().any(|each| tolerates(each, taint)))
 }
 
 pub(crate) fn is_ready(node: &Node) -> bool {
@@ -206,4 +208,43 @@ fn refuse(pod: &Pod, message: String, now: Timestamp) -> Option<Write> {
         on_success: Some(Note::new(Source::Scheduler, pod, EventKind::Warning, "FailedScheduling", message)),
         ..Write::new(Kind::Pod, object_key(&pod.metadata), verb)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use stead_api::kinds;
+
+    use super::*;
+
+    /// What the API says that nothing acts on, nothing here acts on, and the other way round.
+    #[test]
+    fn warnings_of_the_api_are_true_of_the_scheduler() {
+        let check = |effect: &str, keeps_away: bool, counts: bool, warning: Option<&str>| {
+            let wire = json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "effect": effect}]},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+            let node: Node = serde_json::from_value(wire.clone()).unwrap();
+            let pod = Pod::default();
+            assert_eq!(unfit(&pod, &node).is_some(), keeps_away, "{effect}");
+            assert_eq!(untolerated(&pod, &node).count() == 1, counts, "{effect}");
+            let said = kinds::node::RESOURCE.strategy.warnings(&wire, None);
+            assert_eq!(said.first().map(String::as_str), warning, "{effect}");
+        };
+        check("NoSchedule", true, true, None);
+        check("PreferNoSchedule", false, true, None);
+        let stay = "spec.taints[0].effect: not acted on by this version of Stead: no new pod comes, but pods that are there stay";
+        check("NoExecute", true, true, Some(stay));
+
+        let check = |spec: serde_json::Value, ours: bool, warning: Option<&str>| {
+            let wire = json!({"metadata": {"name": "p"}, "spec": spec});
+            let said = kinds::pod::RESOURCE.strategy.warnings(&wire, None);
+            assert_eq!(said.first().and_then(|said| said.split(": ").next()), warning, "{wire}");
+            let mut wire = wire;
+            wire["spec"]["containers"] = json!([]);
+            assert_eq!(is_ours(&serde_json::from_value(wire).unwrap()), ours);
+        };
+        check(json!({"schedulerName": "default-scheduler", "tolerations": [{"operator": "Exists"}]}), true, None);
+        check(json!({"schedulerName": "mine"}), false, Some("spec.schedulerName"));
+        let seconds = json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]);
+        check(json!({"tolerations": seconds}), true, Some("spec.tolerations[0].tolerationSeconds"));
+    }
 }

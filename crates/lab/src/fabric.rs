@@ -48,7 +48,7 @@ impl Fabric {
         let mut nodes = Vec::with_capacity(topology.nodes.len());
         for node in &topology.nodes {
             let namespace = attach(&node.name, &node.addresses)?;
-            become_router(&node.name, &namespace)?;
+            become_router(&node.name, &namespace, &node.addresses)?;
             route_services(&namespace, &topology.ranges.services).map_err(at(&node.name))?;
             nodes.push((node.name.clone(), namespace));
         }
@@ -124,17 +124,19 @@ fn route_pods(links: &mut Links, nodes: &[NodeAddresses]) -> Result<(), LinkErro
     Ok(())
 }
 
-/// Nodes forward between pods and fabric, and take no router advertisements.
-fn become_router(host: &str, namespace: &Namespace) -> Result<(), FabricError> {
-    const SETTINGS: [(&str, &str); 4] = [
-        ("/proc/sys/net/ipv4/ip_forward", "1"),
+/// Nodes forward between pods and fabric, and take no router advertisements. A kernel may lack a family that the node has not.
+fn become_router(host: &str, namespace: &Namespace, addresses: &[IpNet]) -> Result<(), FabricError> {
+    const V4: &[(&str, &str)] = &[("/proc/sys/net/ipv4/ip_forward", "1")];
+    const V6: &[(&str, &str)] = &[
         ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
         ("/proc/sys/net/ipv6/conf/all/accept_ra", "0"),
         ("/proc/sys/net/ipv6/conf/default/accept_ra", "0"),
     ];
+    let families = addresses.iter().map(|address| if address.addr().is_ipv4() { V4 } else { V6 });
+    let mut settings = families.flatten();
     // `/proc/sys/net` is that of the thread's own namespace, so nothing of the host's is set here.
     let result = namespace
-        .run(|| SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value).map_err(|source| (*path, source))));
+        .run(|| settings.try_for_each(|(path, value)| fs::write(path, value).map_err(|source| (*path, source))));
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err((path, source))) => Err(FabricError::Sysctl { host: host.to_owned(), path, source }),
@@ -153,6 +155,19 @@ mod tests {
     use crate::topology::Ranges;
 
     const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Else a kernel without IPv6 could not have it.
+    #[test]
+    fn a_lab_of_ipv4_alone_touches_nothing_of_ipv6() {
+        let mut ranges = Ranges::default();
+        for list in [&mut ranges.fabric, &mut ranges.pods, &mut ranges.services] {
+            list.truncate(1);
+        }
+        let fabric = Fabric::build(&Topology::new("test", 1, ranges).unwrap()).unwrap();
+        let set = |path: &str| fabric.nodes[0].1.run(|| fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(set("/proc/sys/net/ipv4/ip_forward"), "1\n");
+        assert_eq!(set("/proc/sys/net/ipv6/conf/all/forwarding"), "0\n");
+    }
 
     #[test]
     fn hosts_reach_each_other_and_nothing_else() {

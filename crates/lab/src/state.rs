@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -71,12 +71,23 @@ impl Claim {
     /// Takes the name, or says that it is taken. Changes nothing but the directory and its lock file.
     pub fn take(base: &Path, name: &str) -> Result<Self, StateError> {
         let directory = directory(base, name);
-        fs::create_dir_all(&directory).map_err(failed("making directory", &directory))?;
         let path = directory.join(LOCK);
-        let file = File::options().create(true).append(true).open(&path).map_err(failed("opening", &path))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { directory, lock }),
-            Err(_) => Err(StateError::Taken { name: name.to_owned() }),
+        loop {
+            fs::create_dir_all(&directory).map_err(failed("making directory", &directory))?;
+            let file = match File::options().create(true).append(true).open(&path) {
+                Ok(file) => file,
+                // A lab that ends has just removed the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("opening", &path)(error)),
+            };
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) if is_at(&lock, &path).map_err(failed("looking at", &path))? => {
+                    return Ok(Self { directory, lock });
+                }
+                // The lab that held this lock has removed it; others look for the name in a new one.
+                Ok(_) => {}
+                Err(_) => return Err(StateError::Taken { name: name.to_owned() }),
+            }
         }
     }
 
@@ -94,10 +105,36 @@ impl Claim {
     }
 
     /// Removes the whole directory and gives the name up.
+    ///
+    /// The lock goes last: from then on the directory may be another's, who has taken the name, and stays.
     pub fn release(self) -> Result<(), StateError> {
-        let removed = fs::remove_dir_all(&self.directory).map_err(failed("removing", &self.directory));
+        for entry in fs::read_dir(&self.directory).map_err(failed("removing", &self.directory))? {
+            let path = entry.map_err(failed("removing", &self.directory))?.path();
+            if path != self.directory.join(LOCK) {
+                let is_directory = path.is_dir() && !path.is_symlink();
+                let removed = if is_directory { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(failed("removing", &path))?;
+            }
+        }
+        fs::remove_file(self.directory.join(LOCK)).map_err(failed("removing", &self.directory))?;
+        let removed = match fs::remove_dir(&self.directory) {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+                Err(failed("removing", &self.directory)(error))
+            }
+            _ => Ok(()),
+        };
         drop(self.lock);
         removed
+    }
+}
+
+/// Whether `file` is what lies at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -156,6 +193,29 @@ mod tests {
         claim.release().unwrap();
         assert!(!directory(base.path(), "a").exists());
         Claim::take(base.path(), "a").unwrap();
+    }
+
+    /// Labs that end and labs that begin want it at once; a second holder would remove the first one's file.
+    #[test]
+    fn a_name_that_is_given_up_and_taken_by_many_has_one_holder() {
+        let base = tempfile::tempdir().unwrap();
+        let hold = || {
+            for _ in 0..300 {
+                match Claim::take(base.path(), "a") {
+                    Ok(claim) => {
+                        let mark = claim.directory().join("mark");
+                        File::create_new(&mark).unwrap();
+                        std::thread::yield_now();
+                        fs::remove_file(&mark).unwrap();
+                        claim.release().unwrap();
+                    }
+                    Err(StateError::Taken { .. }) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(hold))));
+        assert!(!directory(base.path(), "a").exists());
     }
 
     #[test]

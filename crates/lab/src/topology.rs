@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use stead_model::range::{self, InvalidRange};
 
 /// The ranges a lab is made of. IPv6 ranges may be left out together: then the lab has IPv4 alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct Ranges {
     pub fabric: Vec<IpNet>,
     /// What pods' addresses come from: IPv4 of /16 or larger, IPv6 of /32 or larger.
     pub pods: Vec<IpNet>,
-    /// What virtual IPs come from.
+    /// What virtual IPs come from: IPv4 of /28 to /8, IPv6 of /124 to /64.
     pub services: Vec<IpNet>,
 }
 
@@ -58,6 +59,8 @@ pub enum InvalidTopology {
     Nodes(usize),
     #[error("{field}: {range} is smaller than /{at_most}, which a lab needs there")]
     TooSmall { field: &'static str, range: IpNet, at_most: u8 },
+    #[error("{field}")]
+    Range { field: &'static str, source: InvalidRange },
     #[error("{field}: needs one IPv4 range, and may have one of IPv6 behind it")]
     Families { field: &'static str },
     #[error("lab.fabric and server.podRanges must hold the same families, and server.serviceRanges none beside")]
@@ -120,6 +123,8 @@ fn validate_ranges(ranges: &Ranges) -> Result<(), InvalidTopology> {
             if range.prefix_len() > at_most {
                 return Err(InvalidTopology::TooSmall { field, range: *range, at_most });
             }
+            let valid = if field == SERVICES { range::validate_service(*range) } else { range::validate(*range) };
+            valid.map_err(|source| InvalidTopology::Range { field, source })?;
         }
     }
     if ranges.fabric.len() != ranges.pods.len() || ranges.services.len() > ranges.pods.len() {
@@ -192,7 +197,9 @@ mod tests {
         let check = |change: fn(&mut Ranges), expect: &str| {
             let mut ranges = Ranges::default();
             change(&mut ranges);
-            assert_eq!(Topology::new("stead", 2, ranges).unwrap_err().to_string(), expect);
+            let error = Topology::new("stead", 2, ranges).unwrap_err();
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            assert_eq!(format!("{error}{}", source.unwrap_or_default()), expect);
         };
         check(
             |ranges| ranges.services[0] = "10.244.0.0/20".parse().unwrap(),
@@ -205,6 +212,22 @@ mod tests {
         check(
             |ranges| ranges.pods[0] = "10.1.0.0/20".parse().unwrap(),
             "server.podRanges: 10.1.0.0/20 is smaller than /16, which a lab needs there",
+        );
+        check(
+            |ranges| ranges.services[1] = "fd77:96::/48".parse().unwrap(),
+            "server.serviceRanges: fd77:96::/48 is too small or too large for virtual IPs: IPv4 /30 to /8, IPv6 /126 to /64",
+        );
+        check(
+            |ranges| ranges.services[0] = "169.254.0.0/16".parse().unwrap(),
+            "server.serviceRanges: 169.254.0.0/16 holds link-local addresses (169.254.0.0/16), which nothing can be reached at: choose another range",
+        );
+        check(
+            |ranges| ranges.fabric[0] = "239.1.2.0/24".parse().unwrap(),
+            "lab.fabric: 239.1.2.0/24 holds multicast addresses (224.0.0.0/4), which nothing can be reached at: choose another range",
+        );
+        check(
+            |ranges| ranges.pods[0] = "127.1.0.0/16".parse().unwrap(),
+            "server.podRanges: 127.1.0.0/16 holds loopback addresses (127.0.0.0/8), which nothing can be reached at: choose another range",
         );
         check(
             |ranges| ranges.services.clear(),

@@ -9,6 +9,7 @@ mod adopt;
 mod node;
 mod pressure;
 mod prober;
+mod readiness;
 mod report;
 mod upkeep;
 mod volumes;
@@ -29,7 +30,10 @@ use serde_json::Value;
 use stead_api::{item::object_key, snapshot::Change};
 use stead_client::{Query, Recorder, ServiceCache, watch};
 use stead_model::ObjectKey;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch as latest},
+    task::AbortHandle,
+};
 
 use crate::{
     config::Config,
@@ -100,6 +104,8 @@ struct Shared {
     runtime: Arc<dyn ContainerRuntime>,
     network: Arc<Mutex<Network>>,
     recorder: Recorder,
+    /// Why no pod can be started here.
+    problems: latest::Sender<readiness::Problems>,
     events: mpsc::UnboundedSender<Event>,
     logs: LogIndex,
 }
@@ -136,8 +142,18 @@ pub async fn run(config: Config, client: Client, cache: ServiceCache) -> Result<
     };
     let (events, mut arriving) = mpsc::unbounded_channel();
     let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
-    let shared =
-        Arc::new(Shared { config, client: client.clone(), cache, store, runtime, network, recorder, events, logs });
+    let shared = Arc::new(Shared {
+        config,
+        client: client.clone(),
+        cache,
+        store,
+        runtime,
+        network,
+        recorder,
+        problems: latest::Sender::default(),
+        events,
+        logs,
+    });
     let _upkeep = upkeep::start(&shared);
     let query = Query::all("/api/v1/pods").fields(format!("spec.nodeName={}", shared.config.node_name));
     let mut pods = std::pin::pin!(watch::<Pod>(client, query));
@@ -337,6 +353,11 @@ impl Drop for Entry {
 impl Shared {
     fn network(&self) -> std::sync::MutexGuard<'_, Network> {
         self.network.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes over how it stands with what pods need; the Node tells it where it is news.
+    fn note(&self, need: readiness::Need, problem: Option<String>) {
+        self.problems.send_if_modified(|problems| problems.note(need, problem));
     }
 
     /// The loop may have ended; then nobody needs the news.

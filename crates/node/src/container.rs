@@ -68,8 +68,6 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// In thousandths of a CPU.
     pub cpu: Option<u64>,
-    /// The share in thousandths of a CPU when CPUs are short.
-    pub cpu_request: Option<u64>,
 }
 
 /// The number of a signal that an image names (`SIGQUIT`, `QUIT`, `3`); SIGTERM for anything else.

@@ -1,5 +1,5 @@
 //! Descriptors that the parent process handed on.
-#![allow(unsafe_code, reason = "a number from the command line becomes an owned descriptor here")]
+#![expect(unsafe_code, reason = "a number from the command line becomes an owned descriptor here")]
 
 use std::{
     io,

@@ -16,7 +16,7 @@ pub(crate) use pod::POD_SPEC;
 pub(crate) use service::SERVICE;
 
 pub(crate) const NODE: &[Unhonoured] = &[
-    warn(&["spec", "taints"], When::Set, "taints keep no pod away; unschedulable does"),
+    warn(&["spec", "taints", "*", "effect"], When::Is("NoExecute"), "no new pod comes, but pods that are there stay"),
     warn(&["spec", "configSource"], When::Set, "nodes are configured by their own command"),
 ];
 
@@ -47,6 +47,8 @@ enum When {
     IsNot(&'static [&'static str]),
     /// The field beside it that is named here is not this text.
     Unless(&'static str, &'static str),
+    /// The field is a map with other keys than these.
+    HasBeyond(&'static [&'static str]),
     /// The field has an entry that the map beside it, named here, does not have: defaults copy that map's entries.
     Beyond(&'static str),
 }
@@ -159,6 +161,9 @@ impl When {
             Self::Is(unserved) => text == *unserved,
             Self::IsNot(served) => !served.contains(&text),
             Self::Unless(beside, served) => parent[*beside].as_str() != Some(served),
+            Self::HasBeyond(served) => {
+                map(value, "").into_iter().flatten().any(|(key, _)| !served.contains(&key.as_str()))
+            }
             Self::Beyond(beside) => {
                 let entries = map(value, "").into_iter().flatten();
                 entries.into_iter().any(|(key, entry)| parent[*beside].get(key) != Some(entry))

@@ -6,7 +6,7 @@ use std::{
     io,
     os::fd::{AsRawFd, RawFd},
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,8 @@ use nix::unistd::{dup2, setsid};
 
 use super::programs;
 
-pub(super) fn run() -> Result<()> {
+/// Ends as that command has ended where it has, which then has said why.
+pub(super) fn run() -> Result<ExitCode> {
     let mut child = Command::new(programs::executable()?)
         .args(env::args_os().skip(1))
         .arg("--detached")
@@ -26,8 +27,11 @@ pub(super) fn run() -> Result<()> {
     // Ends when the child lets go of the pipe: once the lab is ready, or with the child.
     io::copy(&mut words, &mut io::stdout()).context("reading what the lab says")?;
     match child.try_wait().context("asking whether the lab runs")? {
-        None => Ok(()),
-        Some(status) => bail!("the lab did not start ({status})"),
+        None => Ok(ExitCode::SUCCESS),
+        Some(status) => match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code) => Ok(code.into()),
+            None => bail!("the lab did not start ({status})"),
+        },
     }
 }
 

@@ -17,6 +17,15 @@ pub(super) fn executable() -> Result<PathBuf> {
     })
 }
 
+/// What a person types for this program: its name where the shell finds it by that, else its path.
+pub(super) fn spoken() -> String {
+    let Ok(own) = executable() else { return "stead".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("stead")).find(|file| file.is_file());
+    let is_own = found.and_then(|file| file.canonicalize().ok()) == Some(own.clone());
+    if is_own { "stead".to_owned() } else { own.display().to_string() }
+}
+
 pub(super) fn all(prepared: &Prepared, fabric: &Fabric) -> Result<Vec<Program>> {
     let mut programs = vec![server(prepared, fabric)?];
     for node in &prepared.topology.nodes {

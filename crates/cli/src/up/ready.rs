@@ -11,7 +11,7 @@ use stead_client::{
     write::{self, DeleteOptions},
 };
 
-use super::prepare::Prepared;
+use super::{prepare::Prepared, programs};
 
 /// Returns once the agent of every node has said that it is Ready, in this run. The caller bounds the time.
 ///
@@ -60,16 +60,17 @@ pub(super) fn describe(prepared: &Prepared, pids: &[(String, u32)], stop: &str) 
     let name = &prepared.topology.name;
     let flag = if name == "stead" { String::new() } else { format!("--name {name} ") };
     let first = prepared.topology.nodes[0].addresses[0].addr();
+    let stead = programs::spoken();
     let down = if flag.is_empty() { String::new() } else { format!(" --name {name}") };
     let _ = write!(
         text,
         "\n  export KUBECONFIG={}\n\n\
          Try:  kubectl get nodes -o wide\n      \
          kubectl run web --image=stead.local/hello-app:1.0 --port=8080\n      \
-         kubectl expose pod web --port=80 --target-port=8080\n      \
-         stead exec-node {flag}node1 -- curl -s -m 2 http://CLUSTER-IP\n      \
-         stead exec-node {flag}outside -- ping -c 1 {first}\n\n\
-         Logs are in {}. {stop}`stead down{down}` ends it.\n",
+         kubectl expose pod web --port=80 --target-port=8080 --type=NodePort;  kubectl get svc web\n      \
+         {stead} exec-node {flag}node1 -- curl -s -m 2 http://CLUSTER-IP\n      \
+         {stead} exec-node {flag}outside -- curl -s -m 2 http://{first}:NODE-PORT\n\n\
+         Logs are in {}. {stop}`{stead} down{down}` ends it.\n",
         prepared.kubeconfig.display(),
         prepared.claim.directory().join("log").display(),
     );

@@ -95,6 +95,12 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
         &[],
         "overlaps server.serviceRanges 10.244.0.0/20",
     );
+    refused(
+        "server:\n  serviceRanges: [10.96.0.0/16, 'fd77:96::/48']",
+        &[],
+        "server.serviceRanges: fd77:96::/48 is too",
+    );
+    refused("lab:\n  fabric: [239.1.2.0/24, 'fd56::/64']", &[], "lab.fabric: 239.1.2.0/24 holds multicast");
     refused("lab:\n  knots: 2", &[], "knots");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
 //! The workspace's own rules, and the binary as a user runs it.
-#![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
 mod damage;
 mod endpoints;

@@ -198,8 +198,15 @@ fn images_run_under_other_names_and_missing_ones_say_what_to_do() {
         lab.kubectl_ok("get events").contains("stead image load").then_some(())
     });
 
+    let listed = ok("ls", image(&["ls"]));
+    for name in ["stead.local/hello-app:1.0", "stead.local/hello-app:2.0", "stead.local/busybox:latest"] {
+        let line = listed.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{listed}"));
+        assert!(line.contains("made at first use"), "{line}");
+    }
     ok("tag", image(&["tag", "stead.local/hello-app:1.0", public]));
-    assert!(ok("ls", image(&["ls"])).contains("gcr.io/google-samples/hello-app"));
+    let listed = ok("ls", image(&["ls"]));
+    assert!(listed.contains("gcr.io/google-samples/hello-app"), "{listed}");
+    assert_eq!(listed.matches("stead.local/hello-app:1.0 ").count(), 1, "{listed}");
     lab.kubectl_ok("rollout status deployment web --timeout=60s");
     let error = String::from_utf8(image(&["load", "/dev/null"]).stderr).unwrap();
     assert!(error.starts_with("stead: ") && error.trim_end().lines().count() == 1, "{error}");

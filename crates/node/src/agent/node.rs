@@ -15,6 +15,7 @@ use tokio::time;
 use super::{
     Shared,
     pressure::{self, Pressures, Words},
+    readiness::Problems,
 };
 use stead_client::error_text;
 
@@ -35,12 +36,15 @@ const MAX_PODS: u32 = 110;
 /// Registers the Node and keeps its status fresh.
 pub(super) async fn keep_registered(shared: Arc<Shared>) {
     let mut pressures = Pressures::default();
+    let mut news = shared.problems.subscribe();
     loop {
         pressures.observe(&measured(&shared.config), Timestamp::now());
-        match register(&shared, &pressures).await {
+        let problems = news.borrow_and_update().clone();
+        match register(&shared, &pressures, &problems).await {
             Ok(()) => tokio::select! {
-                () = unregistered(&shared) => {}
+                () = unregistered(&shared, &problems) => {}
                 () = change(&shared.config, &mut pressures) => {}
+                _ = news.changed() => {}
                 () = time::sleep(REFRESH) => {}
             },
             Err(error) => {
@@ -51,7 +55,7 @@ pub(super) async fn keep_registered(shared: Arc<Shared>) {
     }
 }
 
-/// Measures until the Node's conditions are others.
+/// Measures until the Node's conditions of pressure are others.
 async fn change(config: &Config, pressures: &mut Pressures) {
     let told = pressures.words(Timestamp::now());
     loop {
@@ -68,15 +72,17 @@ fn measured(config: &Config) -> pressure::Measured {
     pressure::read(&config.state_dir, &config.image_dir)
 }
 
-/// Waits until others see no ready node of this name, as after a pause that looked like death, or a deletion by hand.
-async fn unregistered(shared: &Shared) {
+/// Waits until others see no node of this name, or none that is ready though it said so: as after a deletion by hand, or a pause
+/// that looked like death.
+async fn unregistered(shared: &Shared, problems: &Problems) {
     let mut news = shared.cache.subscribe();
     // What was just written takes its time to come back.
     time::sleep(SETTLE).await;
     loop {
         let is_seen = {
             let snapshot = shared.cache.read();
-            !snapshot.is_synced() || snapshot.node(&shared.config.node_name).is_some_and(|node| node.is_ready)
+            let node = snapshot.node(&shared.config.node_name);
+            !snapshot.is_synced() || node.is_some_and(|node| node.is_ready || !problems.is_empty())
         };
         if !is_seen {
             return;
@@ -97,7 +103,7 @@ pub(super) async fn keep_lease(shared: Arc<Shared>) {
     }
 }
 
-async fn register(shared: &Shared, pressures: &Pressures) -> Result<(), CallError> {
+async fn register(shared: &Shared, pressures: &Pressures, problems: &Problems) -> Result<(), CallError> {
     let path = object::<Node>(&ObjectKey::cluster(shared.config.node_name.as_str()));
     let found: Result<Node, CallError> = write::get(&shared.client, &path).await;
     let now = Timestamp::now();
@@ -109,7 +115,7 @@ async fn register(shared: &Shared, pressures: &Pressures) -> Result<(), CallErro
         }
         Err(error) if error.is_not_found() => {
             let mut node = object_for(&shared.config);
-            node["status"] = status(&shared.config, conditions(&Value::Null, pressures, now));
+            node["status"] = status(&shared.config, conditions(&Value::Null, pressures, problems, now));
             let created: Result<Node, CallError> = write::create(&shared.client, &collection::<Node>(""), &node).await;
             match created {
                 Err(error) if !error.is_already_exists() => return Err(error),
@@ -118,7 +124,7 @@ async fn register(shared: &Shared, pressures: &Pressures) -> Result<(), CallErro
         }
         Err(error) => return Err(error),
     };
-    let conditions = conditions(&before, pressures, now);
+    let conditions = conditions(&before, pressures, problems, now);
     let changed = changed(&before, &conditions);
     let _: Node = write::patch_status(&shared.client, &path, &status(&shared.config, conditions)).await?;
     for reason in changed {
@@ -192,10 +198,8 @@ fn status(config: &Config, conditions: Vec<Value>) -> Value {
 }
 
 /// Heard now; a condition that has the status it had `before` keeps the time since when.
-fn conditions(before: &Value, pressures: &Pressures, now: Timestamp) -> Vec<Value> {
-    let ready =
-        Words { kind: "Ready", status: "True", reason: "KubeletReady", message: "kubelet is posting ready status" };
-    let words = pressures.words(now).into_iter().chain([ready]);
+fn conditions(before: &Value, pressures: &Pressures, problems: &Problems, now: Timestamp) -> Vec<Value> {
+    let words = pressures.words(now).into_iter().chain([problems.words()]);
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     words
         .map(|Words { kind, status, reason, message }| {
@@ -282,6 +286,7 @@ fn read(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::readiness::Need;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + seconds).unwrap()
@@ -289,13 +294,13 @@ mod tests {
 
     #[test]
     fn conditions_keep_since_when_they_are_so_and_changes_have_their_events() {
-        let mut pressures = Pressures::default();
-        let first = json!({"conditions": conditions(&Value::Null, &pressures, at(0))});
+        let (mut pressures, well) = (Pressures::default(), Problems::default());
+        let first = json!({"conditions": conditions(&Value::Null, &pressures, &well, at(0))});
         assert!(changed(&Value::Null, first["conditions"].as_array().unwrap()).is_empty());
 
         let short = pressure::Measured { memory_bytes: Some(0), ..pressure::Measured::default() };
         pressures.observe(&short, at(60));
-        let second = conditions(&first, &pressures, at(60));
+        let second = conditions(&first, &pressures, &well, at(60));
         let shown: Vec<String> = second
             .iter()
             .map(|condition| {
@@ -320,6 +325,11 @@ mod tests {
             ]
         );
         assert_eq!(changed(&first, &second), ["NodeHasInsufficientMemory"]);
+
+        let mut problems = Problems::default();
+        problems.note(Need::Containers, Some("read-only".to_owned()));
+        let third = conditions(&first, &Pressures::default(), &problems, at(61));
+        assert_eq!(changed(&first, &third), ["NodeNotReady"]);
 
         let mut unheard = first.clone();
         unheard["conditions"][3]["status"] = "Unknown".into();

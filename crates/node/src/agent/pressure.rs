@@ -49,17 +49,17 @@ pub(super) struct Pressures([Option<Timestamp>; 3]);
 
 /// A condition in the kubelet's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct Words<'a> {
     pub(super) kind: &'static str,
     pub(super) status: &'static str,
     pub(super) reason: &'static str,
-    pub(super) message: &'static str,
+    pub(super) message: &'a str,
 }
 
 impl Resource {
     pub(super) const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Processes];
 
-    const fn words(self, is_short: bool) -> Words {
+    const fn words(self, is_short: bool) -> Words<'static> {
         let (kind, [short, enough]) = match self {
             Self::Memory => (
                 "MemoryPressure",
@@ -115,7 +115,7 @@ impl Pressures {
     }
 
     /// What the Node's conditions say at `now`, in the order of [`Resource::ALL`].
-    pub(super) fn words(&self, now: Timestamp) -> [Words; 3] {
+    pub(super) fn words(&self, now: Timestamp) -> [Words<'static>; 3] {
         let is_short = self.0.map(|seen| seen.is_some_and(|seen| now.duration_since(seen) < HOLD));
         std::array::from_fn(|index| Resource::ALL[index].words(is_short[index]))
     }

@@ -1,29 +1,36 @@
 //! What goes on beside the pods: the Node object and its lease, routes to other nodes and to virtual IPs, masquerading, and an eye
-//! on the image store.
+//! on the image store and on the other directories that pods need.
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use stead_dataplane::egress::{self, EgressConfig};
 use tokio::{task::JoinSet, time};
 
-use super::{Event, Shared, node};
+use super::{
+    Event, Shared, node,
+    readiness::{self, Need},
+};
 use stead_client::error_text;
 
 use crate::net::{RouteTable, routes_to, service_routes};
 
 /// How soon a rule or route that somebody else has changed is put right.
 const HEAL: Duration = Duration::from_secs(20);
-const LOOK_FOR_IMAGES: Duration = Duration::from_secs(1);
+/// How soon what has failed, and lets no pod start, is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Starts everything; it ends when the set is dropped.
 pub(super) fn start(shared: &Arc<Shared>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    // The Node's first word is to be true.
+    look(shared);
     tasks.spawn(node::keep_registered(Arc::clone(shared)));
     tasks.spawn(node::keep_lease(Arc::clone(shared)));
     tasks.spawn(keep_routes(Arc::clone(shared)));
     tasks.spawn(keep_service_routes(Arc::clone(shared)));
     tasks.spawn(keep_masquerading(Arc::clone(shared)));
-    tasks.spawn(watch_images(Arc::clone(shared)));
+    tasks.spawn(watch_disk(Arc::clone(shared)));
     tasks
 }
 
@@ -76,24 +83,35 @@ async fn keep_masquerading(shared: Arc<Shared>) {
     };
     loop {
         let config = config.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || egress::ensure(&config)).await {
+        let Ok(ensured) = tokio::task::spawn_blocking(move || egress::ensure(&config)).await else { continue };
+        let problem = ensured.err().map(|error| {
             tracing::warn!(error = error_text(&error), "pods' traffic out of the cluster is not masqueraded");
-        }
-        time::sleep(HEAL).await;
+            format!("pods' traffic out of the cluster is not masqueraded: {}", error_text(&error))
+        });
+        let next = if problem.is_some() { RETRY } else { HEAL };
+        shared.note(Need::Masquerading, problem);
+        time::sleep(next).await;
     }
 }
 
-/// An image that was missing may have been loaded by somebody else's process.
-async fn watch_images(shared: Arc<Shared>) {
+/// An image that was missing may have been loaded by somebody else's process, and a directory may have become unusable.
+async fn watch_disk(shared: Arc<Shared>) {
     let path = shared.config.image_dir.join("names.json");
     let read = || fs::metadata(&path).and_then(|meta| meta.modified()).ok();
     let mut before = read();
     loop {
-        time::sleep(LOOK_FOR_IMAGES).await;
+        time::sleep(LOOK).await;
+        look(&shared);
         let now = read();
         if now != before {
             before = now;
             shared.send(Event::ImagesChanged);
         }
+    }
+}
+
+fn look(shared: &Shared) {
+    for (need, problem) in readiness::read(&shared.config, &shared.store) {
+        shared.note(need, problem);
     }
 }

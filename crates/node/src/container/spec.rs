@@ -183,16 +183,10 @@ fn resources(limits: Limits) -> Result<LinuxResources, OciSpecError> {
         let bytes = i64::try_from(memory).unwrap_or(i64::MAX);
         resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).build()?));
     }
-    if limits.cpu.is_some() || limits.cpu_request.is_some() {
-        let mut cpu = LinuxCpuBuilder::default().build()?;
-        if let Some(milli) = limits.cpu {
-            // The kernel's smallest quota is 1 ms.
-            cpu.set_period(Some(100_000));
-            cpu.set_quota(Some(i64::try_from(milli.saturating_mul(100)).unwrap_or(i64::MAX).max(1000)));
-        }
-        // 1,024 shares are one CPU; the kernel takes 2 to 262,144.
-        cpu.set_shares(limits.cpu_request.map(|milli| (milli.saturating_mul(1024) / 1000).clamp(2, 262_144)));
-        resources.set_cpu(Some(cpu));
+    if let Some(milli) = limits.cpu {
+        // The kernel's smallest quota is 1 ms.
+        let quota = i64::try_from(milli.saturating_mul(100)).unwrap_or(i64::MAX).max(1000);
+        resources.set_cpu(Some(LinuxCpuBuilder::default().period(100_000u64).quota(quota).build()?));
     }
     Ok(resources)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container as Wire, Pod};
+use stead_api::{bytes_of_quantity, quantity::parse_nanos};
 
 use super::{
     environment::{Environment, expand},
@@ -76,10 +77,20 @@ pub(crate) fn container(
         mounts: mounts(wire, volumes, place),
         network: Some(place.network.to_owned()),
         cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
-        limits: Limits::default(),
+        limits: limits(wire),
         log: place.log.clone(),
         stop_signal: signal_number(&image.config.stop_signal),
     })
+}
+
+/// Parts of a thousandth of a CPU count whole; a limit of nothing is none.
+fn limits(wire: &Wire) -> Limits {
+    let limits = wire.resources.iter().flat_map(|resources| resources.limits.iter());
+    let text = |name: &str| limits.clone().find_map(|limits| limits.get(name));
+    let memory = text("memory").and_then(|quantity| bytes_of_quantity(&quantity.0));
+    let nanos = text("cpu").and_then(|quantity| parse_nanos(&quantity.0));
+    let cpu = nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(|nanos| nanos.div_ceil(1_000_000));
+    Limits { memory: memory.filter(|bytes| *bytes > 0), cpu: cpu.filter(|milli| *milli > 0) }
 }
 
 /// Files of the pod and its volumes, those nearer to the root first.
@@ -98,4 +109,25 @@ fn mounts(wire: &Wire, volumes: &[Volume], place: &ContainerPlace<'_>) -> Vec<Mo
     }
     mounts.sort_by_key(|mount| mount.destination.components().count());
     mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_memory_and_cpu() {
+        let check = |limits: serde_json::Value, memory: Option<u64>, cpu: Option<u64>| {
+            let wire = serde_json::from_value(json!({"name": "c", "resources": {"limits": limits}})).unwrap();
+            assert_eq!(super::limits(&wire), Limits { memory, cpu }, "{limits}");
+        };
+        check(json!({"memory": "64Mi", "cpu": "1500m"}), Some(64 << 20), Some(1500));
+        check(json!({"cpu": "2"}), None, Some(2000));
+        check(json!({"cpu": "100u"}), None, Some(1));
+        check(json!({"memory": "0", "cpu": "0"}), None, None);
+        check(json!({"ephemeral-storage": "1Gi"}), None, None);
+        assert_eq!(super::limits(&Wire::default()), Limits::default());
+    }
 }

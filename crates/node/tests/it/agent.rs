@@ -248,9 +248,28 @@ fn a_pod_runs_is_reached_and_leaves_nothing() {
     println!("  gone in {:?}", begun.elapsed());
     assert!(node.fetch("10.244.1.2").is_err());
     eventually("nothing is left", || node.left_over() == 0);
+    a_node_that_cannot_start_pods_says_so(&node);
     // The next pod does not get the address that was just in use.
     let path = node.create("next", hello());
     assert_eq!(node.await_ready(&path)["status"]["podIP"], "10.244.1.3");
+}
+
+fn a_node_that_cannot_start_pods_says_so(node: &Node) {
+    let state = node.dir.path().join("state");
+    let ready = || {
+        let node = node.api.get("/api/v1/nodes/node1").unwrap();
+        let conditions = node["status"]["conditions"].as_array().unwrap();
+        conditions.iter().find(|condition| condition["type"] == "Ready").unwrap().clone()
+    };
+    fs::rename(state.join("containers"), state.join("elsewhere")).unwrap();
+    eventually("the node is not ready", || ready()["status"] == "False");
+    assert_eq!(ready()["reason"], "KubeletNotReady");
+    let message = ready()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("container runtime is down: ") && message.contains("containers"), "{message}");
+    eventually("an event", || node.events("NodeNotReady") == ["Node node1 status is now: NodeNotReady"]);
+    fs::rename(state.join("elsewhere"), state.join("containers")).unwrap();
+    eventually("it is ready again", || ready()["status"] == "True");
+    eventually("another event", || !node.events("NodeReady").is_empty());
 }
 
 fn containers_outlive_the_agent() {

@@ -1,5 +1,5 @@
 //! A blocking netfilter socket: send, acknowledgements mapped to sequence numbers, dumps.
-#![allow(unsafe_code, reason = "netlink's own socket options are not in nix")]
+#![expect(unsafe_code, reason = "netlink's own socket options are not in nix")]
 
 use std::{
     io,

@@ -90,10 +90,11 @@ fn requests_that_defaults_copied_from_limits_are_not_warned_about() {
         let fields = warnings.iter().filter_map(|warning| warning.split(": ").next()?.rsplit('.').next());
         assert_eq!(fields.collect::<Vec<_>>(), expect, "{warnings:?}");
     };
-    check(json!({"limits": {"cpu": "1", "memory": "64Mi"}}), &["limits"]);
+    check(json!({"limits": {"cpu": "1", "memory": "64Mi"}}), &[]);
+    check(json!({"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}), &["limits"]);
     check(json!({"requests": {"cpu": "1"}}), &["requests"]);
-    check(json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}), &["limits", "requests"]);
-    check(json!({"limits": {"cpu": "2"}, "requests": {"memory": "64Mi"}}), &["limits", "requests"]);
+    check(json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}), &["requests"]);
+    check(json!({"limits": {"cpu": "2"}, "requests": {"memory": "64Mi"}}), &["requests"]);
 }
 
 #[test]
