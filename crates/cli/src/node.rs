@@ -32,10 +32,11 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
         pod_ranges: config.server.pod_ranges,
         external_ips: config.server.allow_external_ips.unwrap_or_default(),
     };
-    let proxy = settings.into_config(args.name.clone(), cluster);
+    let mut proxy = settings.into_config(args.name.clone(), cluster);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        let client = stead_client::connect(&args.kubeconfig).await?;
+        let (client, address) = stead_client::connect_to(Some(&args.kubeconfig), None).await?;
+        proxy.reserved.extend(address);
         let cache = ServiceCache::start(&client, Interest::All);
         let proxy = stead_proxy::run(proxy, client.clone(), cache.clone(), Box::new(plane));
         let agent = stead_node::run(agent, client, cache);

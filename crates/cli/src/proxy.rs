@@ -111,10 +111,12 @@ fn in_cluster(
             nix::unistd::gethostname().context("asking for the host's name")?.to_string_lossy().trim().to_lowercase()
         }
     };
-    let config = settings.into_config(node, cluster);
+    let mut config = settings.into_config(node, cluster);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        work(config, stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?).await
+        let (client, address) = stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?;
+        config.reserved.extend(address);
+        work(config, client).await
     })
 }
 

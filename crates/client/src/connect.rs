@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -46,11 +49,14 @@ pub async fn connect_with(kubeconfig: Kubeconfig, options: &KubeConfigOptions) -
 }
 
 /// As [`connect`], or with the service account that Kubernetes mounts into pods where no kubeconfig is given, and to `server` instead of
-/// what those name. With `server` alone there are no credentials.
-pub async fn connect_to(kubeconfig: Option<&Path>, server: Option<&str>) -> Result<Client, ConnectError> {
+/// what those name. With `server` alone there are no credentials. Also the server's address, where it is named by one.
+pub async fn connect_to(
+    kubeconfig: Option<&Path>,
+    server: Option<&str>,
+) -> Result<(Client, Option<IpAddr>), ConnectError> {
     let mut config = match (kubeconfig, server) {
         (Some(path), _) => read(path).await?,
-        (None, None) => return in_cluster(),
+        (None, None) => Config::incluster().map_err(ConnectError::InCluster)?,
         (None, Some(_)) => Config::new(http::Uri::default()),
     };
     if let Some(server) = server {
@@ -61,12 +67,9 @@ pub async fn connect_to(kubeconfig: Option<&Path>, server: Option<&str>) -> Resu
             None => format!("http://{server}").parse().map_err(failed)?,
         };
     }
-    client(config)
-}
-
-/// A client with the service account that Kubernetes mounts into pods.
-pub fn in_cluster() -> Result<Client, ConnectError> {
-    client(Config::incluster().map_err(ConnectError::InCluster)?)
+    let host = config.cluster_url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    Ok((client(config)?, address))
 }
 
 /// A client whose requests go straight into `service`, such as the API server's router: no socket, no TLS.

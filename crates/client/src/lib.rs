@@ -12,7 +12,7 @@ mod service_cache;
 mod watch;
 pub mod write;
 
-pub use connect::{ConnectError, connect, connect_to, connect_with, in_cluster, in_process};
+pub use connect::{ConnectError, connect, connect_to, connect_with, in_process};
 pub use error::{CallError, Class, error_text};
 pub use events::{EventKind, Recorder, reference};
 pub use path::{collection, escape, object};

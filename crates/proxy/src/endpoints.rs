@@ -174,10 +174,11 @@ impl Sources {
                 self.health.on_queued(start);
                 self.metrics.on_failure();
             }
-            (None, Some(Programmed { extent, applied, .. })) => {
+            (None, Some(Programmed { extent, applied, triggers, .. })) => {
                 let now = Timestamp::now();
                 self.health.on_updated(now);
                 self.metrics.on_synced(*extent, took, applied.operations, now, seen);
+                self.metrics.on_programmed(triggers, now);
             }
             (None, None) => {
                 self.health.on_idle();

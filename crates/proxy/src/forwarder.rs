@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use jiff::Timestamp;
 use stead_api::service_snapshot::Touched;
 use stead_client::ServiceCache;
 use stead_dataplane::{Applied, Class, DataPlane, Scope, Verified};
@@ -14,7 +15,7 @@ use stead_model::ObjectKey;
 use stead_plan::{NodeContext, Outcome, Planner, Problem};
 use stead_sys::link::LinkError;
 
-use crate::{Config, addresses::Addresses, local_ports, metrics::Extent};
+use crate::{Config, addresses::Addresses, local_ports, metrics::Extent, triggers::Triggers};
 
 /// Every cause of work.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Programmed {
     /// How many Services that was about.
     pub(crate) services: usize,
     pub(crate) applied: Applied,
+    /// When what the slices show happened that were programmed for the first time.
+    pub(crate) triggers: Vec<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,7 @@ pub(crate) struct Forwarder {
     /// `None` until every kind is synced.
     planner: Option<Planner>,
     due: Due,
+    triggers: Triggers,
 }
 
 /// What the kernel has to be told.
@@ -90,7 +94,15 @@ impl Forwarder {
         addresses: Box<dyn Addresses>,
         plane: Box<dyn DataPlane>,
     ) -> Self {
-        Self { config, cache, addresses, plane, planner: None, due: Due::All }
+        Self {
+            config,
+            cache,
+            addresses,
+            plane,
+            planner: None,
+            due: Due::All,
+            triggers: Triggers::since(Timestamp::now()),
+        }
     }
 
     /// The addresses that node ports answer on, as far as they are known.
@@ -195,7 +207,12 @@ impl Forwarder {
                 Scope::Services(keys) => local_ports::Change::Some(keys.iter().map(targets).collect()),
             }
         });
-        report.programmed = Some(Programmed { extent, services, applied });
+        let triggers = match scope {
+            // Adopted or re-planned as a whole: nothing of it is news.
+            Scope::All => Vec::new(),
+            Scope::Services(keys) => self.triggers.take(&self.cache.read(), keys),
+        };
+        report.programmed = Some(Programmed { extent, services, applied, triggers });
         self.due = Due::Services(BTreeSet::new());
         Ok(())
     }

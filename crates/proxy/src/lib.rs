@@ -22,6 +22,7 @@ mod report;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 use std::{
     convert::Infallible,

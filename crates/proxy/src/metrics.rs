@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     syncs: Histograms,
     full_syncs: Histograms,
     partial_syncs: Histograms,
+    latencies: Histograms,
     synced_at: Family<IpFamily, Seconds>,
     queued_at: Family<IpFamily, Seconds>,
     failures: Family<IpFamily, Counter>,
@@ -65,6 +66,13 @@ fn durations() -> Histogram {
     Histogram::new((0..15).map(|power| 0.001 * f64::from(1 << power)))
 }
 
+/// Upstream's, from a quarter of a second to five minutes, and below them what is usual here.
+fn latencies() -> Histogram {
+    let below = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
+    let seconds = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
+    Histogram::new(below.into_iter().chain(seconds.map(f64::from)))
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let histograms = || Histograms::new_with_constructor(durations as fn() -> Histogram);
@@ -73,6 +81,7 @@ impl Metrics {
             syncs: histograms(),
             full_syncs: histograms(),
             partial_syncs: histograms(),
+            latencies: Histograms::new_with_constructor(latencies as fn() -> Histogram),
             synced_at: Family::default(),
             queued_at: Family::default(),
             failures: Family::default(),
@@ -91,6 +100,12 @@ impl Metrics {
     fn register(&mut self) {
         let kube = self.registry.sub_registry_with_prefix("kubeproxy");
         let seconds = || Unit::Seconds;
+        kube.register_with_unit(
+            "network_programming_duration",
+            "Time from a change of a pod or Service until it is programmed",
+            seconds(),
+            self.latencies.clone(),
+        );
         kube.register_with_unit("sync_proxy_rules_duration", "Time to program a change", seconds(), self.syncs.clone());
         kube.register_with_unit(
             "sync_full_proxy_rules_duration",
@@ -166,6 +181,14 @@ impl Metrics {
         }
         self.operations.inc_by(operations as u64);
         self.on_nothing_to_sync(seen);
+    }
+
+    /// `since`: when what is programmed now happened, by clocks of other machines.
+    pub(crate) fn on_programmed(&self, since: &[Timestamp], now: Timestamp) {
+        for at in since {
+            let seconds = now.duration_since(*at).as_secs_f64().max(0.0);
+            FAMILIES.iter().for_each(|family| self.latencies.get_or_create(family).observe(seconds));
+        }
     }
 
     /// What was seen asks for no change of the kernel.

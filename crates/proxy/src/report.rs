@@ -82,7 +82,7 @@ impl Reporter {
 
     /// `took`: how long the step was at work.
     pub(crate) fn tell(&mut self, report: Report, took: Duration) {
-        if let Some(Programmed { extent, services, applied }) = &report.programmed {
+        if let Some(Programmed { extent, services, applied, .. }) = &report.programmed {
             let Applied { operations, bytes, .. } = applied;
             if self.has_programmed {
                 tracing::debug!(?extent, services, operations, bytes, ?took, "programmed");

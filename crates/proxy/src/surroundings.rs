@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use stead_api::service_snapshot::{NodeView, ServiceSnapshot};
-use stead_model::Family;
+use stead_model::{Family, ObjectKey};
 use stead_plan::{DetectLocal, NodeContext, Settings};
 
 use crate::Config;
@@ -83,8 +83,15 @@ impl Config {
             zone: node.and_then(|node| node.zone.clone()),
             settings,
             open_to_external: self.open_to_external.clone(),
-            reserved: self.reserved.clone(),
+            reserved: self.reserved_addresses(snapshot),
         }
+    }
+
+    /// A client may reach the API server by the virtual IP of its own Service, which that Service has all the same.
+    fn reserved_addresses(&self, snapshot: &ServiceSnapshot) -> Vec<IpAddr> {
+        let own = snapshot.service(&ObjectKey::new("default", "kubernetes")).map(|service| &*service.cluster_ips);
+        let others = self.reserved.iter().filter(|address| !own.unwrap_or_default().contains(address));
+        others.copied().collect()
     }
 
     /// The ranges that this process was told of, and those that the cluster has come to use.
@@ -168,6 +175,17 @@ mod tests {
         assert_eq!(serving("node1", NodePortAddresses::Primary, None), ["192.168.56.7", "fd56::7"]);
         assert_eq!(serving("node1", NodePortAddresses::Primary, Some("10.0.0.1")), ["10.0.0.1", "fd56::7"]);
         assert_eq!(serving("another", NodePortAddresses::Primary, None), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn the_api_servers_address_is_nobodys_but_its_own_services() {
+        let mut snapshot = snapshot();
+        let service = r#"{"metadata":{"namespace":"default","name":"kubernetes"},"spec":{"clusterIP":"10.96.0.1"}}"#;
+        let service = ServiceChange::Service(Change::Apply(FromItem::from_item(service.as_bytes()).unwrap()));
+        snapshot.apply(service, &mut Touched::default());
+        let reserved = ["10.96.0.1", "192.168.56.100"].map(|text| text.parse().unwrap());
+        let config = Config { reserved: reserved.into(), ..Config::default() };
+        assert_eq!(config.context(&snapshot, Vec::new()).reserved, [reserved[1]]);
     }
 
     #[test]

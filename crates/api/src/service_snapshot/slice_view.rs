@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use stead_model::{Family, ObjectKey, Protocol, Revision};
 
@@ -25,6 +26,8 @@ pub struct SliceView {
     /// Ports that have a number; one without (all ports) has nothing that a proxy can forward to.
     pub ports: Box<[SlicePortView]>,
     pub endpoints: Box<[EndpointView]>,
+    /// When what the slice shows happened to a pod or to the Service, as its writer says.
+    pub last_change: Option<Timestamp>,
     /// Node and zone names of the endpoints and their hints.
     names: Box<[Arc<str>]>,
     /// What endpoints have for `hints`, each once.
@@ -137,6 +140,7 @@ impl FromItem for SliceView {
         let key = wire.metadata.key()?;
         let labels = wire.metadata.labels.as_ref();
         let service = labels.and_then(|labels| labels.service_name.as_ref()).filter(|name| !name.as_str().is_empty());
+        let annotations = wire.metadata.annotations.as_ref();
         let mut problems = Vec::new();
         let family = parse_family(text_of(&wire.address_type), &mut problems);
         let ports = read_ports(wire.ports.as_deref().unwrap_or_default(), &mut problems);
@@ -154,6 +158,7 @@ impl FromItem for SliceView {
             is_headless: labels.is_some_and(|labels| labels.is_headless),
             ports,
             endpoints,
+            last_change: annotations.and_then(|each| text_of(&each.last_change).parse().ok()),
             names: names.names.into(),
             hints: names.hints.into(),
             problems: problems.into(),

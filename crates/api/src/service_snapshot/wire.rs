@@ -97,6 +97,8 @@ pub(super) struct Annotations<'a> {
     pub(super) algorithm: Option<Text<'a>>,
     /// `stead.local/weights`
     pub(super) weights: Option<Text<'a>>,
+    /// `endpoints.kubernetes.io/last-change-trigger-time`
+    pub(super) last_change: Option<Text<'a>>,
 }
 
 impl Text<'_> {
@@ -251,6 +253,7 @@ impl<'de: 'a, 'a> Visitor<'de> for AnnotationsVisitor<'a> {
             match name.as_str() {
                 "stead.local/algorithm" => annotations.algorithm = map.next_value()?,
                 "stead.local/weights" => annotations.weights = map.next_value()?,
+                "endpoints.kubernetes.io/last-change-trigger-time" => annotations.last_change = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -9,7 +9,7 @@ use std::{
 
 use stead_sys::namespace::Namespace;
 
-use crate::lab::{Lab, eventually, stead};
+use crate::lab::{Lab, eventually, ok, stead};
 
 /// The whole answer of a port of the node's loopback; empty where nobody answers.
 fn get(node: &Namespace, port: u16, path: &str) -> String {
@@ -34,6 +34,14 @@ fn a_node_has_one_proxy_that_says_how_it_is() {
             .contains("\nkubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 1\n")
     );
     assert!(get(&node, 10249, "/configz").contains("\"kind\":\"KubeProxyConfiguration\""));
+
+    let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"type":"LoadBalancer","selector":{"app":"web"},
+        "externalTrafficPolicy":"Local","ports":[{"port":80}]}}"#;
+    ok("apply", lab.kubectl_words(&["apply", "-f", "-"], service));
+    let port = lab.kubectl_ok("get svc web -o jsonpath={.spec.healthCheckNodePort}").parse().unwrap();
+    let answer =
+        eventually("the health-check node port", || Some(get(&node, port, "/")).filter(|text| !text.is_empty()));
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"localEndpoints\": 0,"), "{answer}");
 
     let proxy = |flags: &[&str]| -> Output {
         let kubeconfig = format!("/run/stead/{}/nodes/node1/kubeconfig", lab.name);

@@ -146,12 +146,23 @@ async fn a_port_that_is_taken_ends_the_proxy_only_where_that_was_asked_for() {
 #[derive(Clone, Default)]
 struct Flaky {
     is_silent: Arc<AtomicBool>,
+    /// New lists begin with another object and never end.
+    is_endless: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<tokio::sync::oneshot::Sender<()>>>>,
 }
 
-async fn answer(State(server): State<Flaky>) -> Response {
+async fn answer(State(server): State<Flaky>, query: axum::extract::Request) -> Response {
     if server.is_silent.load(Ordering::SeqCst) {
         return std::future::pending().await;
+    }
+    if query.uri().query().is_some_and(|query| query.contains("resourceVersion=5")) {
+        // Compacted: whoever was here before lists again.
+        return Response::builder().status(410).body(Body::from("{}")).unwrap();
+    }
+    if server.is_endless.load(Ordering::SeqCst) {
+        let object = r#"{"type":"ADDED","object":{"metadata":{"namespace":"a","name":"y","resourceVersion":"9"}}}"#;
+        let first = futures::stream::iter([Ok::<_, std::io::Error>(format!("{object}\n"))]);
+        return Response::new(Body::from_stream(first.chain(futures::stream::pending())));
     }
     let object = r#"{"type":"ADDED","object":{"metadata":{"namespace":"a","name":"x","resourceVersion":"4"}}}"#;
     let end = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"5","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
@@ -194,4 +205,26 @@ async fn a_server_that_falls_silent_makes_what_is_known_older_and_nothing_else()
     assert!(is_well, "a proxy that hears nothing goes on: {body}");
     let metrics = sources.metrics.text(&cache, Instant::now() + Duration::from_secs(100)).unwrap();
     assert!(metrics.contains("stead_proxy_staleness_seconds{resource=\"services\"} 10"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_removes_nothing() {
+    let server = Flaky::default();
+    let cache = ServiceCache::start(
+        &in_process(Router::new().fallback(answer).with_state(server.clone())),
+        Interest::Forwarding,
+    );
+    let mut news = cache.subscribe();
+    while !cache.read().is_synced() {
+        timeout(DEADLINE, news.next()).await.expect("the lists end");
+    }
+    server.is_endless.store(true, Ordering::SeqCst);
+    for open in server.open.lock().unwrap().drain(..) {
+        let _ = open.send(());
+    }
+    let names = || cache.read().services().map(|service| service.key.name.to_string()).collect::<Vec<_>>();
+    while names() != ["x", "y"] {
+        timeout(DEADLINE, news.next()).await.expect("the list begins");
+    }
+    assert!(cache.read().is_synced(), "what is known goes on being programmed");
 }
