@@ -32,6 +32,8 @@ pub enum Missing {
     Masquerade,
     #[error("kernel lacks nf_tables random numbers (nft_numgen); load module nft_numgen or build CONFIG_NFT_NUMGEN")]
     Random,
+    #[error("kernel lacks nf_tables hashes (nft_hash); load module nft_hash or build CONFIG_NFT_HASH")]
+    Hash,
     #[error("kernel lacks nf_tables rejecting (nft_reject); load module nft_reject or build CONFIG_NFT_REJECT")]
     Reject,
     #[error("kernel lacks nf_tables conntrack matching (nft_ct); load module nft_ct or build CONFIG_NFT_CT")]
@@ -69,6 +71,7 @@ pub fn probe() -> Capabilities {
 const NAME: Name = Name { family: Family::V4, table: "stead-probe" };
 const MAP: &str = "map";
 const CHAIN: &str = "chain";
+const HASH: Selector = Selector::Hash { key: &[Selector::SourceAddress], modulus: 2, seed: 1 };
 
 fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace: &Namespace) -> Vec<Missing> {
     let mut try_all = |changes: Vec<Change>| commit(&Transaction { changes }).is_ok();
@@ -113,6 +116,13 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
             vec![
                 Change::AddSet(NAME, Set { name: "numbers", shape, size: None, dynamic: None }),
                 rule(CHAIN, vec![Statement::SetPriority(vec![Selector::Random(2)], "numbers")]),
+            ],
+        ),
+        (
+            Missing::Hash,
+            vec![
+                Change::AddSet(NAME, Set { name: "hashes", shape, size: None, dynamic: None }),
+                rule(CHAIN, vec![Statement::SetPriority(vec![HASH], "hashes")]),
             ],
         ),
         (Missing::Reject, vec![rule(CHAIN, vec![Statement::Protocol(Protocol::Tcp), Statement::RejectReset])]),

@@ -14,7 +14,7 @@ use stead_model::{Family, Frontend, ObjectKey, is_metadata};
 
 use self::endpoints::{Endpoints, LocalList};
 use crate::{
-    problem::{Cause, Problem, Unhonoured},
+    problem::{Cause, Problem},
     table::{Algorithm, Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
 };
 
@@ -48,7 +48,6 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
     let slices: Vec<_> =
         snapshot.slices_of(key).iter().map(|slice| &**slice).filter(|slice| !slice.is_headless).collect();
     draft.collect_view_problems(&slices);
-    draft.collect_unhonoured();
     let algorithm = draft.algorithm();
     let addresses = draft.addresses();
     let mut ports = Vec::with_capacity(service.ports.len());
@@ -102,13 +101,6 @@ impl Draft<'_> {
             let refused =
                 slice.endpoints.iter().map(|endpoint| endpoint.address).filter(|address| !is_usable(*address));
             self.causes.extend(refused.map(|address| Cause::Endpoint { slice: key(), address }));
-        }
-    }
-
-    /// What no data plane carries out yet.
-    fn collect_unhonoured(&mut self) {
-        if self.service.algorithm != Algorithm::Random || !self.service.weights.is_even() {
-            self.causes.push(Cause::NotHonoured(Unhonoured::Balance));
         }
     }
 

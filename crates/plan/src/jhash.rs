@@ -13,7 +13,7 @@ use crate::table::Algorithm;
 pub const SEED: u32 = 0x7374_6561;
 
 /// The hash of whole words.
-fn jhash(words: &[u32], seed: u32) -> u32 {
+pub fn jhash(words: &[u32], seed: u32) -> u32 {
     jhash_bytes(words, words.len() * 4, seed)
 }
 
@@ -40,7 +40,7 @@ fn jhash_bytes(words: &[u32], length: usize, seed: u32) -> u32 {
 }
 
 /// `reciprocal_scale`: a hash as a number below `modulus`.
-pub(crate) fn scale(hash: u32, modulus: u32) -> u32 {
+pub fn scale(hash: u32, modulus: u32) -> u32 {
     ((u64::from(hash) * u64::from(modulus)) >> 32) as u32
 }
 

@@ -58,17 +58,6 @@ pub enum Cause {
         "sessionAffinity ClientIP decides before metadata.annotations[stead.local/algorithm]; clients that are new are spread at random"
     )]
     AffinityFirst,
-    #[error(transparent)]
-    NotHonoured(Unhonoured),
-}
-
-/// A wish that plans do not carry out yet. What its neglect would open stays closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Unhonoured {
-    #[error(
-        "metadata.annotations[stead.local/algorithm] and [stead.local/weights] are not supported yet; connections are spread at random"
-    )]
-    Balance,
 }
 
 impl Problem {
@@ -84,7 +73,7 @@ impl Problem {
             }
             Cause::Itself { .. } | Cause::Loop { .. } | Cause::TooFar { .. } => "EndpointLoop",
             Cause::Taken { .. } => "FrontendTaken",
-            Cause::AffinityFirst | Cause::NotHonoured(_) => "NotSupported",
+            Cause::AffinityFirst => "NotSupported",
         }
     }
 }

@@ -84,22 +84,34 @@ pub(crate) struct Kind {
 /// Whom a list is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Clients {
-    /// a0…
+    /// a0…, a2…, a4…
     All,
-    /// a1…: pods look into the map `inside` first.
+    /// a1…, a3…, a5…: pods look into the map `inside` first.
     Outside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Choice {
-    /// …00:0
+    /// a000:0
     Reject,
-    /// …00:ffff
+    /// a000:ffff
     Drop,
-    /// …00:N, N slots to choose from
+    /// a000:N, N slots to choose from
     Spread { slots: u16 },
-    /// …CC:N, CC the class of the affinity's timeout
+    /// a0CC:N, CC the class of the affinity's timeout
     Sticky { class: Class, slots: u16 },
+    /// a2CC:N, CC the counter of those who take turns at N slots
+    Turn { counter: u8, slots: u16 },
+    /// a400:N, a401:N
+    Hash { by: HashBy, slots: u16 },
+}
+
+/// What of a packet says which slot it goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum HashBy {
+    Source,
+    /// Addresses and ports of both ends, and the protocol.
+    Flow,
 }
 
 /// A number for an affinity timeout in use: 1 – 255.
@@ -116,31 +128,35 @@ pub(crate) enum Way {
 
 impl Kind {
     pub(crate) fn number(self) -> u32 {
-        let base = match self.clients {
-            Clients::All => 0xa000_0000,
-            Clients::Outside => 0xa100_0000,
+        let clients = match self.clients {
+            Clients::All => 0,
+            Clients::Outside => 1,
         };
-        base | match self.choice {
-            Choice::Reject => 0,
-            Choice::Drop => 0xffff,
-            Choice::Spread { slots } => slots.into(),
-            Choice::Sticky { class, slots } => u32::from(class.0) << 16 | u32::from(slots),
-        }
+        let (form, class, slots) = match self.choice {
+            Choice::Reject => (0, 0, 0),
+            Choice::Drop => (0, 0, 0xffff),
+            Choice::Spread { slots } => (0, 0, slots),
+            Choice::Sticky { class, slots } => (0, class.0, slots),
+            Choice::Turn { counter, slots } => (2, counter, slots),
+            Choice::Hash { by: HashBy::Source, slots } => (4, 0, slots),
+            Choice::Hash { by: HashBy::Flow, slots } => (4, 1, slots),
+        };
+        (0xa0 | form | clients) << 24 | u32::from(class) << 16 | u32::from(slots)
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        let clients = match number >> 24 {
-            0xa0 => Clients::All,
-            0xa1 => Clients::Outside,
+        let (form, class, slots) = (number >> 24, (number >> 16) as u8, number as u16);
+        let clients = if form & 1 == 0 { Clients::All } else { Clients::Outside };
+        let choice = match (form & !1, class, slots) {
+            (0xa0, 0, 0) => Choice::Reject,
+            (0xa0, 0, 0xffff) => Choice::Drop,
+            (_, _, 0 | 0xffff) => return None,
+            (0xa0, 0, slots) => Choice::Spread { slots },
+            (0xa0, class, slots) => Choice::Sticky { class: Class(class), slots },
+            (0xa2, counter, slots) => Choice::Turn { counter, slots },
+            (0xa4, 0, slots) => Choice::Hash { by: HashBy::Source, slots },
+            (0xa4, 1, slots) => Choice::Hash { by: HashBy::Flow, slots },
             _ => return None,
-        };
-        let (class, slots) = ((number >> 16) as u8, number as u16);
-        let choice = match (class, slots) {
-            (0, 0) => Choice::Reject,
-            (0, 0xffff) => Choice::Drop,
-            (_, 0 | 0xffff) => return None,
-            (0, slots) => Choice::Spread { slots },
-            (class, slots) => Choice::Sticky { class: Class(class), slots },
         };
         Some(Self { clients, choice })
     }
@@ -165,14 +181,21 @@ mod tests {
     fn kinds_go_round() {
         let class = Class(7);
         for clients in [Clients::All, Clients::Outside] {
-            for choice in
-                [Choice::Reject, Choice::Drop, Choice::Spread { slots: 3 }, Choice::Sticky { class, slots: 65_000 }]
-            {
+            let choices = [
+                Choice::Reject,
+                Choice::Drop,
+                Choice::Spread { slots: 3 },
+                Choice::Sticky { class, slots: 65_000 },
+                Choice::Turn { counter: 255, slots: 3 },
+                Choice::Hash { by: HashBy::Source, slots: 8_191 },
+                Choice::Hash { by: HashBy::Flow, slots: 65_521 },
+            ];
+            for choice in choices {
                 let kind = Kind { clients, choice };
                 assert_eq!(Kind::from_number(kind.number()), Some(kind));
             }
         }
-        for number in [0, 0xa200_0001, 0xa007_0000, 0xa007_ffff, 0x8000_0001, 0xc000_0001] {
+        for number in [0, 0xa600_0001, 0xa402_0001, 0xa200_0000, 0xa007_0000, 0xa007_ffff, 0x8000_0001, 0xc000_0001] {
             assert_eq!(Kind::from_number(number), None);
         }
         let sticky = Kind { clients: Clients::Outside, choice: Choice::Sticky { class, slots: 3 } };

@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use stead_model::Family;
-use stead_plan::{DetectLocal, MasqueradeAll, Settings};
+use stead_plan::{DetectLocal, HASH_SEED, MasqueradeAll, Settings};
 use stead_sys::nft::{
     BaseChain, Comparison, Data, Field, Hook, LinkName, Name, Rule,
     Selector::{self, *},
@@ -21,7 +21,7 @@ use stead_sys::nft::{
 };
 
 use super::{
-    id::{Choice, Class, Clients, Kind, Way},
+    id::{Choice, Class, Clients, HashBy, Kind, Way},
     program::SetId,
 };
 
@@ -84,8 +84,19 @@ fn to_list(way: Way) -> Statement {
     Statement::SetPriority(FRONTEND.into(), map.name())
 }
 
-fn to_slot(modulus: u32) -> Statement {
-    Statement::SetPriority(vec![Priority, Random(modulus)], SetId::Slots.name())
+fn to_slot(number: Selector) -> Statement {
+    Statement::SetPriority(vec![Priority, number], SetId::Slots.name())
+}
+
+const SOURCE: &[Selector] = &[SourceAddress];
+const FLOW: &[Selector] = &[SourceAddress, DestinationAddress, Protocol, SourcePort, DestinationPort];
+
+fn hashed(by: HashBy, slots: u16) -> Selector {
+    let key = match by {
+        HashBy::Source => SOURCE,
+        HashBy::Flow => FLOW,
+    };
+    Hash { key, modulus: slots.into(), seed: HASH_SEED }
 }
 
 fn jump(chain: impl Into<ChainName>) -> Statement {
@@ -168,9 +179,18 @@ impl Skeleton {
             Choice::Reject => REJECT.into(),
             Choice::Drop => DROP.into(),
             Choice::Spread { slots } => {
-                let name = ChainName::from(format!("{}{slots}", prefix(way)));
-                self.chains.entry(name.clone()).or_insert_with(|| (None, spread(way, slots)));
-                name
+                self.add_pick(format!("{}{slots}", prefix(way)), || spread(way, Random(slots.into())))
+            }
+            Choice::Turn { counter, slots } => {
+                let name = format!("{}{slots}-turn-{counter}", prefix(way));
+                self.add_pick(name, || spread(way, Turn(slots.into())))
+            }
+            Choice::Hash { by, slots } => {
+                let by_what = match by {
+                    HashBy::Source => "source",
+                    HashBy::Flow => "flow",
+                };
+                self.add_pick(format!("{}{slots}-{by_what}", prefix(way)), || spread(way, hashed(by, slots)))
             }
             Choice::Sticky { class, slots } => {
                 let timeout = timeout(class);
@@ -181,6 +201,12 @@ impl Skeleton {
                 name
             }
         }
+    }
+
+    fn add_pick(&mut self, name: String, rules: impl FnOnce() -> Vec<Rule>) -> ChainName {
+        let name = ChainName::from(name);
+        self.chains.entry(name.clone()).or_insert_with(|| (None, rules()));
+        name
     }
 
     /// A chain that goes to `next` with all but pods.
@@ -248,12 +274,12 @@ fn translate() -> Vec<Rule> {
 }
 
 /// The second pick is for a packet that read the old number of slots and found its slot gone: slot 0 exists while any does.
-fn spread(way: Way, slots: u16) -> Vec<Rule> {
+fn spread(way: Way, number: Selector) -> Vec<Rule> {
     vec![
         vec![to_list(way)],
-        vec![to_slot(slots.into()), jump("send")],
+        vec![to_slot(number), jump("send")],
         vec![to_list(way)],
-        vec![to_slot(1), jump("send")],
+        vec![to_slot(Random(1)), jump("send")],
         vec![goto("gone")],
     ]
 }
@@ -265,12 +291,12 @@ fn sticky(way: Way, slots: u16, timeout: Duration, stuck: &str) -> Vec<Rule> {
     let mut rules = vec![
         vec![to_remembered(), jump(stuck.to_owned())],
         vec![to_list(way)],
-        vec![to_slot(slots.into())],
-        vec![to_slot(1)],
+        vec![to_slot(Random(slots.into()))],
+        vec![to_slot(Random(1))],
         vec![Statement::Remember(CLIENT.into(), AFFINITY, timeout)],
         vec![to_remembered(), jump("send")],
     ];
-    rules.extend(spread(way, slots));
+    rules.extend(spread(way, Random(slots.into())));
     rules
 }
 

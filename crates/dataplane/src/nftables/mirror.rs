@@ -3,7 +3,9 @@
 //! Everything is kept per Service, so that a change costs as much as the Services it is about. What Services share (a pod that may meet
 //! itself, the chain for a kind) is counted.
 
+mod counters;
 mod port;
+mod slots;
 mod update;
 
 use std::{
@@ -15,13 +17,14 @@ use std::{
 
 use stead_model::{Family, Frontend, ObjectKey};
 use stead_plan::{
-    Backend, DetectLocal, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
+    Algorithm, Backend, DetectLocal, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
 };
 
+use self::counters::Counters;
 use self::port::{ListState, Policies, PortState, Sender, place};
 pub(crate) use self::update::Update;
 use super::{
-    id::{Choice, Class, Clients, Cursor, ENDPOINTS, EndpointId, Kind, LISTS, ListId, Way, slots},
+    id::{Choice, Class, Clients, Cursor, ENDPOINTS, EndpointId, HashBy, Kind, LISTS, ListId, Way},
     program::Entry,
 };
 use crate::{flows::Routes, plane::Error};
@@ -30,7 +33,10 @@ use crate::{flows::Routes, plane::Error};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Previous {
     pub(crate) list: Option<ListId>,
+    pub(crate) kind: Option<Kind>,
     pub(crate) endpoints: Vec<(EndpointId, SocketAddr)>,
+    /// What each slot leads to, where that is more than the endpoints in their order.
+    pub(crate) slots: Vec<EndpointId>,
 }
 
 /// What the kernel holds for a frontend that this process knows nothing of yet.
@@ -58,6 +64,7 @@ pub(crate) struct Mirror {
     /// How many backends or frontends ask for a [`Entry::Hairpin`] or [`Entry::Outlying`].
     shared: HashMap<Entry, usize>,
     timeouts: BTreeMap<Class, Duration>,
+    counters: Counters,
     lists: Cursor,
     endpoints: Cursor,
     /// Endpoint ids up to this one may be given away; the kernel remembers it for the next process.
@@ -91,6 +98,7 @@ impl Mirror {
             kinds: BTreeMap::new(),
             shared: HashMap::new(),
             timeouts: BTreeMap::new(),
+            counters: Counters::default(),
             lists,
             endpoints,
             reserved,
@@ -182,6 +190,9 @@ impl Mirror {
                 self.owners.remove(&rule.frontend);
             }
             ports.iter().for_each(|port| self.count(port, &mut update, Count::Down));
+            for port in &ports {
+                port.lists().for_each(|list| self.counters.release(port.family, list.kind.choice));
+            }
             old.push(ports);
         }
         if self.settings != plan.settings {
@@ -298,7 +309,9 @@ impl Mirror {
             let mut previous = match old {
                 Some(state) => Previous {
                     list: Some(state.id),
+                    kind: Some(state.kind),
                     endpoints: state.endpoints.iter().map(|(id, backend)| (*id, backend.address)).collect(),
+                    slots: state.slots.listed().into(),
                 },
                 None if is_known => Previous::default(),
                 None => adopt.adopt(&mut policies.ways(&frontends, of)),
@@ -340,12 +353,16 @@ impl Mirror {
         let backends = port.list(list).filter(|backend| Family::of(backend.address.ip()) == family).copied();
         let backends: Vec<Backend> = backends.collect();
         let endpoints = place(&previous.endpoints, &backends, || EndpointId(self.endpoints.allocate()));
-        let choice = match (slots(endpoints.len()), port.affinity) {
-            (0, _) => Choice::Reject,
-            (slots, None) => Choice::Spread { slots },
-            (slots, Some(timeout)) => Choice::Sticky { class: self.class(timeout), slots },
+        let slots = slots::assign(port, &endpoints, &previous.slots);
+        let choice = match (slots.count(), port.affinity, port.algorithm) {
+            (0, ..) => Choice::Reject,
+            (slots, Some(timeout), _) => Choice::Sticky { class: self.class(timeout), slots },
+            (slots, None, Algorithm::Random) => Choice::Spread { slots },
+            (slots, None, Algorithm::RoundRobin) => self.counters.take(family, slots, previous.kind),
+            (slots, None, Algorithm::SourceHash) => Choice::Hash { by: HashBy::Source, slots },
+            (slots, None, Algorithm::Maglev) => Choice::Hash { by: HashBy::Flow, slots },
         };
-        ListState { id, kind: Kind { clients: Clients::All, choice }, endpoints }
+        ListState { id, kind: Kind { clients: Clients::All, choice }, endpoints, slots }
     }
 
     /// The class of a timeout, a new one if need be.

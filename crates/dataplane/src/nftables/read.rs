@@ -9,7 +9,7 @@ use stead_model::{Family, Frontend};
 use stead_sys::nft::{Data, Error, Nftables, Shape, Words};
 
 use super::{
-    id::{ENDPOINTS, EndpointId, LISTS, ListId, Way},
+    id::{ENDPOINTS, EndpointId, Kind, LISTS, ListId, Way},
     layout::{AFFINITY, BALANCE_SHAPE, COMMENT, TABLE, affinity_shape, balance, name},
     mirror::{Adopt, Previous},
     program::{Entry, SetId},
@@ -100,6 +100,7 @@ fn data_size(shape: Shape) -> usize {
 pub(crate) struct Standing {
     frontends: HashMap<Frontend, ListId>,
     inside: HashMap<Frontend, ListId>,
+    kinds: HashMap<ListId, Kind>,
     slots: HashMap<ListId, Vec<(u16, EndpointId)>>,
     backends: HashMap<EndpointId, SocketAddr>,
     given: HashSet<ListId>,
@@ -127,8 +128,9 @@ impl Standing {
                     standing.backends.insert(endpoint, address);
                 }
                 Entry::Reserved(limit) => standing.reserved = standing.reserved.max(Some(limit)),
-                Entry::List(list, _) if LISTS.contains(list.0) => {
+                Entry::List(list, kind) if LISTS.contains(list.0) => {
                     standing.last_list = standing.last_list.max(Some(list.0));
+                    standing.kinds.insert(list, kind);
                 }
                 _ => {}
             }
@@ -155,6 +157,7 @@ impl Adopt for Standing {
         slots.sort_unstable();
         let mut endpoints = Vec::with_capacity(slots.len());
         let mut addresses = HashSet::new();
+        let by_slot = slots.iter().map(|(_, endpoint)| *endpoint).collect();
         for (_, endpoint) in slots {
             // A slot beyond the number of backends repeats one.
             let Some(address) = self.backends.get(&endpoint).copied() else { continue };
@@ -162,6 +165,6 @@ impl Adopt for Standing {
                 endpoints.push((endpoint, address));
             }
         }
-        Previous { list: Some(list), endpoints }
+        Previous { list: Some(list), kind: self.kinds.get(&list).copied(), endpoints, slots: by_slot }
     }
 }

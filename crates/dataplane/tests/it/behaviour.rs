@@ -10,13 +10,14 @@ use stead_model::Protocol;
 use stead_plan::{FrontendKind, ServicePortPlan, TrafficPolicy};
 use stead_testbed::{Calls, Failure, Host};
 
+pub(crate) use crate::balance::*;
 pub(crate) use crate::matrix::every_rule_holds_for_every_client;
 use crate::{
     bench::{Bench, POD_PORT, eventually},
     matrix,
 };
 
-const ALL_PODS: [(u8, u8); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
+pub(crate) const ALL_PODS: [(u8, u8); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
 const REFUSED_TRIES: usize = 3;
 
 /// Makes a test of every case for a plane, over IPv4 and IPv6.
@@ -30,6 +31,10 @@ macro_rules! behaviour_tests {
             a_pod_reaches_itself
             node_ports_answer_from_everywhere
             datagrams_are_spread_and_refused
+            weights_are_kept
+            turns_go_round
+            a_client_address_has_its_backend
+            a_flow_has_its_backend_on_every_node
             a_client_sticks_to_its_backend
             an_affinity_ends_with_its_backend_and_with_its_time
             scaling_under_load_loses_nothing

@@ -150,13 +150,22 @@ impl Bench {
 
     /// One more plane on the node, that knows nothing of what this one did.
     pub(crate) fn another_plane(&self) -> Box<dyn DataPlane> {
-        (self.open)(self.lab.node(1).namespace())
+        self.plane_on(1)
+    }
+
+    /// A plane on any of the nodes.
+    pub(crate) fn plane_on(&self, node: u8) -> Box<dyn DataPlane> {
+        (self.open)(self.lab.node(node).namespace())
     }
 
     /// Gives a host outside the cluster a way to a virtual IP through node 1.
     pub(crate) fn route_to_virtual_ip(&self, host: &Host, number: u8) {
-        let route =
-            Route { to: self.virtual_ip(number).into(), via: Some(self.lab.node(1).address(self.family)), link: None };
+        self.route_to_virtual_ip_by(host, number, 1);
+    }
+
+    pub(crate) fn route_to_virtual_ip_by(&self, host: &Host, number: u8, node: u8) {
+        let via = self.lab.node(node).address(self.family);
+        let route = Route { to: self.virtual_ip(number).into(), via: Some(via), link: None };
         host.links().unwrap().replace_route(route).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! What every data plane must do to real packets, in labs of network namespaces.
 #![expect(clippy::unwrap_used, reason = "tests; clippy knows only functions marked as such")]
 
+mod balance;
 mod behaviour;
 mod bench;
 mod egress;

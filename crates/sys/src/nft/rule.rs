@@ -14,12 +14,18 @@ pub enum Selector {
     DestinationAddress,
     /// `meta l4proto`
     Protocol,
+    /// `th sport`
+    SourcePort,
     /// `th dport`
     DestinationPort,
     /// `meta priority`
     Priority,
     /// `numgen random mod N`, N at least 1
     Random(u32),
+    /// `numgen inc mod N`, N at least 1: every rule counts by itself.
+    Turn(u32),
+    /// `jhash KEY mod N seed S`, N at least 1; the key takes at most 11 words of registers.
+    Hash { key: &'static [Selector], modulus: u32, seed: u32 },
     /// `ct original ip daddr`
     OriginalDestinationAddress,
     /// `ct original proto-dst`

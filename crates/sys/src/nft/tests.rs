@@ -62,6 +62,7 @@ fn everything() -> Transaction {
     let frontend = vec![DestinationAddress, Protocol, DestinationPort];
     let client = vec![SourceAddress, DestinationAddress, Protocol, DestinationPort];
     let range = |text: &str| Statement::Range(DestinationAddress, Comparison::Different, text.parse().unwrap());
+    let hash = |key| Hash { key, modulus: 8191, seed: 0x7374_6561 };
     let base = |hook, priority| Some(BaseChain { hook, priority });
     let chain = |name: &'static str, base| Change::AddChain(NAME, Chain { name: name.into(), base });
     let rule = |chain: &'static str, rule: Rule| Change::AddRule(NAME, chain.into(), rule);
@@ -84,6 +85,15 @@ fn everything() -> Transaction {
                 Statement::SetPriority(vec![Priority, Random(7)], "slots"),
                 Statement::Verdict(Verdict::Jump("send".into())),
             ],
+        ),
+        rule("in", vec![Statement::SetPriority(vec![Priority, Turn(3)], "slots")]),
+        rule("in", vec![Statement::SetPriority(vec![Priority, hash(&[SourceAddress])], "slots")]),
+        rule(
+            "in",
+            vec![Statement::SetPriority(
+                vec![Priority, hash(&[SourceAddress, DestinationAddress, Protocol, SourcePort, DestinationPort])],
+                "slots",
+            )],
         ),
         rule("in", vec![Statement::VerdictMap(vec![Priority], "kinds")]),
         rule("in", vec![Statement::Protocol(stead_model::Protocol::Tcp), Statement::RejectReset]),

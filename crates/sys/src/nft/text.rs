@@ -166,9 +166,16 @@ fn print_selector(selector: Selector, family: Family, f: &mut Formatter<'_>) -> 
         Selector::SourceAddress => write!(f, "{ip} saddr"),
         Selector::DestinationAddress => write!(f, "{ip} daddr"),
         Selector::Protocol => f.write_str("meta l4proto"),
+        Selector::SourcePort => f.write_str("th sport"),
         Selector::DestinationPort => f.write_str("th dport"),
         Selector::Priority => f.write_str("meta priority"),
         Selector::Random(modulus) => write!(f, "numgen random mod {modulus}"),
+        Selector::Turn(modulus) => write!(f, "numgen inc mod {modulus}"),
+        Selector::Hash { key, modulus, seed } => {
+            f.write_str("jhash ")?;
+            print_selectors(key, family, f)?;
+            write!(f, " mod {modulus} seed {seed:#x}")
+        }
         Selector::OriginalDestinationAddress => write!(f, "ct original {ip} daddr"),
         Selector::OriginalDestinationPort => f.write_str("ct original proto-dst"),
     }

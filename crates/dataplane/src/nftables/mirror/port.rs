@@ -9,8 +9,9 @@ use ipnet::IpNet;
 use stead_model::{Family, Frontend, Protocol};
 use stead_plan::{Backend, FrontendKind, FrontendRule, List, ServicePortPlan, Settings, TrafficPolicy};
 
+use super::slots::Slots;
 use crate::nftables::{
-    id::{EndpointId, Kind, ListId, Way, slots},
+    id::{EndpointId, Kind, ListId, Way},
     program::Entry,
 };
 
@@ -35,8 +36,8 @@ pub(crate) struct PortState {
 pub(crate) struct ListState {
     pub(super) id: ListId,
     pub(super) kind: Kind,
-    /// Endpoint by slot; slots beyond the last begin again at the first.
     pub(super) endpoints: Box<[(EndpointId, Backend)]>,
+    pub(super) slots: Slots,
 }
 
 /// A port's policies: what leads which frontend to which list.
@@ -157,14 +158,14 @@ impl PortState {
 impl ListState {
     fn each_entry(&self, each: &mut impl FnMut(Entry)) {
         each(Entry::List(self.id, self.kind));
-        let ids = self.endpoints.iter().map(|(id, _)| *id);
-        let slots = (0..slots(self.endpoints.len())).zip(ids.cycle());
+        let slots = (0..).zip(self.slots.ids(&self.endpoints));
         slots.for_each(|(slot, id)| each(Entry::Slot(self.id, slot, id)));
         self.endpoints.iter().for_each(|(id, backend)| each(Entry::Backend(*id, backend.address)));
     }
 }
 
-/// Slots for `backends`, which has no duplicates: who has one keeps it where he can, so that a change of one backend touches few slots.
+/// Ids for `backends`, which has no duplicates: who has one keeps it, and his place where he can, so that a change of one backend touches few
+/// slots.
 pub(super) fn place(
     previous: &[(EndpointId, SocketAddr)],
     backends: &[Backend],

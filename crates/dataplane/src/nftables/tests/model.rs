@@ -6,7 +6,7 @@ use std::{
 };
 
 use stead_model::{Family, Frontend};
-use stead_plan::{Arrival, Packet};
+use stead_plan::{Arrival, Packet, jhash, scale};
 use stead_sys::nft::{
     Change, Comparison, Data, Elements, LinkName, Rule, Selector, Set, Statement, Transaction, Verdict, WordReader,
     Words, digest,
@@ -144,6 +144,12 @@ impl Model {
         (0..RANDOM).map(|random| Walk::new(table, packet, random).outcome(&mut BTreeMap::new())).collect()
     }
 
+    /// What happens to a packet from this port, where chance has no say.
+    pub(super) fn outcome(&self, packet: &Packet<'_>, source_port: u16) -> Outcome {
+        let Some(table) = self.tables.get(&packet.destination.family()) else { return Outcome::Pass };
+        Walk { source_port, ..Walk::new(table, packet, 0) }.outcome(&mut BTreeMap::new())
+    }
+
     /// What happens to the same client again and again.
     pub(super) fn repeated(&self, packet: &Packet<'_>) -> BTreeSet<Outcome> {
         let Some(table) = self.tables.get(&packet.destination.family()) else { return [Outcome::Pass].into() };
@@ -198,6 +204,7 @@ type Remembered = BTreeMap<Vec<u8>, u32>;
 struct Walk<'a> {
     table: &'a Table,
     source: IpAddr,
+    source_port: u16,
     arrival: Arrival<'a>,
     /// As sent.
     original: Frontend,
@@ -220,7 +227,8 @@ enum Step {
 impl<'a> Walk<'a> {
     fn new(table: &'a Table, packet: &Packet<'a>, random: u32) -> Self {
         let Packet { source, arrival, destination } = *packet;
-        Self { table, source, arrival, original: destination, destination, priority: 0, random }
+        let source_port = 40_000 + random as u16;
+        Self { table, source, source_port, arrival, original: destination, destination, priority: 0, random }
     }
 
     fn outcome(mut self, remembered: &mut Remembered) -> Outcome {
@@ -323,9 +331,15 @@ impl<'a> Walk<'a> {
             Selector::SourceAddress => words.address(self.source),
             Selector::DestinationAddress => words.address(self.destination.address),
             Selector::Protocol => words.protocol(self.destination.protocol),
+            Selector::SourcePort => words.port(self.source_port),
             Selector::DestinationPort => words.port(self.destination.port),
             Selector::Priority => words.number(self.priority),
-            Selector::Random(modulus) => words.number(self.random % modulus),
+            Selector::Random(modulus) | Selector::Turn(modulus) => words.number(self.random % modulus),
+            Selector::Hash { key, modulus, seed } => {
+                let bytes = key.iter().flat_map(|part| self.key(&[*part]).as_bytes().to_vec()).collect::<Vec<_>>();
+                let registers = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_ne_bytes(*word));
+                words.number(scale(jhash(&registers.collect::<Vec<_>>(), *seed), *modulus))
+            }
             Selector::OriginalDestinationAddress => words.address(self.original.address),
             Selector::OriginalDestinationPort => words.port(self.original.port),
         })

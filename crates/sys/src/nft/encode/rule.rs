@@ -157,17 +157,28 @@ fn write_selector(writer: &mut Writer, family: Family, selector: Selector, regis
             write_payload(writer, register, libc::NFT_PAYLOAD_NETWORK_HEADER as u32, offset, length);
             words(family)
         }
+        Selector::SourcePort => {
+            write_payload(writer, register, libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 0, 2);
+            1
+        }
         Selector::DestinationPort => {
             write_payload(writer, register, libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32, 2, 2);
             1
         }
         Selector::Protocol => write_meta(writer, register, libc::NFT_META_L4PROTO as u32),
         Selector::Priority => write_meta(writer, register, libc::NFT_META_PRIORITY as u32),
-        Selector::Random(modulus) => {
-            expression(writer, "numgen", |writer| {
-                writer.number(1, register);
-                writer.number(2, modulus);
-                writer.number(3, libc::NFT_NG_RANDOM as u32);
+        Selector::Random(modulus) => write_number(writer, register, modulus, libc::NFT_NG_RANDOM as u32),
+        Selector::Turn(modulus) => write_number(writer, register, modulus, libc::NFT_NG_INCREMENTAL as u32),
+        Selector::Hash { key, modulus, seed } => {
+            // The key stands behind the place of the result, which what was loaded before stands in front of.
+            let first = register + 1;
+            let next = key.iter().fold(first, |next, part| next + write_selector(writer, family, *part, next));
+            expression(writer, "hash", |writer| {
+                writer.number(1, first);
+                writer.number(2, register);
+                writer.number(3, (next - first) * 4);
+                writer.number(4, modulus);
+                writer.number(5, seed);
             });
             1
         }
@@ -191,6 +202,15 @@ fn write_payload(writer: &mut Writer, register: u32, base: u32, offset: u32, len
         writer.number(3, offset);
         writer.number(4, length);
     });
+}
+
+fn write_number(writer: &mut Writer, register: u32, modulus: u32, kind: u32) -> u32 {
+    expression(writer, "numgen", |writer| {
+        writer.number(1, register);
+        writer.number(2, modulus);
+        writer.number(3, kind);
+    });
+    1
 }
 
 fn write_meta(writer: &mut Writer, register: u32, key: u32) -> u32 {
