@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use stead_dataplane::Scope;
 use stead_model::{Family, Frontend, Protocol};
 use stead_plan::{
     Arrival, Backend, FrontendKind, FrontendRule, Lists, Packet, Plan, ServicePortPlan, TrafficPolicy, Verdict, decide,
@@ -202,9 +203,11 @@ pub(crate) fn route_by_node(bench: &Bench) {
     }
 }
 
+type Place = (Client, To, Protocol);
+
 /// What a cell came to.
 struct Cell {
-    place: (Client, To, Protocol),
+    place: Place,
     verdict: String,
     tally: Tally,
     problem: Option<String>,
@@ -221,7 +224,7 @@ pub(crate) fn every_rule_holds_for_every_client(bench: &mut Bench) {
         let ports = ports(bench, &row);
         bench.change("web", ports);
         let before = bench.answered();
-        let cells = cells(bench, &row);
+        let cells = cells(bench, row.affinity, &every_place());
         assert_eq!(cells.len(), CLIENTS.len() * DESTINATIONS.len() * PROTOCOLS.len(), "every cell is tried");
         for Cell { place, verdict, tally, problem, .. } in &cells {
             let mark = problem.as_deref().unwrap_or("as decided");
@@ -242,23 +245,80 @@ pub(crate) fn every_rule_holds_for_every_client(bench: &mut Bench) {
     assert_eq!(problems, 0, "cells that are not as decided");
 }
 
-fn cells(bench: &Bench, row: &Row) -> Vec<Cell> {
-    /// Conversations at once.
-    const AT_ONCE: usize = 16;
+/// A Service that changes at random: after each change the kernel holds what a new process would put there, and a sample of packets goes
+/// where it is decided.
+pub(crate) fn any_change_leads_where_the_plan_says(bench: &mut Bench) {
+    const STEPS: usize = 20;
+    const SAMPLE: usize = 8;
+    let seed = std::env::var("STEAD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_121);
+    println!("STEAD_SEED={seed}");
+    let mut random = Random(seed);
+    route_by_node(bench);
+    let other = bench.port(Protocol::Tcp, 9, None, &[(2, 1)]);
+    bench.all("other", [other]);
+    for step in 0..STEPS {
+        let row = Row {
+            name: "random",
+            internal: random.pick(&[CLUSTER, LOCAL]),
+            external: random.pick(&[CLUSTER, LOCAL]),
+            pods: random.pick(&[&[], BOTH, THERE, &[(1, 1)], &[(1, 1), (1, 2), (2, 1), (2, 2)]]),
+            sources: random.pick(&[
+                None,
+                None,
+                None,
+                Some(Sources::Pods),
+                Some(Sources::OutsideHost),
+                Some(Sources::Nobody),
+            ]),
+            affinity: random.pick(&[None, None, Some(Duration::from_secs(600))]),
+        };
+        let ports = ports(bench, &row);
+        // A Service that goes in between is a change too; otherwise datagrams must not come from ports that were used before.
+        bench.delete("web");
+        bench.change("web", ports);
+        let again = bench.another_plane().apply(&bench.plan, Scope::All).unwrap();
+        assert_eq!(again.operations, 0, "step {step} of seed {seed}");
+        let sample = (0..SAMPLE).map(|_| (random.pick(&CLIENTS), random.pick(&DESTINATIONS), random.pick(&PROTOCOLS)));
+        let places: Vec<_> = sample.collect();
+        for Cell { place, verdict, tally, problem, .. } in cells(bench, row.affinity, &places) {
+            assert_eq!(problem, None, "step {step} of seed {seed}, {place:?}: {verdict}; {tally}");
+        }
+    }
+}
+
+/// Numbers that look random (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn pick<T: Copy>(&mut self, among: &[T]) -> T {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        among[(mixed ^ (mixed >> 31)) as usize % among.len()]
+    }
+}
+
+fn every_place() -> Vec<Place> {
     let mut places = Vec::new();
     for client in CLIENTS {
         for to in DESTINATIONS {
             places.extend(PROTOCOLS.map(|protocol| (client, to, protocol)));
         }
     }
+    places
+}
+
+fn cells(bench: &Bench, affinity: Option<Duration>, places: &[Place]) -> Vec<Cell> {
+    /// Conversations at once.
+    const AT_ONCE: usize = 16;
     let (lab, family, plan) = (&bench.lab, bench.family, &bench.plan);
-    let places: Vec<_> = places.into_iter().map(|place| (place, place.1.socket(bench))).collect();
+    let places: Vec<_> = places.iter().map(|place| (*place, place.1.socket(bench))).collect();
     let mut cells = Vec::new();
     for chunk in places.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
             let asking: Vec<_> = chunk
                 .iter()
-                .map(|(place, socket)| scope.spawn(move || cell(lab, family, plan, row.affinity, *place, *socket)))
+                .map(|(place, socket)| scope.spawn(move || cell(lab, family, plan, affinity, *place, *socket)))
                 .collect();
             cells.extend(asking.into_iter().map(|asked| asked.join().unwrap()));
         });
@@ -266,14 +326,7 @@ fn cells(bench: &Bench, row: &Row) -> Vec<Cell> {
     cells
 }
 
-fn cell(
-    lab: &Lab,
-    family: Family,
-    plan: &Plan,
-    affinity: Option<Duration>,
-    place: (Client, To, Protocol),
-    socket: SocketAddr,
-) -> Cell {
+fn cell(lab: &Lab, family: Family, plan: &Plan, affinity: Option<Duration>, place: Place, socket: SocketAddr) -> Cell {
     /// Of those that nobody answers.
     const SILENCE: Duration = Duration::from_millis(300);
     let (client, _, protocol) = place;
