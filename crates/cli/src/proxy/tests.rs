@@ -207,6 +207,10 @@ fn a_configuration_written_out_is_read_as_the_same() {
         (&written["conntrack"]["udpTimeout"], &written["conntrack"]["udpStreamTimeout"]),
         (&json!("5s"), &json!("0s"))
     );
+    assert_eq!(
+        (&written["ipvs"]["excludeCIDRs"], &written["healthzBindAddress"]),
+        (&json!(null), &json!("0.0.0.0:10256"))
+    );
     assert_eq!((&written["featureGates"], &written["oomScoreAdj"]), (&json!({"A": true}), &json!(-999)));
     let text = serde_saphyr::to_string(&written).unwrap();
     let (again, warnings) = settings(&[], &text);
