@@ -44,15 +44,20 @@ pub(crate) fn reconcile_controller(snapshot: &Snapshot, key: &ObjectKey, now: Ti
 fn keep(snapshot: &Snapshot, set: &Set<'_>, key: &ObjectKey, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     let pods = claimed(snapshot, set, &mut outcome);
-    let active: Vec<&Pod> = pods.into_iter().filter(|pod| pods::is_active(pod)).collect();
-    if set.metadata.deletion_timestamp.is_none() && !namespaces::is_ending(snapshot, &key.namespace) {
-        scale(snapshot, set, &active, now, &mut outcome);
+    let mut active: Vec<&Pod> = pods.into_iter().filter(|pod| pods::is_active(pod)).collect();
+    let mut surplus = Vec::new();
+    // A pod that is being taken in or let go counts once the snapshot has it so.
+    let is_adopting = !outcome.writes.is_empty();
+    if !is_adopting && set.metadata.deletion_timestamp.is_none() && !namespaces::is_ending(snapshot, &key.namespace) {
+        surplus = scale(snapshot, set, &mut active, now, &mut outcome);
     }
+    // Told before they go: whoever reads the status never takes a pod for available that is about to end.
     let status = count(set, &active, now);
     if set.status.as_deref() != Some(&status) {
         let status = counts_only(&status);
         outcome.writes.push(Write::new(set.kind(), key.clone(), Verb::PatchStatus { status, revision: None }));
     }
+    outcome.writes.extend(surplus.into_iter().map(|pod| delete(set, pod)));
     let min_ready = set.spec.min_ready_seconds.unwrap_or_default();
     let becoming = active.iter().filter_map(|pod| pods::available_at(pod, min_ready)).filter(|at| *at > now).min();
     if let Some(at) = becoming {
@@ -101,20 +106,24 @@ fn candidates<'a>(snapshot: &'a Snapshot, set: &ObjectMeta, spec: &ReplicaSetSpe
     found.into_iter().map(|(_, pod)| &**pod).collect()
 }
 
-fn scale(snapshot: &Snapshot, set: &Set<'_>, active: &[&Pod], now: Timestamp, outcome: &mut Outcome) {
+/// Makes what is missing; what is too many is taken out of `active` and returned, in the order in which it goes.
+fn scale<'a>(
+    snapshot: &Snapshot,
+    set: &Set<'_>,
+    active: &mut Vec<&'a Pod>,
+    now: Timestamp,
+    outcome: &mut Outcome,
+) -> Vec<&'a Pod> {
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
-    // A pod that is being taken in or let go counts once the snapshot has it so.
-    let adopting = outcome.writes.len();
-    if adopting > 0 {
-        return;
-    }
     let missing = wanted.saturating_sub(active.len()).min(BURST);
     outcome.writes.extend((0..missing).map(|_| create(set)));
     let surplus = active.len().saturating_sub(wanted).min(BURST);
-    if surplus > 0 {
-        let ranked = rank::deletion_order(active, &related(snapshot, set), now);
-        outcome.writes.extend(ranked.into_iter().take(surplus).map(|pod| delete(set, pod)));
+    if surplus == 0 {
+        return Vec::new();
     }
+    let mut ranked = rank::deletion_order(active, &related(snapshot, set), now);
+    *active = ranked.split_off(surplus);
+    ranked
 }
 
 fn create(set: &Set<'_>) -> Write {
