@@ -1,7 +1,8 @@
-//! What a table looks like apart from its elements: sets, chains and rules. Only nat chains, none of them per Service or backend.
+//! What a table looks like apart from its elements: sets, chains and rules. Only nat chains, none of them per Service or backend,
+//! but for lists that take turns: a rule has one counter.
 //!
 //! A connection's first packet looks up `frontends` (address, protocol, port → list), `lists` (list → kind), goes by `balance` to the
-//! chain for that kind, which looks up `slots` (list, random number → endpoint) and `backends` (endpoint → address). In between the value
+//! chain for that kind, which looks up `slots` (list, number → endpoint; the number is random, the next or a hash) and `backends` (endpoint → address). In between the value
 //! rides in `meta priority`; the mark is left to others. Each lookup may meet a newer state than the one before, since a change can
 //! come into effect between them: hence every path that matched `frontends` has a second try and ends in `gone`, never untranslated.
 //!
