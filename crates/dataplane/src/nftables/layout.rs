@@ -2,9 +2,10 @@
 //! but for lists that take turns: a rule has one counter.
 //!
 //! A connection's first packet looks up `frontends` (address, protocol, port → list), `lists` (list → kind), goes by `balance` to the
-//! chain for that kind, which looks up `slots` (list, number → endpoint; the number is random, the next or a hash) and `backends` (endpoint → address). In between the value
-//! rides in `meta priority`; the mark is left to others. Each lookup may meet a newer state than the one before, since a change can
-//! come into effect between them: hence every path that matched `frontends` has a second try and ends in `gone`, never untranslated.
+//! chain for that kind, which looks up `slots` (list, number → endpoint; the number is random, the next, or a hash) and `backends`
+//! (endpoint → address). In between the value rides in `meta priority`; the mark is left to others. Each lookup may meet a newer state
+//! than the one before, since a change can come into effect between them: hence every path that matched `frontends` has a second try
+//! and ends in `gone`, never untranslated.
 //!
 //! Beside that way there are two that only some frontends have. One that is for certain sources stands in `ranged`, and is looked up with
 //! the source in `ranges` before anything else. One whose external policy is `Local` leads to a list of this node's endpoints; `inside` has
