@@ -1,10 +1,11 @@
 //! Killing the parts of a lab, one by one and under load. `STEAD_KILLS` says how often (a few in CI, hundreds in `make soak`).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -154,12 +155,14 @@ fn a_node_killed_under_connections_fails_none_and_adopts_its_containers() {
 
 #[test]
 fn a_killed_supervisor_takes_everything_along() {
+    let before = machine();
     let mut lab = Lab::up("supervisor", 2);
     ok("apply", lab.kubectl_words(&["apply", "-f", "-"], MANIFEST));
     lab.kubectl_ok("rollout status deployment hello-world --timeout=60s");
     let descendants = processes_of(&lab.name);
     assert!(descendants.len() >= 5, "server, two nodes and two shims: {descendants:?}");
     let second = Lab::up("beside", 1);
+    assert_same(&before, &machine());
 
     lab.kill_supervisor();
     eventually("every process of the lab to be gone", || descendants.iter().all(|pid| !alive(*pid)).then_some(()));
@@ -180,6 +183,44 @@ fn a_killed_supervisor_takes_everything_along() {
     assert!(!Path::new("/run/stead").join(&lab.name).exists());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&lab.name), "a mount remains: {mounts}");
+    assert_same(&before, &machine());
+}
+
+/// Links, addresses, routes, firewall and network settings of the machine itself: each by what it is called.
+fn machine() -> BTreeMap<String, String> {
+    let shown = |command: &str| {
+        let mut words = command.split(' ');
+        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        (command.to_owned(), String::from_utf8(output.stdout).unwrap())
+    };
+    let commands = [
+        "ip -brief link",
+        "ip -brief address",
+        "ip rule",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+        "nft --stateless list ruleset",
+    ];
+    let mut state: BTreeMap<_, _> = commands.into_iter().map(shown).collect();
+    let mut folders = vec![PathBuf::from("/proc/sys/net")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(value) = fs::read_to_string(&path) {
+                state.insert(path.display().to_string(), value);
+            }
+        }
+    }
+    state
+}
+
+/// Loading a kernel's module adds settings, and connections are counted.
+fn assert_same(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) {
+    for (what, state) in before.iter().filter(|(what, _)| !what.ends_with("_count")) {
+        assert_eq!(after.get(what), Some(state), "{what}");
+    }
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     refused("lab:\n  fabric: [239.1.2.0/24, 'fd56::/64']", &[], "lab.fabric: 239.1.2.0/24 holds multicast");
     refused("lab:\n  knots: 2", &[], "knots");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
+    refused("", &["--nodes", "0", "--detach"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     refused(&format!("lab:\n  hostPort: {port}"), &[], &format!("lab.hostPort: 127.0.0.1:{port} cannot be taken"));

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -62,7 +63,9 @@ fn udp_and_ipv6_services_answer_everywhere_and_are_refused_when_deleted() {
         {"apiVersion":"v1","kind":"Service","metadata":{"name":"udp"},"spec":{"type":"NodePort","selector":{"app":"web"},
             "ports":[{"port":80,"targetPort":8080,"protocol":"UDP"}]}},
         {"apiVersion":"v1","kind":"Service","metadata":{"name":"six"},"spec":{"type":"NodePort","selector":{"app":"web"},
-            "ipFamilies":["IPv6"],"ports":[{"port":80,"targetPort":8080}]}}]}"#;
+            "ipFamilies":["IPv6"],"ports":[{"port":80,"targetPort":8080}]}},
+        {"apiVersion":"v1","kind":"Service","metadata":{"name":"balanced"},"spec":{"type":"LoadBalancer",
+            "selector":{"app":"web"},"ports":[{"port":80,"targetPort":8080}]}}]}"#;
     ok("services", lab.kubectl_words(&["create", "-f", "-"], services));
     lab.kubectl_ok("rollout status deployment web --timeout=60s");
     let field = |service: &str, path: &str| lab.kubectl_ok(&format!("get svc {service} -o jsonpath={{.spec.{path}}}"));
@@ -93,6 +96,11 @@ fn udp_and_ipv6_services_answer_everywhere_and_are_refused_when_deleted() {
     let node_port6 = format!("http://[fd56::102]:{}", field("six", "ports[0].nodePort"));
     eventually("the IPv6 node port to answer outside", || lab.curl("outside", &node_port6));
 
+    let shown = lab.kubectl_ok("get svc balanced");
+    assert!(shown.contains(" LoadBalancer ") && shown.contains(" <pending> "), "{shown}");
+    let node_port4 = format!("http://192.168.56.102:{}", field("balanced", "ports[0].nodePort"));
+    eventually("a load balancer's node port to answer outside", || lab.curl("outside", &node_port4));
+
     let places = [
         ("a node", host(&lab, "node1"), vip),
         ("a pod", pod, vip),
@@ -110,6 +118,31 @@ fn udp_and_ipv6_services_answer_everywhere_and_are_refused_when_deleted() {
     refused_at_once("the IPv6 virtual IP", || Reply::of_curl(lab.curl_code("node1", &url6)));
     refused_at_once("the IPv6 node port", || Reply::of_curl(lab.curl_code("outside", &node_port6)));
     a_range_that_joins_is_served_everywhere_and_waits_with_its_end(&lab);
+    a_machine_that_is_no_node_serves_with_the_proxy_alone(&lab);
+}
+
+/// The Service `balanced` is there.
+fn a_machine_that_is_no_node_serves_with_the_proxy_alone(lab: &Lab) {
+    let vip = lab.kubectl_ok("get svc balanced -o jsonpath={.spec.clusterIP}");
+    let url = format!("http://{vip}");
+    assert_eq!(lab.curl_code("outside", &url), Some(7), "no route");
+    for route in ["10.244.1.0/24 via 192.168.56.101", "10.244.2.0/24 via 192.168.56.102", "10.96.0.0/16 dev eth0"] {
+        let words: Vec<&str> = ["ip", "route", "add"].into_iter().chain(route.split(' ')).collect();
+        ok(route, lab.exec("outside", &words));
+    }
+    let mut proxy = Command::new("setpriv");
+    proxy.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_stead"), "exec-node", "--name", &lab.name, "outside", "--"]);
+    proxy.args([env!("CARGO_BIN_EXE_stead"), "proxy", "--hostname-override=node1", "--cluster-cidr=10.244.0.0/16"]);
+    // What is the machine's stays as it is.
+    proxy.args(["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0"]);
+    proxy.args(["--conntrack-tcp-timeout-close-wait=0", "--kubeconfig"]);
+    proxy.arg(format!("/run/stead/{}/nodes/node1/kubeconfig", lab.name)).stderr(Stdio::null());
+    let mut proxy = proxy.spawn().unwrap();
+    eventually("the virtual IP to answer", || lab.curl("outside", &url));
+    eventually("both pods to answer", || (lab.answering("outside", &url, 20).len() == 2).then_some(()));
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+    assert!(lab.curl("outside", &url).is_some(), "the kernel serves on without it");
 }
 
 /// The pods `web` are there.
@@ -167,12 +200,49 @@ fn pods_reach_services_and_are_refused_when_there_is_none() {
         Some(String::from_utf8(logs.stdout).unwrap()).filter(|text| logs.status.success() && !text.is_empty())
     });
     assert_eq!(said, format!("green green {vip}:80\n"));
+    a_pod_is_served_while_its_probes_succeed(&lab);
     lab.kubectl_ok("delete svc web");
     // The pod asks ten times a second.
     refused_at_once("the pod", || {
         let last = lab.kubectl_ok("logs client --tail=1");
         if last.contains("Connection refused") { Reply::Refused } else { Reply::Served }
     });
+}
+
+/// One container is asked for a file, the other whether its port is open.
+fn a_pod_is_served_while_its_probes_succeed(lab: &Lab) {
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"probed","labels":{"app":"probed"}},"spec":{
+        "terminationGracePeriodSeconds":0,"containers":[
+        {"name":"file","image":"stead.local/busybox","command":["sh","-c","mkdir /www; exec httpd -f -p 8080 -h /www"],
+            "readinessProbe":{"httpGet":{"path":"/ok","port":8080},"periodSeconds":1,"failureThreshold":1}},
+        {"name":"port","image":"stead.local/busybox",
+            "command":["sh","-c","while [ ! -e /tmp/go ]; do sleep 0.05; done; exec httpd -f -p 8081"],
+            "readinessProbe":{"tcpSocket":{"port":8081},"periodSeconds":1}}]}}"#;
+    ok("probed", lab.kubectl_words(&["apply", "-f", "-"], pod));
+    lab.kubectl_ok("expose pod probed --port=80 --target-port=8080");
+    let url = format!("http://{}/ok", lab.kubectl_ok("get svc probed -o jsonpath={.spec.clusterIP}"));
+    let unhealthy = |text: &str| {
+        eventually(text, || {
+            lab.kubectl_ok("get events --field-selector reason=Unhealthy").contains(text).then_some(())
+        });
+    };
+    unhealthy("statuscode: 404");
+    unhealthy(":8081: Connection refused");
+    eventually("it to be refused", || (lab.curl_code("node1", &url) == Some(7)).then_some(()));
+    let run = |container: &str, script: &str| {
+        ok(script, lab.kubectl_words(&["exec", "probed", "-c", container, "--", "sh", "-c", script], ""))
+    };
+    run("file", "touch /www/ok");
+    let ready = "get pod probed -o jsonpath={.status.containerStatuses[*].ready}";
+    eventually("the file's container to be ready, not the port's", || {
+        (lab.kubectl_ok(ready) == "true false").then_some(())
+    });
+    assert_eq!(lab.curl_code("node1", &url), Some(7), "one container of two");
+    run("port", "touch /tmp/go");
+    eventually("it to be served", || lab.curl("node1", &url));
+    run("file", "rm /www/ok");
+    eventually("it to be refused again", || (lab.curl_code("node1", &url) == Some(7)).then_some(()));
+    lab.kubectl_ok("delete pod,svc probed");
 }
 
 #[test]

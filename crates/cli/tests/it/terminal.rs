@@ -66,8 +66,13 @@ fn the_end_of_a_terminal_ends_its_lab_and_leaves_a_detached_one() {
     };
     let name = format!("t{}-terminal", std::process::id());
     let place = Path::new("/run/stead").join(&name);
-    let mut terminal = Terminal::open(&format!("exec {}", up(&name, "")));
+    let mut terminal = Terminal::open(&format!("exec {}", up(&name, "--demo")));
     terminal.line("is ready");
+    let hint = terminal.line(" outside -- curl ");
+    let binary = Path::new(env!("CARGO_BIN_EXE_stead")).canonicalize().unwrap();
+    assert!(hint.contains(&format!("{} exec-node --name {name}", binary.display())), "not on PATH: {hint}");
+    assert!(terminal.line("$ curl http://10.96.").contains("$ curl"));
+    terminal.line("The lab keeps running");
     let state: serde_json::Value = serde_json::from_slice(&fs::read(place.join("lab.json")).unwrap()).unwrap();
     let pids: Vec<u32> =
         state["processes"].as_array().unwrap().iter().map(|entry| entry["pid"].as_u64().unwrap() as u32).collect();

@@ -1,5 +1,7 @@
 //! The README's session, as a user types it, with the installed `kubectl`.
 
+use std::fs;
+
 use crate::lab::{Lab, Reply, eventually, refused_at_once};
 
 const MANIFEST: &str = include_str!("../../../../examples/hello-world.yaml");
@@ -12,6 +14,10 @@ fn the_session_of_the_readme_works_as_written() {
     for (node, address) in [("node1", "192.168.56.101"), ("node2", "192.168.56.102")] {
         let line = nodes.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{nodes}"));
         assert!(line.contains(" Ready ") && line.contains(address) && line.contains("stead://"), "{line}");
+        let release = fs::read_to_string("/etc/os-release").unwrap();
+        let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap().trim_matches('"');
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert!(line.contains(system) && line.contains(kernel.trim()), "{line}: {system}, {kernel}");
     }
 
     crate::lab::ok("apply", lab.kubectl_words(&["apply", "-f", "-"], MANIFEST));
