@@ -82,8 +82,8 @@ impl Beside {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (theirs, ours) = (self.kubectl(&words, stdin), self.stead(&words, stdin));
         let shown = |output: &Output| {
-            let text = |bytes: &[u8]| masked(&String::from_utf8_lossy(bytes));
-            (output.status.code(), text(&output.stdout), text(&output.stderr))
+            let errors = without_log(&String::from_utf8_lossy(&output.stderr));
+            (output.status.code(), masked(&String::from_utf8_lossy(&output.stdout)), masked(&errors))
         };
         let (theirs, ours) = (shown(&theirs), shown(&ours));
         let is_other = if in_sense { (theirs.0, &theirs.1) != (ours.0, &ours.1) } else { theirs != ours };
@@ -117,6 +117,17 @@ fn split(line: &str) -> Vec<String> {
     }
     words.retain(|word| !word.is_empty());
     words
+}
+
+/// The text without lines such as `W1121 22:12:01.123456    1234 reflector.go:569] …`: kubectl's libraries write them as they find the
+/// machine, not the command.
+fn without_log(text: &str) -> String {
+    let is_log = |line: &&str| {
+        line.starts_with(['I', 'W', 'E', 'F'])
+            && line.get(1..5).is_some_and(|date| date.bytes().all(|byte| byte.is_ascii_digit()))
+            && line.contains(".go:")
+    };
+    text.lines().filter(|line| !is_log(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// The text with a sign for what differs from run to run. Where there is such, columns are as wide as it makes them, and count
