@@ -303,6 +303,7 @@ fn sticky(way: Way, slots: u16, timeout: Duration, stuck: &str) -> Vec<Rule> {
 }
 
 /// Refreshes the entry, which keeps its endpoint; an endpoint that is gone makes the translation miss, the entry goes and a new pick is made.
+/// Of packets of one client that do so at the same instant, one may end what another has just picked: their connections then differ.
 fn remembered(timeout: Duration) -> Vec<Rule> {
     let mut rules = vec![vec![Statement::Remember(CLIENT.into(), AFFINITY, timeout)]];
     rules.extend(translate());

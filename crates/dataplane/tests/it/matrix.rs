@@ -366,6 +366,11 @@ fn cell(lab: &Lab, family: Family, plan: &Plan, affinity: Option<Duration>, plac
             let expect: BTreeSet<String> =
                 backends.iter().filter(|each| comes_back(each)).map(|each| name(each)).collect();
             let is_lossy = expect.len() < backends.len();
+            // Of several packets that find an entry whose backend is gone, one may end the entry that another has made in its place:
+            // so the first is asked alone.
+            if affinity.is_some() && !is_lossy {
+                host.call(protocol, socket, Calls::of(1));
+            }
             let tally = if is_lossy { silent(16) } else { host.call(protocol, socket, Calls::of(24)) };
             let sources: BTreeMap<_, _> =
                 backends.iter().map(|each| (name(each), masquerade.applies(source, each))).collect();
