@@ -25,7 +25,9 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     capabilities::check(&stead_dataplane::probe::probe())?;
     let plane = NfTables::open()?;
     let agent = agent_config(args, &config);
-    let (settings, warnings) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    let mut warnings = settings::of_a_node_without_effect(&config.proxy);
+    let (settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
     let cluster = Cluster {
         service_ranges: config.server.service_ranges,

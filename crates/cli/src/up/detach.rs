@@ -70,13 +70,13 @@ pub(super) fn leave_terminal() -> Result<()> {
 
 /// Gives standard output and error, which the waiting command shows, up for a log file.
 pub(super) fn let_go(log: &Path) -> Result<()> {
-    // That command may have gone.
-    let mut stdout = io::stdout();
-    let _ = stdout.write_all(&[STAYS]).and_then(|()| stdout.flush());
     const STDOUT: RawFd = 1;
     const STDERR: RawFd = 2;
     let file =
         File::options().create(true).append(true).open(log).with_context(|| format!("opening {}", log.display()))?;
+    // That command may have gone.
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(&[STAYS]).and_then(|()| stdout.flush());
     for target in [STDERR, STDOUT] {
         dup2(file.as_raw_fd(), target).context("redirecting to the log")?;
     }

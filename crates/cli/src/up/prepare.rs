@@ -15,7 +15,7 @@ use stead_apiserver::ExternalRange;
 use stead_lab::{Claim, Topology};
 
 use super::{BASE, credentials, log_path};
-use crate::{args::UpArgs, config::Config, rights};
+use crate::{args::UpArgs, config::Config, proxy, rights};
 
 /// A lab that may be started: its name is claimed, its port is ours, its files are in place.
 #[derive(Debug)]
@@ -62,35 +62,75 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     config.node.node_ranges.extend(machines.map(|address| IpNet::from(address.addr())));
     rights::demand_root("stead up makes network namespaces")?;
     crate::capabilities::check(&stead_dataplane::probe::probe())?;
+    check_proxy(&config)?;
+    make_image_store(&config.node.images)?;
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
     }
     let listener = bind(config.lab.host_port)?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
-    let data_lock = match args.data.as_deref().map(lock_data).transpose() {
-        Ok(lock) => lock,
-        Err(error) => {
-            claim.release()?;
-            return Err(error);
-        }
+    let Places { data, kubeconfig, data_lock } = match places(args, &claim) {
+        Ok(places) => places,
+        Err(error) => return Err(give_up(claim, error)),
     };
-    stead_lab::remove_leftovers(&claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
+    let since = Timestamp::now();
+    let prepared = Prepared { topology, config, claim, listener, kubeconfig, data, since, _data_lock: data_lock };
+    match furnish(&prepared) {
+        Ok(()) => Ok(prepared),
+        Err(error) => Err(give_up(prepared.claim, error)),
+    }
+}
 
+/// Where a lab keeps what it needs.
+struct Places {
+    data: PathBuf,
+    kubeconfig: PathBuf,
+    data_lock: File,
+}
+
+fn places(args: &UpArgs, claim: &Claim) -> Result<Places> {
+    let named = args.data.as_deref().map(lock_data).transpose()?;
+    stead_lab::remove_leftovers(claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
-    let _data_lock = data_lock.map_or_else(|| lock_data(&data), Ok)?;
+    let data_lock = named.map_or_else(|| lock_data(&data), Ok)?;
     let kubeconfig = match &args.kubeconfig {
         Some(path) => std::path::absolute(path).context("finding the current directory")?,
         None => claim.directory().join("kubeconfig"),
     };
-    let prepared =
-        Prepared { topology, config, claim, listener, kubeconfig, data, since: Timestamp::now(), _data_lock };
+    Ok(Places { data, kubeconfig, data_lock })
+}
+
+fn furnish(prepared: &Prepared) -> Result<()> {
     for directory in [prepared.claim.directory().join("log"), prepared.claim.directory().join("nodes")] {
         private_directory(&directory)?;
     }
-    credentials::write(&prepared)?;
+    credentials::write(prepared)?;
     let config = serde_json::to_string_pretty(&prepared.config).context("writing the configuration")?;
-    fs::write(prepared.config_file(), config).context("writing the configuration")?;
-    Ok(prepared)
+    fs::write(prepared.config_file(), config).context("writing the configuration")
+}
+
+/// Nothing stays of a lab that cannot be; the first error is what is told.
+fn give_up(claim: Claim, error: anyhow::Error) -> anyhow::Error {
+    if let Err(release) = claim.release() {
+        tracing::warn!(error = %release, "what the lab had made stays");
+    }
+    error
+}
+
+/// What every node's proxy would end with.
+fn check_proxy(config: &Config) -> Result<()> {
+    let file = proxy::file::File::Own { proxy: config.proxy.clone(), cluster: None };
+    proxy::settings::resolve(proxy::said::Said::default(), &file).context("--config: section proxy")?;
+    for warning in proxy::settings::of_a_node_without_effect(&config.proxy) {
+        super::complain(&format!("--config: section proxy: {warning}"));
+    }
+    Ok(())
+}
+
+/// The nodes use it as soon as they are there.
+fn make_image_store(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)
+        .with_context(|| format!("--config: node.images: directory {} cannot be made", directory.display()))
 }
 
 /// The directory is made where it is missing.
@@ -122,11 +162,17 @@ fn check_kubeconfig(path: &Path) -> Result<()> {
         Ok(text) if !text.is_empty() && !text.starts_with(credentials::KUBECONFIG_HEAD) => {
             bail!("--kubeconfig {} holds other credentials: name a file that does not exist", path.display())
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("--kubeconfig {}", path.display()))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => try_to_write(path),
+        Err(error) => Err(error),
+        Ok(_) => File::options().append(true).open(path).map(drop),
     }
+    .with_context(|| format!("--kubeconfig {} cannot be written", path.display()))
+}
+
+/// Leaves nothing behind.
+fn try_to_write(path: &Path) -> io::Result<()> {
+    File::options().write(true).create_new(true).open(path)?;
+    fs::remove_file(path)
 }
 
 fn bind(port: u16) -> Result<TcpListener> {

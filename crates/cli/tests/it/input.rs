@@ -102,6 +102,9 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     );
     refused("lab:\n  fabric: [239.1.2.0/24, 'fd56::/64']", &[], "lab.fabric: 239.1.2.0/24 holds multicast");
     refused("lab:\n  knots: 2", &[], "knots");
+    refused("proxy:\n  proxyMode: iptables", &[], "section proxy: proxy mode");
+    refused("node:\n  images: /proc/x", &[], "node.images: directory /proc/x cannot be made");
+    refused("", &["--kubeconfig", "/proc/kubeconfig"], "--kubeconfig /proc/kubeconfig cannot be written");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     refused("", &["--nodes", "0", "--detach"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -83,7 +83,10 @@ async fn keep_masquerading(shared: Arc<Shared>) {
     };
     loop {
         let config = config.clone();
-        let Ok(ensured) = tokio::task::spawn_blocking(move || egress::ensure(&config)).await else { continue };
+        let Ok(ensured) = tokio::task::spawn_blocking(move || egress::ensure(&config)).await else {
+            time::sleep(RETRY).await;
+            continue;
+        };
         let problem = ensured.err().map(|error| {
             tracing::warn!(error = error_text(&error), "pods' traffic out of the cluster is not masqueraded");
             format!("pods' traffic out of the cluster is not masqueraded: {}", error_text(&error))
