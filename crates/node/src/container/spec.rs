@@ -237,6 +237,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn limits_become_those_of_the_control_group() {
+        let check = |memory, cpu: Option<u64>, expect: (Option<i64>, Option<i64>)| {
+            let resources = resources(Limits { memory, cpu }).unwrap();
+            let bytes = resources.memory().as_ref().and_then(|memory| memory.limit());
+            let share = resources.cpu().as_ref().map(|cpu| (cpu.quota().unwrap(), cpu.period().unwrap()));
+            assert_eq!((bytes, share.map(|share| share.0)), expect);
+            assert!(share.is_none_or(|(_, period)| period == 100_000), "microseconds");
+        };
+        check(None, None, (None, None));
+        check(Some(64 << 20), Some(1500), (Some(64 << 20), Some(150_000)));
+        check(None, Some(1), (None, Some(1000)));
+        check(Some(u64::MAX), Some(u64::MAX), (Some(i64::MAX), Some(i64::MAX)));
+    }
+
+    #[test]
     fn users_are_found_in_the_images_own_files() {
         let passwd = "root:x:0:0::/root:/bin/sh\nweb:x:33:34:Web:/var/www:/bin/false\n# c\n";
         let group = "root:x:0:\nweb:x:34:\nextra:x:50:web,other\n";

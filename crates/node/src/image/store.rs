@@ -278,7 +278,8 @@ impl Store {
         let path = self.root.join("names.json");
         match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|source| StoreError::Damaged { path, source }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Names::default()),
+            // New; but a store whose directory is gone has lost what it had.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.root.is_dir() => Ok(Names::default()),
             Err(source) => Err(StoreError::Io { path, operation: "read", source }),
         }
     }

@@ -124,6 +124,15 @@ fn a_second_store_sees_what_the_first_wrote() {
 }
 
 #[test]
+fn a_store_whose_directory_is_gone_is_not_taken_for_an_empty_one() {
+    let (dir, store) = store();
+    assert_eq!(store.list().unwrap().len(), 0);
+    std::fs::remove_dir_all(dir.path().join("images")).unwrap();
+    let error = store.list().unwrap_err().to_string();
+    assert!(error.contains("names.json"), "{error}");
+}
+
+#[test]
 fn hostile_archives_are_refused_and_leave_nothing() {
     let layer = tar_of(&[("app", b"one")]);
     let other = tar_of(&[("app", b"not what the digest says")]);
