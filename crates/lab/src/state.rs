@@ -73,7 +73,12 @@ impl Claim {
         let directory = directory(base, name);
         let path = directory.join(LOCK);
         loop {
-            fs::create_dir_all(&directory).map_err(failed("making directory", &directory))?;
+            match fs::create_dir_all(&directory) {
+                Ok(()) => {}
+                // A lab that ends removed it between two looks of this call.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_no_directory(&directory) => continue,
+                Err(error) => return Err(failed("making directory", &directory)(error)),
+            }
             let file = match File::options().create(true).append(true).open(&path) {
                 Ok(file) => file,
                 // A lab that ends has just removed the directory.
@@ -126,6 +131,11 @@ impl Claim {
         drop(self.lock);
         removed
     }
+}
+
+/// Whether something else lies at `path`.
+fn is_no_directory(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_dir())
 }
 
 /// Whether `file` is what lies at `path`.

@@ -62,21 +62,23 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     config.node.node_ranges.extend(machines.map(|address| IpNet::from(address.addr())));
     rights::demand_root("stead up makes network namespaces")?;
     crate::capabilities::check(&stead_dataplane::probe::probe())?;
-    check_proxy(&config)?;
-    make_image_store(&config.node.images)?;
+    let warnings = check_proxy(&config)?;
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
     }
     let listener = bind(config.lab.host_port)?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
-    let Places { data, kubeconfig, data_lock } = match places(args, &claim) {
+    let Places { data, kubeconfig, data_lock } = match places(args, &claim, &config.node.images) {
         Ok(places) => places,
         Err(error) => return Err(give_up(claim, error)),
     };
     let since = Timestamp::now();
     let prepared = Prepared { topology, config, claim, listener, kubeconfig, data, since, _data_lock: data_lock };
     match furnish(&prepared) {
-        Ok(()) => Ok(prepared),
+        Ok(()) => {
+            warnings.iter().for_each(|warning| super::complain(warning));
+            Ok(prepared)
+        }
         Err(error) => Err(give_up(prepared.claim, error)),
     }
 }
@@ -88,7 +90,8 @@ struct Places {
     data_lock: File,
 }
 
-fn places(args: &UpArgs, claim: &Claim) -> Result<Places> {
+fn places(args: &UpArgs, claim: &Claim, images: &Path) -> Result<Places> {
+    make_image_store(images)?;
     let named = args.data.as_deref().map(lock_data).transpose()?;
     stead_lab::remove_leftovers(claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
@@ -112,19 +115,18 @@ fn furnish(prepared: &Prepared) -> Result<()> {
 /// Nothing stays of a lab that cannot be; the first error is what is told.
 fn give_up(claim: Claim, error: anyhow::Error) -> anyhow::Error {
     if let Err(release) = claim.release() {
-        tracing::warn!(error = %release, "what the lab had made stays");
+        super::complain(&format!("what the lab had made stays: {release}"));
     }
     error
 }
 
-/// What every node's proxy would end with.
-fn check_proxy(config: &Config) -> Result<()> {
+/// What every node's proxy would end with is an error; returned is a line for each setting that means nothing there.
+fn check_proxy(config: &Config) -> Result<Vec<String>> {
     let file = proxy::file::File::Own { proxy: config.proxy.clone(), cluster: None };
-    proxy::settings::resolve(proxy::said::Said::default(), &file).context("--config: section proxy")?;
-    for warning in proxy::settings::of_a_node_without_effect(&config.proxy) {
-        super::complain(&format!("--config: section proxy: {warning}"));
-    }
-    Ok(())
+    let (_, others) =
+        proxy::settings::resolve(proxy::said::Said::default(), &file).context("--config: section proxy")?;
+    let warnings = proxy::settings::of_a_node_without_effect(&config.proxy).into_iter().chain(others);
+    Ok(warnings.map(|warning| format!("--config: section proxy: {warning}")).collect())
 }
 
 /// The nodes use it as soon as they are there.
@@ -157,6 +159,10 @@ fn check_kubeconfig(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if folder.is_some_and(|folder| !folder.is_dir()) {
         bail!("--kubeconfig {}: there is no such directory", path.display());
+    }
+    // Writing replaces what is there: a device would be gone.
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        bail!("--kubeconfig {} is no file: name one that does not exist", path.display());
     }
     match fs::read_to_string(path) {
         Ok(text) if !text.is_empty() && !text.starts_with(credentials::KUBECONFIG_HEAD) => {

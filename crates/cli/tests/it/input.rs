@@ -104,6 +104,7 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     refused("lab:\n  knots: 2", &[], "knots");
     refused("proxy:\n  proxyMode: iptables", &[], "section proxy: proxy mode");
     refused("node:\n  images: /proc/x", &[], "node.images: directory /proc/x cannot be made");
+    refused("", &["--kubeconfig", "/dev/null"], "--kubeconfig /dev/null is no file");
     refused("", &["--kubeconfig", "/proc/kubeconfig"], "--kubeconfig /proc/kubeconfig cannot be written");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     refused("", &["--nodes", "0", "--detach"], "a lab has 1 to 99 nodes, not 0: change --nodes");

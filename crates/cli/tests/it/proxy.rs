@@ -29,10 +29,13 @@ fn a_node_has_one_proxy_that_says_how_it_is() {
     let node = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace("node1").unwrap();
     eventually("health", || Some(()).filter(|()| get(&node, 10256, "/healthz").starts_with("HTTP/1.1 200")));
     assert!(get(&node, 10256, "/livez").contains("\"secondsSinceHeard\":{\"services\":"));
-    assert!(
-        get(&node, 10249, "/metrics")
-            .contains("\nkubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 1\n")
-    );
+    eventually("a full sync", || {
+        let metrics = get(&node, 10249, "/metrics");
+        let count = metrics.lines().find_map(|line| {
+            line.strip_prefix("kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} ")
+        })?;
+        (count.parse::<u64>().ok()? > 0).then_some(())
+    });
     assert!(get(&node, 10249, "/configz").contains("\"kind\":\"KubeProxyConfiguration\""));
 
     let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"type":"LoadBalancer","selector":{"app":"web"},
