@@ -394,8 +394,9 @@ mod tests {
         for loopback in ["127.0.0.1", "::1"] {
             let server = bind(loopback);
             let to = server.local_addr().unwrap();
-            for number in 0..60 {
-                let client = bind(loopback);
+            // All open at once, so that none has the port of an earlier one.
+            let clients = [(); 60].map(|()| bind(loopback));
+            for (number, client) in clients.iter().enumerate() {
                 client.send_to(b"?", to).unwrap();
                 if number % 2 == 0 {
                     server.send_to(b"!", client.local_addr().unwrap()).unwrap();
