@@ -152,7 +152,7 @@ pub(crate) struct UpArgs {
     /// Keep objects here over a restart (default: they go with the lab)
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// A YAML file with a section for each part: lab, server, node
+    /// A YAML file with a section for each part: lab, server, node, proxy
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Return once the lab is ready, and leave it running

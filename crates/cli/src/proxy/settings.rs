@@ -125,10 +125,21 @@ pub(crate) fn resolve(flags: Said, file: &File) -> Result<(Settings, Vec<String>
 /// A line for each setting that means nothing where the proxy runs beside an agent: its node, its API server and its process are the
 /// agent's too.
 pub(crate) fn of_a_node_without_effect(said: &Said) -> Vec<String> {
-    const OF_THE_PROCESS: [&str; 4] = ["hostname-override", "kubeconfig", "master", "oom-score-adj"];
+    const OF_THE_PROCESS: [&str; 10] = [
+        "hostname-override",
+        "kubeconfig",
+        "master",
+        "oom-score-adj",
+        "v",
+        "cleanup",
+        "cleanup-kube-proxy",
+        "dry-run",
+        "init-only",
+        "write-config-to",
+    ];
     let is_lost = |row: &Row| OF_THE_PROCESS.contains(&row.name) || row.name.starts_with("conntrack-");
     let lost = said.iter().filter(|(row, _)| is_lost(row));
-    lost.map(|(row, text)| format!("{} {text} has no effect beside an agent: it is of `stead proxy` alone", row.name))
+    lost.map(|(row, text)| format!("{} {text} has no effect beside an agent: it is of `stead proxy` alone", row.key()))
         .collect()
 }
 
