@@ -9,7 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 use stead_apiserver::ExternalRange;
 use stead_lab::Ranges;
@@ -63,6 +63,7 @@ pub(crate) struct ServerSection {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(crate) struct NodeSection {
     /// The machine's image store.
+    #[serde(deserialize_with = "directory")]
     pub(crate) images: PathBuf,
     /// Ranges of the nodes' own addresses: pods' traffic there keeps its source. A lab fills in its machines.
     pub(crate) node_ranges: Vec<IpNet>,
@@ -242,6 +243,14 @@ impl Config {
     }
 }
 
+fn directory<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if path.as_os_str().is_empty() {
+        return Err(D::Error::custom("\"\" is no directory"));
+    }
+    Ok(path)
+}
+
 /// A configuration file as it stands; null where it says nothing.
 pub(crate) fn read_yaml(path: &Path) -> Result<Value, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
@@ -352,6 +361,7 @@ mod tests {
         );
         check("server:\n  clusterDomain: ''\n", "server.clusterDomain: \"\" is no domain: a lowercase RFC 1123");
         check(&format!("server:\n  clusterDomain: {}\n", "a".repeat(254)), "must be no more than 253 characters");
+        check("node:\n  images: ''\n", "node.images: \"\" is no directory");
         check("lab: [", "no YAML: ");
         check(&format!("lab: {}", "[".repeat(100_000)), "no YAML: ");
         check(&"a: ".repeat(100_000), "no YAML: ");

@@ -39,13 +39,14 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     } else if args.detach {
         return detach::run();
     }
-    let prepared = prepare::prepare(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(up(prepared, args)).map(|()| ExitCode::SUCCESS)
+    runtime.block_on(up(args)).map(|()| ExitCode::SUCCESS)
 }
 
-async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {
+async fn up(args: &UpArgs) -> Result<()> {
+    // First of all: a signal that comes while the lab is being prepared takes back what is there already.
     let mut ends = Ends::new(args)?;
+    let prepared = prepare::prepare(args)?;
     let lab = tokio::select! {
         started = Lab::start(&prepared) => Some(started),
         () = ends.next() => None,
@@ -65,7 +66,7 @@ async fn up(prepared: Prepared, args: &UpArgs) -> Result<()> {
 fn remove_kubeconfig(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "the kubeconfig stays");
+            complain(&format!("{} stays: {error}", path.display()));
         }
         _ => {}
     }

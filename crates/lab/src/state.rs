@@ -5,14 +5,22 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::{Deserialize, Serialize};
 use stead_sys::namespace::Namespace;
 
 const LOCK: &str = "lock";
 const STATE: &str = "lab.json";
+
+/// How long a lock may be held before the name counts as taken: who only looks has it for microseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The directory of a lab under `base` (`/run/stead` unless told otherwise).
 pub fn directory(base: &Path, name: &str) -> PathBuf {
@@ -72,6 +80,7 @@ impl Claim {
     pub fn take(base: &Path, name: &str) -> Result<Self, StateError> {
         let directory = directory(base, name);
         let path = directory.join(LOCK);
+        let begun = Instant::now();
         loop {
             match fs::create_dir_all(&directory) {
                 Ok(()) => {}
@@ -87,12 +96,26 @@ impl Claim {
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) if is_at(&lock, &path).map_err(failed("looking at", &path))? => {
-                    return Ok(Self { directory, lock });
+                    let claim = Self { directory, lock };
+                    claim.forget_the_last()?;
+                    return Ok(claim);
                 }
                 // The lab that held this lock has removed it; others look for the name in a new one.
                 Ok(_) => {}
-                Err(_) => return Err(StateError::Taken { name: name.to_owned() }),
+                // Or somebody who looked whether it is held has it for this moment.
+                Err((_, Errno::EWOULDBLOCK)) if begun.elapsed() < PATIENCE => thread::sleep(PATIENCE / 20),
+                Err((_, Errno::EWOULDBLOCK)) => return Err(StateError::Taken { name: name.to_owned() }),
+                Err((_, errno)) => return Err(failed("locking", &path)(errno.into())),
             }
+        }
+    }
+
+    /// From now on the name is a lab's that runs: what was published of one that is gone would be taken for this one's.
+    fn forget_the_last(&self) -> Result<(), StateError> {
+        let path = self.directory.join(STATE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &path)(error)),
+            _ => Ok(()),
         }
     }
 
@@ -236,6 +259,10 @@ mod tests {
         claim.write(&state("a")).unwrap();
         assert_eq!(find(base.path(), "a").unwrap(), state("a"));
         drop(claim);
+        let next = Claim::take(base.path(), "a").unwrap();
+        assert!(matches!(find(base.path(), "a"), Err(StateError::NotRunning { .. })), "the last lab's");
+        next.write(&state("a")).unwrap();
+        drop(next);
         let error = find(base.path(), "a").unwrap_err();
         assert_eq!(error.to_string(), "no lab named a is running: start one with `stead up --name a`");
     }

@@ -12,7 +12,7 @@ pub struct Ranges {
     pub fabric: Vec<IpNet>,
     /// What pods' addresses come from: IPv4 of /16 or larger, IPv6 of /32 or larger.
     pub pods: Vec<IpNet>,
-    /// What virtual IPs come from: IPv4 of /28 to /8, IPv6 of /124 to /64.
+    /// What virtual IPs come from: IPv4 of /28 or larger, up to /8; IPv6 of /124 or larger, up to /64.
     pub services: Vec<IpNet>,
 }
 

@@ -6,7 +6,7 @@ use super::{
     configuration::configuration,
     file::File,
     said::Said,
-    settings::{InvalidSettings, Settings, Task, Wish, resolve},
+    settings::{InvalidSettings, Settings, Task, Wish, of_a_node_without_effect, resolve},
 };
 use crate::config::parse_yaml;
 
@@ -111,6 +111,22 @@ fn what_has_no_effect_is_said_with_its_reason() {
     assert_eq!(warnings, expect);
     let (_, warnings) = settings(&[], &format!("{KUBE_PROXY}winkernel: {{enableDSR: true}}\n"));
     assert_eq!(warnings, ["winkernel.enableDSR true has no effect: this is no Windows"]);
+}
+
+#[test]
+fn beside_an_agent_what_is_of_the_process_is_said_to_be_lost_as_the_file_writes_it() {
+    let check = |section: &str, lost: &[&str]| {
+        let File::Own { proxy, .. } = file(&format!("proxy: {{{section}}}\n")).unwrap() else { panic!("{section}") };
+        let expect: Vec<_> = lost
+            .iter()
+            .map(|lost| format!("{lost} has no effect beside an agent: it is of `stead proxy` alone"))
+            .collect();
+        assert_eq!(of_a_node_without_effect(&proxy), expect, "{section}");
+    };
+    check("", &[]);
+    check("healthzBindAddress: 127.0.0.1:1, minSyncPeriod: 1s, nodeportAddresses: [primary]", &[]);
+    check("conntrackMin: 5, dryRun: true", &["dryRun true", "conntrackMin 5"]);
+    check("hostnameOverride: x, conntrackTcpBeLiberal: true", &["hostnameOverride x", "conntrackTcpBeLiberal true"]);
 }
 
 #[test]

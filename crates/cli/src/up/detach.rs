@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::File,
-    io::{self, BufRead as _, BufReader, Read, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write},
     os::fd::{AsRawFd, RawFd},
     path::Path,
     process::{Command, ExitCode, Stdio},
@@ -27,7 +27,7 @@ pub(super) fn run() -> Result<ExitCode> {
         .spawn()
         .context("starting the lab in the background")?;
     let words = child.stdout.take().context("standard output is piped")?;
-    if show(words).context("reading what the lab says")? == Said::Stays {
+    if show(words, io::stdout()).context("reading what the lab says")? == Said::Stays {
         return Ok(ExitCode::SUCCESS);
     }
     let status = child.wait().context("waiting for the end of the lab")?;
@@ -47,13 +47,13 @@ enum Said {
 }
 
 /// Prints the words as they come.
-fn show(words: impl Read) -> io::Result<Said> {
-    let (mut words, mut stdout) = (BufReader::new(words), io::stdout());
+fn show(words: impl Read, mut shown: impl Write) -> io::Result<Said> {
+    let mut words = BufReader::new(words);
     loop {
         let heard = words.fill_buf()?;
         let end = heard.iter().position(|byte| *byte == STAYS);
-        stdout.write_all(&heard[..end.unwrap_or(heard.len())])?;
-        stdout.flush()?;
+        shown.write_all(&heard[..end.unwrap_or(heard.len())])?;
+        shown.flush()?;
         match (end, heard.len()) {
             (Some(_), _) => return Ok(Said::Stays),
             (None, 0) => return Ok(Said::Ended),
@@ -81,4 +81,24 @@ pub(super) fn let_go(log: &Path) -> Result<()> {
         dup2(file.as_raw_fd(), target).context("redirecting to the log")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_shown_up_to_the_mark_or_the_end() {
+        let check = |words: &[&[u8]], shown: &str, said: Said| {
+            let (mut out, chunks) = (Vec::new(), words.concat());
+            let (first, second) = chunks.split_at(words.first().map_or(0, |first| first.len()));
+            assert_eq!(show(first.chain(second), &mut out).unwrap(), said);
+            assert_eq!(String::from_utf8(out).unwrap(), shown);
+        };
+        check(&[], "", Said::Ended);
+        check(&[b"Error: no\n"], "Error: no\n", Said::Ended);
+        check(&[b"ready\n\0"], "ready\n", Said::Stays);
+        check(&[b"rea", b"dy\n\0"], "ready\n", Said::Stays);
+        check(&[b"ready\n", b"\0of nobody's interest"], "ready\n", Said::Stays);
+    }
 }

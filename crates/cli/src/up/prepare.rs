@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use stead_apiserver::ExternalRange;
 use stead_lab::{Claim, Topology};
+use stead_node::image::{Store, StoreError};
 
 use super::{BASE, credentials, log_path};
 use crate::{args::UpArgs, config::Config, proxy, rights};
@@ -54,6 +55,8 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     let mut config = Config::load(args.config.as_deref())?;
     config.lab.nodes = args.nodes.unwrap_or(config.lab.nodes);
     config.server.set(&args.services);
+    // Whatever directory the nodes run in.
+    config.node.images = std::path::absolute(&config.node.images).context("--config: node.images")?;
     let fabric = config.lab.fabric.iter().map(|range| ExternalRange { range: range.trunc(), namespace: None });
     config.server.allow_external_ips.get_or_insert_with(|| fabric.collect());
     let topology = Topology::new(&args.lab.name, config.lab.nodes, config.ranges())?;
@@ -79,7 +82,10 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
             warnings.iter().for_each(|warning| super::complain(warning));
             Ok(prepared)
         }
-        Err(error) => Err(give_up(prepared.claim, error)),
+        Err(error) => {
+            super::remove_kubeconfig(&prepared.kubeconfig);
+            Err(give_up(prepared.claim, error))
+        }
     }
 }
 
@@ -91,9 +97,9 @@ struct Places {
 }
 
 fn places(args: &UpArgs, claim: &Claim, images: &Path) -> Result<Places> {
-    make_image_store(images)?;
-    let named = args.data.as_deref().map(lock_data).transpose()?;
     stead_lab::remove_leftovers(claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
+    open_image_store(images)?;
+    let named = args.data.as_deref().map(lock_data).transpose()?;
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
     let data_lock = named.map_or_else(|| lock_data(&data), Ok)?;
     let kubeconfig = match &args.kubeconfig {
@@ -129,10 +135,13 @@ fn check_proxy(config: &Config) -> Result<Vec<String>> {
     Ok(warnings.map(|warning| format!("--config: section proxy: {warning}")).collect())
 }
 
-/// The nodes use it as soon as they are there.
-fn make_image_store(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("--config: node.images: directory {} cannot be made", directory.display()))
+/// The nodes use it as soon as they are there, and would end without it.
+fn open_image_store(directory: &Path) -> Result<()> {
+    let opened = Store::open(directory).map(drop);
+    opened.map_err(|error| {
+        let remedy = if matches!(error, StoreError::Foreign { .. }) { "" } else { ": name another directory" };
+        anyhow!("--config: node.images: {:#}{remedy}", anyhow::Error::new(error))
+    })
 }
 
 /// The directory is made where it is missing.
@@ -175,10 +184,11 @@ fn check_kubeconfig(path: &Path) -> Result<()> {
     .with_context(|| format!("--kubeconfig {} cannot be written", path.display()))
 }
 
-/// Leaves nothing behind.
+/// Leaves nothing behind, and takes no name that another lab could want.
 fn try_to_write(path: &Path) -> io::Result<()> {
-    File::options().write(true).create_new(true).open(path)?;
-    fs::remove_file(path)
+    let probe = path.with_extension(format!("probe{}", std::process::id()));
+    File::options().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(probe)
 }
 
 fn bind(port: u16) -> Result<TcpListener> {

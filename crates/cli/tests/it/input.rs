@@ -83,7 +83,7 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
         let file = directory.path().join("config.yaml");
         fs::write(&file, config).unwrap();
         let mut command = stead();
-        command.args(["up", "--name", &name, "--config"]).arg(&file).args(flags);
+        command.args(["up", "--name", &name, "--config"]).arg(&file).args(flags).current_dir(directory.path());
         let output = run(command, "");
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(expect), "{config} {flags:?} gave {error}");
@@ -103,7 +103,11 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     refused("lab:\n  fabric: [239.1.2.0/24, 'fd56::/64']", &[], "lab.fabric: 239.1.2.0/24 holds multicast");
     refused("lab:\n  knots: 2", &[], "knots");
     refused("proxy:\n  proxyMode: iptables", &[], "section proxy: proxy mode");
-    refused("node:\n  images: /proc/x", &[], "node.images: directory /proc/x cannot be made");
+    refused("node:\n  images: /proc/x", &[], "node.images: image store /proc/x: create directory: ");
+    refused("node:\n  images: ''", &[], "node.images: \"\" is no directory");
+    let here = directory.path().display();
+    refused("node:\n  images: .", &[], &format!("node.images: {here} holds other files than an image store's: name"));
+    assert!(!directory.path().join("layers").exists());
     refused("", &["--kubeconfig", "/dev/null"], "--kubeconfig /dev/null is no file");
     refused("", &["--kubeconfig", "/proc/kubeconfig"], "--kubeconfig /proc/kubeconfig cannot be written");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");

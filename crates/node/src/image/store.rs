@@ -51,6 +51,8 @@ pub struct Listed {
 pub enum StoreError {
     #[error("image store {path}: {operation}", path = path.display())]
     Io { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error("{path} holds other files than an image store's: name a directory that is empty or not there", path = path.display())]
+    Foreign { path: PathBuf },
     #[error("image store's {path} is damaged", path = path.display())]
     Damaged { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
@@ -97,7 +99,11 @@ impl Store {
     /// As [`open`](Self::open), with other bounds for a layer.
     pub fn open_with(dir: impl Into<PathBuf>, limits: Limits) -> Result<Self, StoreError> {
         let store = Self { root: dir.into(), limits };
-        for folder in [store.root.clone(), store.root.join("config"), store.layers(), store.scratch()] {
+        if store.is_foreign() {
+            return Err(StoreError::Foreign { path: store.root });
+        }
+        // Layers come first: a directory without them is none of a store's, whenever somebody looks.
+        for folder in [store.root.clone(), store.layers(), store.root.join("config"), store.scratch()] {
             // Layers hold programs with the set-user-id bit: nobody but root may come near them.
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
             made.map_err(|source| StoreError::Io { path: folder, operation: "create directory", source })?;
@@ -105,6 +111,12 @@ impl Store {
         let private = fs::set_permissions(&store.root, fs::Permissions::from_mode(0o700));
         private.map_err(|source| StoreError::Io { path: store.root.clone(), operation: "make private", source })?;
         Ok(store)
+    }
+
+    /// Whether the directory is somebody's: making it a store would take their rights to it.
+    fn is_foreign(&self) -> bool {
+        let has_files = fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some());
+        has_files && !self.layers().is_dir()
     }
 
     /// Finds an image by name, id (`sha256:…`) or pinned digest; a built-in image is made when it is first asked for.

@@ -261,13 +261,21 @@ fn a_node_that_cannot_start_pods_says_so(node: &Node) {
         let conditions = node["status"]["conditions"].as_array().unwrap();
         conditions.iter().find(|condition| condition["type"] == "Ready").unwrap().clone()
     };
-    fs::rename(state.join("containers"), state.join("elsewhere")).unwrap();
+    let moved = [("containers", "elsewhere"), ("network/netns", "nowhere")]
+        .map(|(from, to)| (state.join(from), state.join(to)));
+    moved.iter().for_each(|(from, to)| fs::rename(from, to).unwrap());
     eventually("the node is not ready", || ready()["status"] == "False");
     assert_eq!(ready()["reason"], "KubeletNotReady");
-    let message = ready()["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("container runtime is down: ") && message.contains("containers"), "{message}");
+    let told = |message: &str| {
+        let (runtime, network) = message.split_once(", ").unwrap_or_default();
+        runtime.starts_with("[container runtime is down: ")
+            && runtime.contains("/containers cannot be written to")
+            && network.starts_with("container runtime network not ready: ")
+            && network.contains("/netns cannot be written to")
+    };
+    eventually("both are named", || told(ready()["message"].as_str().unwrap()));
     eventually("an event", || node.events("NodeNotReady") == ["Node node1 status is now: NodeNotReady"]);
-    fs::rename(state.join("elsewhere"), state.join("containers")).unwrap();
+    moved.iter().for_each(|(from, to)| fs::rename(to, from).unwrap());
     eventually("it is ready again", || ready()["status"] == "True");
     eventually("another event", || !node.events("NodeReady").is_empty());
 }
