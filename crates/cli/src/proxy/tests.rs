@@ -124,7 +124,7 @@ fn beside_an_agent_what_is_of_the_process_is_said_to_be_lost_as_the_file_writes_
         assert_eq!(of_a_node_without_effect(&proxy), expect, "{section}");
     };
     check("", &[]);
-    check("healthzBindAddress: 127.0.0.1:1, minSyncPeriod: 1s, nodeportAddresses: [primary]", &[]);
+    check("healthzBindAddress: 127.0.0.1:1, nodeportAddresses: [primary]", &[]);
     check("conntrackMin: 5, dryRun: true", &["dryRun true", "conntrackMin 5"]);
     check("hostnameOverride: x, conntrackTcpBeLiberal: true", &["hostnameOverride x", "conntrackTcpBeLiberal true"]);
 }
