@@ -261,8 +261,8 @@ fn a_node_that_cannot_start_pods_says_so(node: &Node) {
         let conditions = node["status"]["conditions"].as_array().unwrap();
         conditions.iter().find(|condition| condition["type"] == "Ready").unwrap().clone()
     };
-    let moved = [("containers", "elsewhere"), ("network/netns", "nowhere")]
-        .map(|(from, to)| (state.join(from), state.join(to)));
+    let moved =
+        [("containers", "elsewhere"), ("network", "nowhere")].map(|(from, to)| (state.join(from), state.join(to)));
     moved.iter().for_each(|(from, to)| fs::rename(from, to).unwrap());
     eventually("the node is not ready", || ready()["status"] == "False");
     assert_eq!(ready()["reason"], "KubeletNotReady");
