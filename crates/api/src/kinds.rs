@@ -32,6 +32,7 @@ mod pod_set;
 pub mod replica_set;
 pub mod replication_controller;
 pub mod review;
+pub mod scale;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -82,6 +82,14 @@ pub struct Column {
     pub priority: u8,
 }
 
+/// A `TableRowCondition` that is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowCondition {
+    pub kind: &'static str,
+    pub reason: &'static str,
+    pub message: &'static str,
+}
+
 /// What a write must be told besides failing: `Warning: 299` texts.
 pub type Warnings = Vec<String>;
 
@@ -118,6 +126,11 @@ pub trait Strategy: std::fmt::Debug + Sync {
         }
     }
 
+    /// Whether a PUT may leave out which revision it replaces. Not so where objects are locks.
+    fn may_replace_any_revision(&self) -> bool {
+        true
+    }
+
     /// Whether a deletion that says nothing of dependents leaves them, as only the oldest kind of workload does.
     fn orphans_dependents(&self) -> bool {
         false
@@ -151,6 +164,11 @@ pub trait Strategy: std::fmt::Debug + Sync {
     /// same order; the version that is stored may name more.
     fn selectable_fields(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// What marks an object's row in a Table, such as that a Pod has ended.
+    fn row_condition(&self, _object: &Value) -> Option<RowCondition> {
+        None
     }
 
     /// One cell for each of the resource's columns.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::meta;
-use crate::resource::Resource;
+use crate::resource::{Resource, RowCondition};
 
 /// How much of an object a row of a Table carries: the parameter `includeObject`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,12 +123,16 @@ pub fn column_definitions(resource: &Resource) -> Value {
 
 /// One of a Table's `rows`; for a Table that is written piece by piece.
 pub fn row(resource: &Resource, object: &Value, options: TableOptions) -> Value {
-    let cells = resource.strategy.cells(object, options.now);
-    match options.include {
-        IncludeObject::None => json!({"cells": cells}),
-        IncludeObject::Metadata => json!({"cells": cells, "object": partial_object_metadata(object)}),
-        IncludeObject::Object => json!({"cells": cells, "object": object}),
+    let mut row = json!({"cells": resource.strategy.cells(object, options.now)});
+    if let Some(RowCondition { kind, reason, message }) = resource.strategy.row_condition(object) {
+        row["conditions"] = json!([{"type": kind, "status": "True", "reason": reason, "message": message}]);
     }
+    match options.include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => row["object"] = partial_object_metadata(object),
+        IncludeObject::Object => row["object"] = object.clone(),
+    }
+    row
 }
 
 fn two_units(large: i64, large_unit: char, small: i64, small_unit: char) -> String {

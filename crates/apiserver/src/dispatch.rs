@@ -9,7 +9,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
-use stead_api::{resource::Subresource, status::ApiError};
+use stead_api::{kinds, resource::Subresource, status::ApiError};
 
 use crate::{
     auth::Identity,
@@ -254,11 +254,12 @@ async fn resource(
     if matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
         query.check_write(verb)?;
     }
-    // A Scale has no columns of its own.
-    let view = if path.subresource == Some(Subresource::Scale) { View::Object } else { view? };
-    let shown = Shown::new(path.resource, view);
+    let view = view?;
+    let is_scale = path.subresource == Some(Subresource::Scale);
+    // A Scale is made of the whole object.
+    let shown = Shown::new(path.resource, if is_scale { View::Object } else { view });
     let call = Call { server, identity, path, query, headers: &parts.headers, asked, shown };
-    let answer = match (path.subresource, verb) {
+    let mut answer = match (path.subresource, verb) {
         (_, Verb::Watch) => return verbs::watch::watch(&call).await,
         (_, Verb::List) => return verbs::list::list(&call).await,
         (Some(Subresource::Scale), Verb::Get) => verbs::scale::get(&call).await?,
@@ -279,6 +280,9 @@ async fn resource(
         (_, Verb::Update) => verbs::update::replace(&call, &demand, &read(&call, body).await?).await?,
         (_, Verb::Patch) => verbs::patch::patch(&call, &demand, &read(&call, body).await?).await?,
     };
+    if is_scale {
+        answer.body = Shown::new(&kinds::scale::RESOURCE, view).object(&answer.body, Timestamp::now());
+    }
     Ok(json(answer.code, answer.body, &answer.warnings, pretty(query, &parts.headers)))
 }
 

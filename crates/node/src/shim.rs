@@ -10,6 +10,7 @@
 //! One thread, and no runtime: there is one of these for each container. When containers start is the agent's business.
 
 mod create;
+mod environment;
 pub(crate) mod exec;
 mod status;
 

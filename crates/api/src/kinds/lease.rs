@@ -47,6 +47,11 @@ impl Strategy for Rules {
         }
     }
 
+    /// Whoever does not know whose lease it is must not take it.
+    fn may_replace_any_revision(&self) -> bool {
+        false
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
         errors.extend(validate(object));

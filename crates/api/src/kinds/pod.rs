@@ -17,7 +17,7 @@ use crate::{
     field::FieldError,
     meta::{self, Scope},
     names::dns1123_subdomain,
-    resource::{Resource, Strategy, Subresource, Warnings},
+    resource::{Resource, RowCondition, Strategy, Subresource, Warnings},
 };
 
 mod change;
@@ -151,6 +151,10 @@ impl Strategy for Rules {
 
     fn selectable_fields(&self) -> &'static [&'static str] {
         SELECTABLE
+    }
+
+    fn row_condition(&self, pod: &Value) -> Option<RowCondition> {
+        status::ended(pod)
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {

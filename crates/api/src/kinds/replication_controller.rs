@@ -99,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::Strategy as _;
+    use crate::{kinds::scale, resource::Strategy as _};
 
     const RULES: PodSet<Labels> = PodSet(Labels);
 
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_scale_has_the_selector_as_text() {
-        let scale = workload::scale_of(&controller(|object| object["spec"]["replicas"] = 3.into()));
+        let scale = scale::of(&controller(|object| object["spec"]["replicas"] = 3.into()));
         assert_eq!(scale["spec"], json!({"replicas": 3}));
         assert_eq!(scale["status"], json!({"replicas": 0, "selector": "app=web"}));
     }

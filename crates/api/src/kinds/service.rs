@@ -30,7 +30,7 @@ mod spec;
 mod transition;
 mod validate;
 
-pub use spec::{HEADLESS, external_addresses, has_selector, is_headless};
+pub use spec::{HEADLESS, balancer_addresses, external_addresses, has_selector, is_headless};
 
 pub static RESOURCE: Resource = Resource {
     group: "",

@@ -1,10 +1,9 @@
-//! What Deployments, ReplicaSets and ReplicationControllers have in common: a selector, a template of pods, and a number of
-//! them that a Scale can set.
+//! What Deployments, ReplicaSets and ReplicationControllers have in common: a selector and a template of pods. How many there are
+//! to be is also a Scale's to say, which is [`super::scale`]'s.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    cell,
     errors::Errors,
     pod, unhonoured,
     value::{at, child, count, is_set, list, map, number, set, text},
@@ -12,7 +11,6 @@ use super::{
 use crate::{
     field::FieldError,
     meta,
-    names::dns1123_subdomain,
     resource::Warnings,
     selector::{parse_label_selector, validate_label_selector},
 };
@@ -93,55 +91,6 @@ pub(crate) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     errors.immutable(new, old, "/spec/selector", "spec.selector");
     errors.into_vec()
-}
-
-/// The `autoscaling/v1` Scale of any of these kinds.
-pub fn scale_of(object: &Value) -> Value {
-    let mut metadata = json!({});
-    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if is_set(object, &format!("/metadata/{key}")) {
-            set(&mut metadata, key, at(object, &format!("/metadata/{key}")).clone());
-        }
-    }
-    let mut status = json!({"replicas": count(object, "/status/replicas")});
-    let selector = selector(object);
-    if !selector.is_empty() {
-        set(&mut status, "selector", selector);
-    }
-    let replicas = number(object, "/spec/replicas").unwrap_or(1);
-    let mut spec = json!({});
-    if replicas != 0 {
-        set(&mut spec, "replicas", replicas);
-    }
-    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status})
-}
-
-/// The selector as text. A ReplicationController's is a map of labels, that of the others a label selector.
-fn selector(object: &Value) -> String {
-    match text(object, "/kind") {
-        "ReplicationController" => cell::pairs_text(object, "/spec/selector"),
-        _ => cell::selector(at(object, "/spec/selector")),
-    }
-}
-
-/// What is wrong with a Scale that a client sends for `object`. Its name must be the object's.
-pub fn validate_scale(scale: &Value, object: &Value) -> Vec<FieldError> {
-    let mut errors = Errors::default();
-    let name = text(scale, "/metadata/name");
-    if name.is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
-    } else {
-        errors.invalid_text("metadata.name", name, dns1123_subdomain(name));
-        errors.immutable(scale, object, "/metadata/name", "metadata.name");
-    }
-    errors.non_negative(scale, "/spec/replicas", "spec.replicas");
-    errors.into_vec()
-}
-
-/// Sets `spec.replicas` to what a valid Scale says; all else of it is ignored but `metadata.resourceVersion` and `uid`, which
-/// the API server compares.
-pub fn apply_scale(object: &mut Value, scale: &Value) {
-    set(child(object, "spec"), "replicas", count(scale, "/spec/replicas"));
 }
 
 fn validate_selector(object: &Value, errors: &mut Errors) {

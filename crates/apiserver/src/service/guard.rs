@@ -1,15 +1,18 @@
 //! What of a Service this cluster does not open to everybody who may write Services: addresses from outside, and ports that the
 //! cluster's own programs listen on.
 //!
-//! Whoever names an address in `spec.externalIPs` gets the traffic that others send there (CVE-2020-8554), so only addresses that
-//! the server was told of may be named. What a Service had before stays allowed to it.
+//! Whoever names an address in `spec.externalIPs`, or in the status as a load balancer's, gets the traffic that others send there
+//! (CVE-2020-8554), so only addresses that the server was told of may be named. What a Service had before stays allowed to it.
 
 use std::{net::IpAddr, time::Duration};
 
 use serde_json::Value;
 use stead_api::{
     field::FieldError,
-    kinds::{node, service::external_addresses},
+    kinds::{
+        node,
+        service::{balancer_addresses, external_addresses},
+    },
     meta,
 };
 use stead_store::StoreError;
@@ -27,23 +30,40 @@ struct Listener {
     owner: String,
 }
 
+/// An address from outside that a Service takes traffic at.
+#[derive(Debug)]
+struct Claim {
+    field: String,
+    address: IpAddr,
+}
+
+/// All of a Service, those of load balancers too: nodes take their traffic in the same way, whoever wrote them there.
+fn claims(service: &Value) -> Vec<Claim> {
+    let external = external_addresses(service).into_iter().enumerate();
+    let external = external.map(|(index, address)| Claim { field: format!("spec.externalIPs[{index}]"), address });
+    let balancers = balancer_addresses(service).into_iter().enumerate();
+    let field = |index| format!("status.loadBalancer.ingress[{index}].ip");
+    external.chain(balancers.map(|(index, address)| Claim { field: field(index), address })).collect()
+}
+
 /// What `new` asks for that `old` did not have and that it may not have. `new` has passed validation, or is refused anyway.
 pub(crate) async fn refusals(server: &Inner, new: &Value, old: Option<&Value>) -> Result<Vec<FieldError>, StoreError> {
-    let addresses = external_addresses(new);
-    if addresses.is_empty() {
+    let claims = claims(new);
+    if claims.is_empty() {
         return Ok(Vec::new());
     }
-    let before = old.map(external_addresses).unwrap_or_default();
+    let before: Vec<IpAddr> =
+        old.map(self::claims).unwrap_or_default().into_iter().map(|claim| claim.address).collect();
     let namespace = meta::namespace(new);
     let mut errors = Vec::new();
-    for (index, address) in addresses.iter().enumerate().filter(|(_, address)| !before.contains(address)) {
+    for Claim { field, address } in claims.iter().filter(|claim| !before.contains(&claim.address)) {
         if !server.config.external_ips.iter().any(|range| range.allows(*address, namespace)) {
             let prefix = if address.is_ipv4() { 32 } else { 128 };
             let detail = format!(
                 "{address} is not open to Services of namespace {namespace:?}: the server opens addresses with \
                  --allow-external-ips, here {address}/{prefix}@{namespace}"
             );
-            errors.push(FieldError::forbidden(format!("spec.externalIPs[{index}]"), detail));
+            errors.push(FieldError::forbidden(field, detail));
         }
     }
     let ports = tcp_ports(new);
@@ -51,10 +71,14 @@ pub(crate) async fn refusals(server: &Inner, new: &Value, old: Option<&Value>) -
     let is_old = |address: IpAddr, port: u64| before.contains(&address) && ports_before.contains(&Some(port));
     for Listener { address, port, owner } in listeners(server).await? {
         let index = ports.iter().position(|own| *own == Some(port));
-        if let Some(index) = index.filter(|_| addresses.contains(&address) && !is_old(address, port)) {
+        let claim = claims.iter().find(|claim| claim.address == address);
+        let (Some(index), Some(claim), false) = (index, claim, is_old(address, port)) else { continue };
+        errors.push(if claim.field.starts_with("status.") && ports_before.contains(&Some(port)) {
+            FieldError::invalid(&claim.field, address, format!("{owner} listens on port {port} of it"))
+        } else {
             let detail = format!("{owner} listens on this port of {address}");
-            errors.push(FieldError::invalid(format!("spec.ports[{index}].port"), port, detail));
-        }
+            FieldError::invalid(format!("spec.ports[{index}].port"), port, detail)
+        });
     }
     Ok(errors)
 }

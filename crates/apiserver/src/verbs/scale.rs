@@ -1,17 +1,11 @@
 //! `scale`: the number of replicas of a workload as an `autoscaling/v1` Scale.
 //!
-//! What a Scale says of an object, and when it is valid, is `stead_api::kinds::workload`'s; here one is read, and written as
+//! What a Scale says of an object, and when it is valid, is `stead_api::kinds::scale`'s; here one is read, and written as
 //! an update of the object behind it.
 
 use http::StatusCode;
 use serde_json::Value;
-use stead_api::{
-    decode::prune,
-    kinds::workload::{apply_scale, scale_of, validate_scale},
-    meta,
-    patch::PatchType,
-    status::ApiError,
-};
+use stead_api::{decode::prune, kinds::scale, meta, patch::PatchType, status::ApiError};
 
 use crate::{
     authorize::Demand,
@@ -42,9 +36,9 @@ pub(crate) async fn write_scale(call: &Call<'_>, verb: Verb, body: &[u8]) -> Res
     let keep = call.query.keep();
     let change = Change::read(call, verb, body)?;
     let make = |present: &Value| -> Result<Sent, Refusal> {
-        let scale = change.applied(call, scale_of(present))?;
+        let scale = change.applied(call, scale::of(present))?;
         let mut object = present.clone();
-        apply_scale(&mut object, &scale);
+        scale::apply(&mut object, &scale);
         for key in ["resourceVersion", "uid"] {
             if let Some(stated) = scale["metadata"][key].as_str().filter(|stated| !stated.is_empty()) {
                 meta::set(&mut object, key, stated);
@@ -82,7 +76,7 @@ impl Change {
             Self::Put(scale) => scale.clone(),
             Self::Patch(kind, patch) => canonical(kind.apply(&present, patch, DEFINITION)?)?,
         };
-        let errors = validate_scale(&scale, &present);
+        let errors = scale::validate(&scale, &present);
         if !errors.is_empty() {
             return Err(ApiError::invalid_kind("autoscaling", "Scale", call.name(), &errors).into());
         }
@@ -107,5 +101,5 @@ fn canonical(scale: Value) -> Result<Value, Refusal> {
 }
 
 fn answer(object: &Value, warnings: Vec<String>) -> Answer {
-    Answer { code: StatusCode::OK, body: scale_of(object).to_string().into(), warnings }
+    Answer { code: StatusCode::OK, body: scale::of(object).to_string().into(), warnings }
 }

@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use serde_json::Value;
-use stead_api::{kinds, managed_fields::settle_times, meta, resource::Subresource, status::ApiError};
+use stead_api::{
+    field::FieldError, kinds, managed_fields::settle_times, meta, resource::Subresource, status::ApiError,
+};
 
 use crate::{
     authorize::Demand,
@@ -121,7 +123,11 @@ fn check_preconditions(call: &Call<'_>, new: &Value, old: &Stored) -> Result<(),
         return Err(ApiError::precondition_failed(resource, call.name(), "UID", uid, old_uid).into());
     }
     match meta::resource_version(new) {
-        "" | "0" => Ok(()),
+        "" | "0" if resource.strategy.may_replace_any_revision() => Ok(()),
+        "" | "0" => {
+            let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            Err(ApiError::invalid(resource, call.name(), &[error]).into())
+        }
         stated if *stated == old.revision.to_string() => Ok(()),
         stated if stated.parse::<u64>().is_err() => Err(wrong_revision(stated)),
         _ => Err(ApiError::modified(resource, call.name()).into()),

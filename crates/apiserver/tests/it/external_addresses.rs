@@ -79,27 +79,47 @@ async fn cve_2020_8554_what_a_service_had_before_stays_and_may_be_given_up() {
     assert_eq!(patch(json!({"externalIPs": ["192.0.2.1", "192.0.2.2"]})).await, 422);
 }
 
-/// The datapath takes what an object of a load balancer says, so only those may say it who may do everything.
+/// Nodes take the traffic to a load balancer's address whoever wrote it into the status.
 #[tokio::test]
-async fn cve_2020_8554_only_administrators_write_the_status_of_load_balancers() {
-    let cluster = Cluster::new().await;
+async fn cve_2020_8554_the_status_of_load_balancers_is_refused_and_the_flag_that_opens_it_named() {
+    let cluster = opened(&["192.0.2.0/24", "192.168.56.100/32"]).await;
     let admin = cluster.admin();
-    let mut balancer = external("lb", &[], 80);
+    let mut balancer = external("lb", &[], 6443);
     balancer["spec"]["type"] = "LoadBalancer".into();
     balancer["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
     let created = admin.post(&services("default"), &balancer).await.expect(201);
     assert_eq!(created["status"], json!({"loadBalancer": {}}), "a create says nothing about it");
     let path = format!("{}/lb", services("default"));
-    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    let status = |addresses: &[&str]| {
+        let ingress: Vec<Value> = addresses.iter().map(|address| json!({"ip": address})).collect();
+        json!({"status": {"loadBalancer": {"ingress": ingress}}})
+    };
     for identity in [Identity::new("system:node:node1", &["system:nodes"]), Identity::new("jane", &["dev"])] {
         let client = cluster.client(identity);
-        client.patch(&format!("{path}/status"), "merge-patch", &status).await.expect(403);
-        client.patch(&path, "merge-patch", &status).await.expect(403);
+        client.patch(&format!("{path}/status"), "merge-patch", &status(&["192.0.2.1"])).await.expect(403);
+        client.patch(&path, "merge-patch", &status(&["192.0.2.1"])).await.expect(403);
     }
-    let unchanged = admin.patch(&path, "merge-patch", &status).await.expect(200);
+    let unchanged = admin.patch(&path, "merge-patch", &status(&["192.0.2.1"])).await.expect(200);
     assert_eq!(unchanged["status"], json!({"loadBalancer": {}}), "the object itself does not carry it");
-    let written = admin.patch(&format!("{path}/status"), "merge-patch", &status).await.expect(200);
+    for (addresses, expect) in [
+        (
+            &["192.0.2.1", "198.51.100.1"][..],
+            "status.loadBalancer.ingress[1].ip: Forbidden: 198.51.100.1 is not open to Services of namespace \"default\": the server \
+             opens addresses with --allow-external-ips, here 198.51.100.1/32@default",
+        ),
+        (
+            &["192.168.56.100"],
+            "status.loadBalancer.ingress[0].ip: Invalid value: 192.168.56.100: the API server listens on port 6443 of it",
+        ),
+    ] {
+        let refused = admin.patch(&format!("{path}/status"), "merge-patch", &status(addresses)).await.expect(422);
+        assert_eq!(refused["message"], format!("Service \"lb\" is invalid: {expect}"));
+    }
+    let written = admin.patch(&format!("{path}/status"), "merge-patch", &status(&["192.0.2.1"])).await.expect(200);
     assert_eq!(written["status"]["loadBalancer"]["ingress"], json!([{"ip": "192.0.2.1", "ipMode": "VIP"}]));
+    // A name leads nowhere by itself.
+    let named = json!({"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}});
+    admin.patch(&format!("{path}/status"), "merge-patch", &named).await.expect(200);
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ async fn scale_is_read_and_written() {
     let mut scale = admin.get(&path).await.expect(200);
     assert_eq!((&scale["kind"], &scale["apiVersion"]), (&json!("Scale"), &json!("autoscaling/v1")));
     assert_eq!((&scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!(2), &json!("app=web")));
+    let table = admin.get_as(&path, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+    assert_eq!((&table["kind"], &table["rows"][0]["cells"][1]), (&json!("Table"), &json!(2)), "{table}");
     scale["spec"]["replicas"] = 4.into();
     let written = admin.put(&path, &scale).await.expect(200);
     assert_eq!(written["spec"]["replicas"], 4);
@@ -157,8 +159,18 @@ async fn a_put_creates_where_that_is_the_kinds_way() {
     let lease = json!({"metadata": {"name": "node1"}, "spec": {"holderIdentity": "node1", "leaseDurationSeconds": 40}});
     let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node1";
     let made = admin.put(path, &lease).await.expect(201);
-    let again = admin.put(path, &lease).await.expect(200);
+    let again = admin.put(path, &made).await.expect(200);
     assert_eq!(made, again);
+    // Whoever does not say which lease it knows takes another's.
+    for revision in [json!(null), json!("0")] {
+        let mut blind = lease.clone();
+        blind["metadata"]["resourceVersion"] = revision;
+        blind["spec"]["holderIdentity"] = "node2".into();
+        let refused = admin.put(path, &blind).await;
+        let expected = "leases.coordination.k8s.io \"node1\" is invalid: metadata.resourceVersion: Invalid value: 0: must be \
+                        specified for an update";
+        assert_eq!((refused.code.as_u16(), refused.message().to_owned()), (422, expected.to_owned()));
+    }
     let mut web = json!({"spec": {"ports": [{"port": 80}]}});
     let path = "/api/v1/namespaces/default/services/web";
     let unnamed = admin.put(path, &web).await;

@@ -22,7 +22,7 @@ use nix::{
 };
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 
-use super::read_bounded;
+use super::{environment::InOrder, read_bounded};
 use crate::{
     cgroup::Hierarchies,
     container::{Cgroups, Container, InvalidUser, Mount, User, oci_spec},
@@ -90,6 +90,7 @@ pub(super) fn start(dir: &Path, container: &Container) -> Result<Started, Create
         .with_stdin(OwnedFd::from(null))
         .with_stdout(stdout_end)
         .with_stderr(stderr_end)
+        .with_executor(InOrder)
         .as_init(dir)
         .with_systemd(false)
         .build()

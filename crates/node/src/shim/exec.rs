@@ -22,7 +22,7 @@ use nix::{
 use oci_spec::{OciSpecError, runtime::Spec};
 use serde::{Deserialize, Serialize};
 
-use super::{State, Status, read_container};
+use super::{State, Status, environment::InOrder, read_container};
 use stead_client::error_text;
 
 /// Names of files in the directory.
@@ -103,7 +103,8 @@ fn run(dir: &Path) -> Result<i32, ExecError> {
     stead_sys::signal::restore_defaults().map_err(|error| ExecError::File("signals", error.into()))?;
     let mut builder = ContainerBuilder::new(container.id, SyscallType::default())
         .with_root_path(run_dir.join("runtime"))
-        .map_err(ExecError::Runtime)?;
+        .map_err(ExecError::Runtime)?
+        .with_executor(InOrder);
     match exec.stdio {
         Stdio::Terminal => builder = builder.with_console_socket(Some(dir.join(TERMINAL))),
         Stdio::Inherited => {

@@ -254,6 +254,16 @@ fn exit_codes_and_logs_are_kept() {
     let node = Node::new();
     node.tokio.block_on(async {
         let runtime = node.runtime();
+        let ordered = key("ordered");
+        let mut container = node.container(&ordered, "stead.local/busybox", &["env"]);
+        let lines: Vec<String> = (0..50).map(|n| format!("V{}={n}", n * 7 % 50)).collect();
+        container.process.env.splice(0..0, lines.iter().cloned());
+        runtime.start(&ordered, &container).await.unwrap();
+        runtime.wait(&ordered).await.unwrap();
+        let log = text_of(&runtime.log(&ordered));
+        let printed: Vec<&str> = log.lines().filter(|line| line.starts_with('V')).collect();
+        assert_eq!(printed, lines);
+        assert!(log.contains("\nPATH=") && log.contains("HOME=/root"), "{log}");
         let three = key("three");
         runtime.start(&three, &node.shell(&three, "echo out; echo err >&2; exit 3")).await.unwrap();
         let exit = runtime.wait(&three).await.unwrap();

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::RESOURCE;
-use crate::kinds::{replica_set, workload};
+use crate::kinds::{replica_set, scale};
 
 fn deployment(change: impl Fn(&mut Value)) -> Value {
     let mut deployment = json!({
@@ -154,7 +154,7 @@ fn the_selector_is_for_ever_and_the_generation_follows_the_spec() {
 fn a_scale_is_another_view_of_replicas() {
     let mut deployment = deployment(|d| d["metadata"]["uid"] = "u".into());
     deployment["status"] = json!({"replicas": 2});
-    let mut scale = workload::scale_of(&deployment);
+    let mut scale = scale::of(&deployment);
     assert_eq!(
         scale,
         json!({
@@ -165,12 +165,12 @@ fn a_scale_is_another_view_of_replicas() {
         })
     );
     scale["spec"]["replicas"] = 5.into();
-    assert_eq!(workload::validate_scale(&scale, &deployment), []);
-    workload::apply_scale(&mut deployment, &scale);
+    assert_eq!(scale::validate(&scale, &deployment), []);
+    scale::apply(&mut deployment, &scale);
     assert_eq!(deployment["spec"]["replicas"], 5);
     scale["spec"]["replicas"] = (-1).into();
     assert_eq!(
-        workload::validate_scale(&scale, &deployment)[0].to_string(),
+        scale::validate(&scale, &deployment)[0].to_string(),
         "spec.replicas: Invalid value: -1: must be greater than or equal to 0"
     );
 }

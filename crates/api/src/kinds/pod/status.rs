@@ -7,6 +7,7 @@ use super::super::{
     cell::{NONE, since},
     value::{count, is_set, is_true, list, text},
 };
+use crate::resource::RowCondition;
 
 /// A pod in a few words.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +60,16 @@ pub(super) fn summarise(pod: &Value) -> Summary {
         }
     }
     summary
+}
+
+/// How the row of a pod is marked whose containers have all ended for good.
+pub(super) fn ended(pod: &Value) -> Option<RowCondition> {
+    let (reason, message) = match text(pod, "/status/phase") {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(RowCondition { kind: "Completed", reason, message })
 }
 
 /// How many of the pod's readiness gates hold, of how many; `<none>` without any.

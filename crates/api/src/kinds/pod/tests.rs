@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::RESOURCE;
+use crate::table::{self, Columns, IncludeObject, TableOptions};
 
 mod validate;
 
@@ -97,5 +98,20 @@ fn a_deleted_pod_is_terminating_until_its_phase_is_final() {
             "status": {"phase": phase, "reason": reason},
         });
         assert!(row(&pod).contains(expect), "{phase} {reason}: {}", row(&pod));
+    }
+}
+
+#[test]
+fn the_row_of_a_pod_that_has_ended_says_so() {
+    let now = NOW.parse().unwrap();
+    let conditions = |phase: &str| {
+        let options = TableOptions { now, include: IncludeObject::None, columns: Columns::Omitted };
+        let row = table::row(&RESOURCE, &json!({"metadata": {"name": "p"}, "status": {"phase": phase}}), options);
+        row.get("conditions").cloned()
+    };
+    assert_eq!(conditions("Running"), None);
+    for (phase, message) in [("Succeeded", "The pod has completed successfully."), ("Failed", "The pod failed.")] {
+        let expect = json!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]);
+        assert_eq!(conditions(phase), Some(expect));
     }
 }

@@ -24,6 +24,12 @@ pub fn external_addresses(service: &Value) -> Vec<IpAddr> {
     texts(service, "/spec/externalIPs").into_iter().filter_map(|address| address.parse().ok()).collect()
 }
 
+/// `status.loadBalancer.ingress`: the addresses in it; what is no address is left out.
+pub fn balancer_addresses(service: &Value) -> Vec<IpAddr> {
+    let ingress = list(service, "/status/loadBalancer/ingress");
+    ingress.iter().filter_map(|ingress| text(ingress, "/ip").parse().ok()).collect()
+}
+
 pub(crate) fn kind(service: &Value) -> &str {
     text(service, "/spec/type")
 }

@@ -201,3 +201,13 @@ fn printing_columns_of_lease() {
         json!(["lx", "x", "5m"]),
     );
 }
+
+#[test]
+fn printing_columns_of_scale() {
+    check(
+        &scale::RESOURCE,
+        "Name(name); Desired:integer; Available:integer; Age",
+        json!({"metadata": {"name": "web", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"replicas": 3}, "status": {"replicas": 2}}),
+        json!(["web", 3, 2, "5m"]),
+    );
+}
