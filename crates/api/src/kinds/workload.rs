@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     errors::Errors,
     pod, unhonoured,
-    value::{at, child, count, is_set, list, map, number, set, text},
+    value::{at, count, is_set, list, map, text},
 };
 use crate::{
     field::FieldError,
