@@ -126,7 +126,7 @@ fn check_preconditions(call: &Call<'_>, new: &Value, old: &Stored) -> Result<(),
         "" | "0" if resource.strategy.may_replace_any_revision() => Ok(()),
         "" | "0" => {
             let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            Err(ApiError::invalid(resource, call.name(), &[error]).into())
+            Err(ApiError::invalid_kind(resource.group, resource.plural, call.name(), &[error]).into())
         }
         stated if *stated == old.revision.to_string() => Ok(()),
         stated if stated.parse::<u64>().is_err() => Err(wrong_revision(stated)),

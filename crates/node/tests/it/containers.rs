@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[super::Test] = &[
     ("hello_app_answers_in_its_namespace_and_ends_when_asked", hello_app_answers_in_its_namespace_and_ends_when_asked),
     ("hello_app_answers_many_and_finishes_what_it_began", hello_app_answers_many_and_finishes_what_it_began),
     ("containers_are_fenced", containers_are_fenced),
+    ("programs_find_their_environment_in_its_order", programs_find_their_environment_in_its_order),
     ("exit_codes_and_logs_are_kept", exit_codes_and_logs_are_kept),
     ("without_cgroups_containers_run_all_the_same", without_cgroups_containers_run_all_the_same),
     ("with_cgroup_v2_alone_containers_run_and_leave_nothing", with_cgroup_v2_alone_containers_run_and_leave_nothing),
@@ -250,7 +251,7 @@ fn containers_are_fenced() {
     assert!(log.ends_with("\n4\n/root"), "{log}");
 }
 
-fn exit_codes_and_logs_are_kept() {
+fn programs_find_their_environment_in_its_order() {
     let node = Node::new();
     node.tokio.block_on(async {
         let runtime = node.runtime();
@@ -264,6 +265,13 @@ fn exit_codes_and_logs_are_kept() {
         let printed: Vec<&str> = log.lines().filter(|line| line.starts_with('V')).collect();
         assert_eq!(printed, lines);
         assert!(log.contains("\nPATH=") && log.contains("HOME=/root"), "{log}");
+    });
+}
+
+fn exit_codes_and_logs_are_kept() {
+    let node = Node::new();
+    node.tokio.block_on(async {
+        let runtime = node.runtime();
         let three = key("three");
         runtime.start(&three, &node.shell(&three, "echo out; echo err >&2; exit 3")).await.unwrap();
         let exit = runtime.wait(&three).await.unwrap();
