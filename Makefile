@@ -49,9 +49,12 @@ test: deps clients build
 bench: deps
 	$(CARGO) bench --locked -p stead-cli --bench figures
 
-# What CI runs a few per cent of: hundreds of kills, thousands of power cuts, of judged histories and of turned bits.
+# What CI runs a few per cent of: hundreds of kills, thousands of power cuts, of judged histories and of turned bits. KUBE_PROXY names the
+# program that is taken over from.
 soak: deps
 	STEAD_KILLS=200 $(CARGO) test --locked --release -p stead-cli --test it faults
+	STEAD_PROXY_KILLS=100 STEAD_TAKEOVERS=5 STEAD_HEALINGS=5 $(CARGO) test --locked --release -p stead-cli --test it forwarding -- --nocapture
+	STEAD_FAULT_SHARE=100 STEAD_SCALINGS=500 $(CARGO) test --locked --release -p stead-dataplane --test it -- faults scaling --nocapture
 	STEAD_CRASH_CUTS=5000 STEAD_HISTORIES=2000 STEAD_FLIPS=1000 $(CARGO) test --locked --release -p stead-store --test it -- crash histories flips
 
 # What `test` does for less than half a second for each decoder. FUZZ_SECONDS is the time for each.

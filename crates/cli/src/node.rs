@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use stead_client::{Interest, ServiceCache};
 use stead_dataplane::NfTables;
 use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
+use stead_proxy::Lock;
 
 use crate::{
     args::NodeArgs,
@@ -22,6 +23,7 @@ use crate::{
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     log::start();
     let config = Config::load(args.config.as_deref())?;
+    let lock = Lock::take()?;
     capabilities::check(&stead_dataplane::probe::probe())?;
     let plane = NfTables::open()?;
     let agent = agent_config(args, &config);
@@ -40,7 +42,7 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
         let (client, address) = stead_client::connect_to(Some(&args.kubeconfig), None).await?;
         proxy.reserved.extend(address);
         let cache = ServiceCache::start(&client, Interest::All);
-        let proxy = stead_proxy::run(proxy, client.clone(), cache.clone(), Box::new(plane));
+        let proxy = stead_proxy::run(lock, proxy, client.clone(), cache.clone(), Box::new(plane));
         let agent = stead_node::run(agent, client, cache);
         tokio::select! {
             ended = proxy => match ended? {},

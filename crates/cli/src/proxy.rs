@@ -85,6 +85,8 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
 }
 
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
+    // Before anything of the machine is touched: what is set on it is the other's where another proxy runs.
+    let lock = Lock::take()?;
     capabilities::check(&stead_dataplane::probe::probe())?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
@@ -92,7 +94,7 @@ fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()
     in_cluster(settings, cluster, async |config, client| {
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         tokio::select! {
-            ended = stead_proxy::run(config, client, cache, Box::new(plane)) => match ended? {},
+            ended = stead_proxy::run(lock, config, client, cache, Box::new(plane)) => match ended? {},
             changed = wait_for_change(file.map(Path::to_owned)) => match changed? {},
         }
     })

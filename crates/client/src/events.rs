@@ -35,6 +35,8 @@ const KNOWN: usize = 4096;
 const TRIES: u32 = 6;
 /// What upstream's API takes of a message.
 const MESSAGE_LIMIT: usize = 1024;
+/// The longest name that an object may have.
+const NAME_LIMIT: usize = 253;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -189,11 +191,14 @@ impl Writer {
 }
 
 impl Object {
-    /// Events of cluster-scoped objects live in `default`. The name holds the instant, so that it is the Event's alone.
+    /// Events of cluster-scoped objects live in `default`. The name holds the instant, so that it is the Event's alone. An object whose own
+    /// name is none that an Event may have (an API that is not Kubernetes' may say anything) has Events that are named by its kind.
     fn event_key(&self, at: Timestamp) -> ObjectKey {
         let namespace = self.namespace.as_deref().unwrap_or("default");
-        let name = self.name.as_deref().unwrap_or_default();
-        ObjectKey::new(namespace, format!("{name}.{:x}", at.as_nanosecond()))
+        let instant = format!("{:x}", at.as_nanosecond());
+        let name = self.name.as_deref().filter(|name| name.len() + 1 + instant.len() <= NAME_LIMIT && is_name(name));
+        let kind = || self.kind.as_deref().unwrap_or("object").to_lowercase();
+        ObjectKey::new(namespace, format!("{}.{instant}", name.map_or_else(kind, ToOwned::to_owned)))
     }
 
     fn reference(&self) -> ObjectReference {
@@ -214,6 +219,17 @@ impl From<&ObjectReference> for Object {
         let ObjectReference { api_version, kind, namespace, name, uid, field_path, .. } = reference.clone();
         Self { api_version, kind, namespace, name, uid, field_path }
     }
+}
+
+/// Whether it is a DNS subdomain, as names of Events are.
+fn is_name(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &[u8]| {
+        let ends = [label.first(), label.last()];
+        ends.iter().all(|end| end.is_some_and(|byte| is_inner(*byte)))
+            && label.iter().all(|byte| is_inner(*byte) || *byte == b'-')
+    };
+    text.as_bytes().split(|byte| *byte == b'.').all(is_label)
 }
 
 /// Event times are whole seconds.

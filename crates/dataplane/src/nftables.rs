@@ -101,16 +101,17 @@ impl NfTables {
     /// The tables of the calling thread's network namespace. Nothing is read or changed yet.
     pub fn open() -> Result<Self, Error> {
         let conntrack = Conntrack::open().map_err(Error::Flows)?;
-        Ok(Self::new(Nftables::open().map_err(Error::Open)?, conntrack))
+        Ok(Self::over(Nftables::open().map_err(Error::Open)?, conntrack))
     }
 
     /// The tables of another network namespace.
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
         let conntrack = Conntrack::open_in(namespace).map_err(Error::Flows)?;
-        Ok(Self::new(Nftables::open_in(namespace).map_err(Error::Open)?, conntrack))
+        Ok(Self::over(Nftables::open_in(namespace).map_err(Error::Open)?, conntrack))
     }
 
-    fn new(nft: Nftables, conntrack: Conntrack) -> Self {
+    /// The tables and connections that these are of.
+    pub fn over(nft: Nftables, conntrack: Conntrack) -> Self {
         Self { nft, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)) }
     }
 
@@ -240,6 +241,11 @@ impl DataPlane for NfTables {
             let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
             let (transaction, known) = reconcile(&state.mirror, actuals);
             let insists = attempt < ATTEMPTS;
+            if !transaction.is_empty() {
+                // While the rules were not ours, connections may have gone anywhere. Due before the commit: one whose answer is lost may
+                // have come into effect, and the next verification finds nothing to do.
+                core.leavings.due.merge(Cleaning::everything());
+            }
             match self.nft.commit(&transaction, insists.then_some(generation)) {
                 Ok(_) => {
                     let generation = after(generation, &transaction);
@@ -249,8 +255,6 @@ impl DataPlane for NfTables {
                     if transaction.is_empty() {
                         return Ok(Verified::Intact);
                     }
-                    // While the rules were not ours, connections may have gone anywhere.
-                    core.leavings.due.merge(Cleaning::everything());
                     return Ok(Verified::Healed { operations: transaction.operations() });
                 }
                 Err(nft::Error::Stale) => {}

@@ -12,10 +12,13 @@ use stead_api::service_snapshot::{
 };
 use stead_model::{Family, Frontend, ObjectKey, is_metadata};
 
-use self::endpoints::{Endpoints, LocalList};
+use self::endpoints::{Endpoints, LocalList, Targets};
 use crate::{
     problem::{Cause, Problem},
-    table::{Algorithm, Backend, FrontendKind, FrontendRule, MAX_BACKENDS, ServicePlan, ServicePortPlan, Settings},
+    table::{
+        Algorithm, Backend, FrontendKind, FrontendRule, MAX_BACKENDS, MAX_BACKENDS_OF_SERVICE, ServicePlan,
+        ServicePortPlan, Settings,
+    },
 };
 
 /// The node that is planned for.
@@ -44,18 +47,20 @@ pub fn plan_service(snapshot: &ServiceSnapshot, context: &NodeContext, key: &Obj
     let Some(service) = snapshot.service(key).filter(|service| is_proxied(service)) else {
         return (ServicePlan::default(), Vec::new());
     };
-    let mut draft = Draft { context, service, causes: Vec::new(), frontends: HashSet::new() };
+    let (causes, frontends, room) = (Vec::new(), HashSet::new(), MAX_BACKENDS_OF_SERVICE);
+    let mut draft = Draft { context, service, causes, frontends, room };
     let slices: Vec<_> =
         snapshot.slices_of(key).iter().map(|slice| &**slice).filter(|slice| !slice.is_headless).collect();
     draft.collect_view_problems(&slices);
     let algorithm = draft.algorithm();
     let addresses = draft.addresses();
+    let targets = Targets::of(&slices);
     let mut ports = Vec::with_capacity(service.ports.len());
     for port in &service.ports {
         for family in Family::ALL {
             let frontends = draft.frontends(port, family, &addresses);
             if !frontends.is_empty() {
-                let (backends, draining) = draft.backends(&slices, port, family);
+                let (backends, draining) = draft.backends(&targets, port, family);
                 ports.push(ServicePortPlan {
                     name: port.name.clone(),
                     protocol: port.protocol,
@@ -90,6 +95,8 @@ struct Draft<'s> {
     causes: Vec<Cause>,
     /// Those of the ports so far.
     frontends: HashSet<Frontend>,
+    /// How many more backends its ports may have together.
+    room: usize,
 }
 
 impl Draft<'_> {
@@ -211,19 +218,23 @@ impl Draft<'_> {
     /// Who gets new connections, and who keeps old ones.
     fn backends(
         &mut self,
-        slices: &[&SliceView],
+        targets: &Targets<'_>,
         port: &ServicePortView,
         family: Family,
     ) -> (Vec<Backend>, Vec<Backend>) {
         let policies = [self.service.internal_policy, self.service.external_policy];
         let local_list = if policies.contains(&TrafficPolicy::Local) { LocalList::Wanted } else { LocalList::Unused };
-        let endpoints = Endpoints::of(slices, port, family, self.context);
+        let endpoints = Endpoints::of(targets, port, family, self.context);
         let (mut backends, mut draining) = endpoints.split(port.protocol, local_list);
-        if backends.len() > MAX_BACKENDS {
-            self.causes.push(Cause::TooManyEndpoints { port: port.name.clone(), count: backends.len() });
-            backends.truncate(MAX_BACKENDS);
+        let limit = self.room.min(MAX_BACKENDS);
+        if backends.len() > limit {
+            self.causes.push(Cause::TooManyEndpoints { port: port.name.clone(), count: backends.len(), limit });
+            backends.truncate(limit);
+            backends.shrink_to_fit();
         }
-        draining.truncate(MAX_BACKENDS);
+        self.room -= backends.len();
+        draining.truncate(self.room.min(MAX_BACKENDS));
+        self.room -= draining.len();
         (backends, draining)
     }
 }

@@ -17,6 +17,6 @@ pub use jhash::{SEED as HASH_SEED, jhash, scale};
 pub use planner::{Outcome, Planner, plan_all};
 pub use problem::{Cause, Problem};
 pub use table::{
-    Algorithm, Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MasqueradeAll, Plan,
-    ServicePlan, ServicePortPlan, Settings, TrafficPolicy, Weights,
+    Algorithm, Backend, DetectLocal, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MAX_BACKENDS_OF_SERVICE,
+    MasqueradeAll, Plan, ServicePlan, ServicePortPlan, Settings, TrafficPolicy, Weights,
 };

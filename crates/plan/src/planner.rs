@@ -59,8 +59,9 @@ impl Outcome {
     /// Takes in what a later change of the same planner did.
     pub fn merge(&mut self, later: Self) {
         let Self { changed, problems } = later;
-        let fresh: Vec<_> = changed.into_iter().filter(|key| !self.changed.contains(key)).collect();
-        self.changed.extend(fresh);
+        self.changed.extend(changed);
+        self.changed.sort();
+        self.changed.dedup();
         self.problems.extend(problems);
         self.problems.sort();
         self.problems.dedup();
@@ -233,10 +234,13 @@ impl Planner {
             });
         }
         draft.ports.retain(|port| !port.frontends.is_empty());
+        // So that as many as there may be are compared in no time.
+        problems.sort();
+        problems.dedup();
         replace(&mut self.lost, key, lost, Vec::is_empty);
         let old = replace(&mut self.problems, key, problems, Vec::is_empty).unwrap_or_default();
         let new = self.problems.get(key).into_iter().flatten();
-        outcome.problems.extend(new.filter(|problem| !old.contains(problem)).cloned());
+        outcome.problems.extend(new.filter(|problem| old.binary_search(problem).is_err()).cloned());
         let services = &mut self.plan.services;
         let changed = match services.get_mut(&**key) {
             _ if draft.ports.is_empty() => services.remove(&**key).is_some(),

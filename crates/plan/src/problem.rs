@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use stead_api::service_snapshot::ViewProblem;
 use stead_model::{Frontend, ObjectKey};
 
-use crate::table::{FrontendKind, MAX_BACKENDS};
+use crate::table::FrontendKind;
 
 /// One part of a Service that is not in the plan. Everything else of the Service, and all other Services, are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +52,10 @@ pub enum Cause {
     Taken { frontend: Frontend, owner: ObjectKey },
     #[error("{frontend} stands twice in this Service; the first port has it")]
     Repeated { frontend: Frontend },
-    #[error("port {port:?} has {count} endpoints; the first {MAX_BACKENDS} get traffic")]
-    TooManyEndpoints { port: Box<str>, count: usize },
+    /// A port's own limit is [`MAX_BACKENDS`](crate::MAX_BACKENDS), that of all ports together
+    /// [`MAX_BACKENDS_OF_SERVICE`](crate::MAX_BACKENDS_OF_SERVICE).
+    #[error("port {port:?} has {count} endpoints; the first {limit} get traffic")]
+    TooManyEndpoints { port: Box<str>, count: usize, limit: usize },
     #[error(
         "sessionAffinity ClientIP decides before metadata.annotations[stead.local/algorithm]; clients that are new are spread at random"
     )]

@@ -14,6 +14,8 @@ use stead_model::{Family, Frontend, ObjectKey, Protocol};
 
 /// The most backends that one port can have: each has a number of its own in 16 bits, and some numbers are left for meanings.
 pub const MAX_BACKENDS: usize = 65_000;
+/// Backends of all ports of one Service together: thousands of ports to thousands of endpoints would be more than a kernel holds.
+pub const MAX_BACKENDS_OF_SERVICE: usize = 500_000;
 
 /// The whole table of one node: [`Settings`] that hold for all packets, and one independent part for each Service.
 ///

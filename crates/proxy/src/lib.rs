@@ -103,8 +103,6 @@ pub enum Error {
     Listen { address: SocketAddr, source: io::Error },
     #[error("read this node's addresses")]
     Read(#[from] LinkError),
-    #[error(transparent)]
-    Lock(#[from] LockError),
 }
 
 /// Who acts after each step of the loop, beside it.
@@ -114,18 +112,18 @@ struct Followers {
     local_ports: mpsc::UnboundedSender<local_ports::Change>,
 }
 
-/// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread; `cache` is watched by
-/// someone or filled by hand. Problems become log lines and, through `client`, Kubernetes Events.
+/// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread, and `lock` is held for as long;
+/// `cache` is watched by someone or filled by hand. Problems become log lines and, through `client`, Kubernetes Events.
 ///
 /// # Errors
 /// Before anything is programmed, and where an address of [`Endpoints`] cannot be had that must be; other failures are logged and tried again.
 pub async fn run(
+    _lock: Lock,
     config: Config,
     client: Client,
     cache: ServiceCache,
     plane: Box<dyn DataPlane>,
 ) -> Result<Infallible, Error> {
-    let _lock = Lock::take()?;
     let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
     let recorder = Recorder::new(client, "stead-proxy", &config.node);

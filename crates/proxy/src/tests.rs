@@ -35,11 +35,11 @@ impl Addresses for Scripted {
     }
 }
 
-/// A running loop and everything around it.
-struct Rig {
+/// A running loop and everything around it; `plane` is what tells of its plane.
+struct Rig<P = Fake> {
     sources: Arc<Sources>,
     cache: ServiceCache,
-    plane: Fake,
+    plane: P,
     addresses: Scripted,
     notices: notices::UnboundedSender<()>,
     /// Bodies of the Events that were written.
@@ -47,7 +47,7 @@ struct Rig {
     running: JoinHandle<Infallible>,
 }
 
-impl Drop for Rig {
+impl<P> Drop for Rig<P> {
     fn drop(&mut self) {
         self.running.abort();
     }
@@ -58,25 +58,30 @@ async fn write_event(State(events): State<Arc<Mutex<Vec<Value>>>>, body: Bytes) 
     (StatusCode::CREATED, "{}")
 }
 
-impl Rig {
-    fn start(verify_period: Duration) -> Self {
-        let (cache, plane, addresses) = (ServiceCache::unwatched(), Fake::new(), Scripted::default());
+fn config() -> Config {
+    Config {
+        node: "node1".into(),
+        service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+        pods: PodTraffic::of(vec!["10.244.0.0/16".parse().unwrap()]),
+        reserved: vec!["192.168.56.100".parse().unwrap()],
+        ..Config::default()
+    }
+}
+
+impl<P> Rig<P> {
+    fn over(cache: ServiceCache, plane: P, driven: Box<dyn DataPlane>, verify_period: Duration) -> Self {
+        let addresses = Scripted::default();
         *addresses.0.lock().unwrap() = vec!["192.168.56.101".parse().unwrap()];
         let (notices, noticed) = notices::unbounded();
         let events = Arc::<Mutex<Vec<Value>>>::default();
         let client = in_process(Router::new().fallback(write_event).with_state(Arc::clone(&events)));
-        let config = Config {
-            node: "node1".into(),
-            service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
-            pods: PodTraffic::of(vec!["10.244.0.0/16".parse().unwrap()]),
-            ..Config::default()
-        };
-        let sources = Arc::new(Sources::new(&config, cache.clone()));
-        let forwarder = Forwarder::new(config, cache.clone(), Box::new(addresses.clone()), Box::new(plane.clone()));
+        let sources = Arc::new(Sources::new(&config(), cache.clone()));
+        let cleaner = driven.cleaner();
+        let forwarder = Forwarder::new(config(), cache.clone(), Box::new(addresses.clone()), driven);
         let recorder = Recorder::new(client, "stead-proxy", "node1");
         let services = ServiceRecorder::new(recorder.clone(), cache.clone());
         let reporter = Reporter::new(NodeRecorder::new(recorder, "node1"), services);
-        let (news, cleaner) = (cache.subscribe(), stead_dataplane::DataPlane::cleaner(&plane));
+        let news = cache.subscribe();
         let ours = Arc::clone(&sources);
         let running = tokio::spawn(async move {
             let followers = Followers { changed: Notify::new(), local_ports: mpsc::unbounded_channel().0 };
@@ -88,15 +93,6 @@ impl Rig {
         Self { sources, cache, plane, addresses, notices, events, running }
     }
 
-    /// A loop whose lists are complete and applied.
-    async fn synced(changes: impl IntoIterator<Item = ServiceChange>) -> Self {
-        let rig = Self::start(DEADLINE);
-        rig.cache.apply(changes);
-        rig.cache.apply(lists_done());
-        rig.until(|rig| !rig.plane.scopes().is_empty()).await;
-        rig
-    }
-
     async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let holds = async {
             while !condition(self) {
@@ -104,6 +100,26 @@ impl Rig {
             }
         };
         timeout(DEADLINE, holds).await.expect("the condition holds in time");
+    }
+
+    fn metrics(&self) -> String {
+        self.sources.metrics.text(&self.cache, std::time::Instant::now()).unwrap()
+    }
+}
+
+impl Rig {
+    fn start(verify_period: Duration) -> Self {
+        let plane = Fake::new();
+        Self::over(ServiceCache::unwatched(), plane.clone(), Box::new(plane), verify_period)
+    }
+
+    /// A loop whose lists are complete and applied.
+    async fn synced(changes: impl IntoIterator<Item = ServiceChange>) -> Self {
+        let rig = Self::start(DEADLINE);
+        rig.cache.apply(changes);
+        rig.cache.apply(lists_done());
+        rig.until(|rig| !rig.plane.scopes().is_empty()).await;
+        rig
     }
 
     fn lines(&self) -> Vec<String> {
@@ -248,10 +264,9 @@ async fn what_failed_is_made_good() {
     rig.cache.apply([slice("web", &["10.244.1.2"])]);
     rig.until(|rig| rig.lines()[0] == "web 10.96.0.1:80/TCP -> 10.244.1.2:8080").await;
     assert_eq!(rig.plane.scopes(), [None, Some(keys(&["web"]))]);
-    let metrics = || rig.sources.metrics.text(&rig.cache, std::time::Instant::now()).unwrap();
-    rig.until(|_| metrics().contains("sync_proxy_rules_endpoint_changes_pending 0\n")).await;
+    rig.until(|rig| rig.metrics().contains("sync_proxy_rules_endpoint_changes_pending 0\n")).await;
     let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} 3\n";
-    assert!(metrics().contains(failures), "{}", metrics());
+    assert!(rig.metrics().contains(failures), "{}", rig.metrics());
     assert!(rig.sources.health.standing(std::time::Instant::now()).updated.is_some());
 }
 

@@ -112,6 +112,11 @@ impl Conntrack {
         Ok(Self { socket: Socket::open_in(namespace).map_err(Error::Open)?, listing })
     }
 
+    /// The connections of the namespace that the socket is in, by netlink alone.
+    pub fn over(socket: Socket) -> Self {
+        Self { socket, listing: None }
+    }
+
     /// How many entries of all kinds there are; told at once, without a walk of the table.
     pub fn count(&mut self) -> Result<u32, Error> {
         /// `CTA_STATS_GLOBAL_ENTRIES`

@@ -8,4 +8,4 @@ mod socket;
 
 pub(crate) use message::ATTRIBUTE_MAX;
 pub use message::{Attribute, Attributes, Header, Writer};
-pub use socket::{Error, Message, Refusal, Socket};
+pub use socket::{Error, Kernel, Message, Refusal, Socket, Wait, Wire};

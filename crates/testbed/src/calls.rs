@@ -24,12 +24,22 @@ pub struct Calls {
     pub timeout: Duration,
     /// The least time from the start of one to the start of the next, of all together.
     pub pace: Duration,
+    pub ending: Ending,
+}
+
+/// How a TCP connection ends once it was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its port is taken for a minute.
+    Orderly,
+    /// By a reset, so that neither ports nor tables of connections fill, however many there are.
+    Reset,
 }
 
 impl Calls {
-    /// So many, eight at once, 2 s each, as fast as they go.
+    /// So many, eight at once, 2 s each, as fast as they go, each with an orderly end.
     pub const fn of(count: usize) -> Self {
-        Self { count, concurrency: 8, timeout: TIMEOUT, pace: Duration::ZERO }
+        Self { count, concurrency: 8, timeout: TIMEOUT, pace: Duration::ZERO, ending: Ending::Orderly }
     }
 
     pub(crate) fn run(self, host: &Host, protocol: Protocol, to: SocketAddr) -> Tally {
@@ -51,9 +61,15 @@ impl Calls {
                 let due = self.pace.saturating_mul(u32::try_from(nth).unwrap_or(u32::MAX));
                 thread::sleep(due.saturating_sub(start.elapsed()));
                 let asked = Instant::now();
-                let outcome =
-                    Flow::open(protocol, None, to, self.timeout).and_then(|flow| flow.with_timeout(self.timeout).ask());
-                tally.count(outcome, asked.elapsed());
+                let outcome = Flow::open(protocol, None, to, self.timeout).and_then(|flow| {
+                    let mut flow = flow.with_timeout(self.timeout);
+                    let answer = flow.ask()?;
+                    if self.ending == Ending::Reset {
+                        flow.reset_at_end()?;
+                    }
+                    Ok(answer)
+                });
+                tally.count(outcome, asked);
             }
         };
         let mut tally = thread::scope(|scope| {
@@ -77,6 +93,8 @@ pub struct Tally {
     /// Where servers saw the questions come from.
     pub sources: BTreeSet<IpAddr>,
     pub failures: BTreeMap<Failure, usize>,
+    /// When each of those that failed began and ended.
+    pub failed_at: Vec<(Failure, Instant, Instant)>,
     /// From the first question to the last answer.
     pub elapsed: Duration,
     /// The longest that one question took, answered or not.
@@ -102,14 +120,18 @@ impl Tally {
         self.answers.is_empty() && self.failures.keys().eq([&failure])
     }
 
-    fn count(&mut self, outcome: Result<Answer, Failure>, took: Duration) {
-        self.slowest = self.slowest.max(took);
+    fn count(&mut self, outcome: Result<Answer, Failure>, asked: Instant) {
+        let now = Instant::now();
+        self.slowest = self.slowest.max(now - asked);
         match outcome {
             Ok(answer) => {
                 self.sources.insert(answer.source.ip());
                 *self.answers.entry(answer.server).or_default() += 1;
             }
-            Err(failure) => *self.failures.entry(failure).or_default() += 1,
+            Err(failure) => {
+                *self.failures.entry(failure).or_default() += 1;
+                self.failed_at.push((failure, asked, now));
+            }
         }
     }
 
@@ -120,6 +142,7 @@ impl Tally {
         for (failure, count) in other.failures {
             *self.failures.entry(failure).or_default() += count;
         }
+        self.failed_at.extend(other.failed_at);
         self.sources.extend(other.sources);
         self.slowest = self.slowest.max(other.slowest);
     }

@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::errno::Errno;
 use stead_model::Protocol;
 
-use crate::Host;
+use crate::{Host, sctp::Association};
 
 /// How long one step of a flow waits unless told otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,6 +73,7 @@ pub struct Flow {
 enum Socket {
     Tcp(TcpStream),
     Udp(UdpSocket),
+    Sctp(Association),
 }
 
 impl Flow {
@@ -97,11 +97,11 @@ impl Flow {
                 socket.connect(to)?;
                 Socket::Udp(socket)
             }
-            (Protocol::Sctp, _) => return Err(Failure::Other(Errno::EPROTONOSUPPORT as i32)),
+            (Protocol::Sctp, port) => Socket::Sctp(Association::open(port, to)?),
         };
         match &socket {
             Socket::Tcp(stream) => stream.set_nodelay(true)?,
-            Socket::Udp(_) => {}
+            Socket::Udp(_) | Socket::Sctp(_) => {}
         }
         Ok(Self { socket, timeout })
     }
@@ -118,6 +118,15 @@ impl Flow {
         match &self.socket {
             Socket::Tcp(stream) => stream.local_addr(),
             Socket::Udp(socket) => socket.local_addr(),
+            Socket::Sctp(association) => Ok(association.local()),
+        }
+    }
+
+    /// Has a connection end by a reset when the flow is dropped.
+    pub fn reset_at_end(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Socket::Udp(_) | Socket::Sctp(_) => Ok(()),
         }
     }
 
@@ -127,6 +136,10 @@ impl Flow {
         let mut line = [0; LINE];
         let mut length = 0;
         match &mut self.socket {
+            Socket::Sctp(association) => {
+                let answer = association.ask(self.timeout)?;
+                return parse(&answer).ok_or(Failure::Garbled);
+            }
             Socket::Udp(socket) => {
                 socket.set_read_timeout(Some(self.timeout))?;
                 socket.send(b"?\n")?;

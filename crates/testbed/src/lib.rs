@@ -11,13 +11,14 @@ mod flow;
 mod host;
 mod lab;
 mod load;
+mod sctp;
 mod server;
 
 pub use address::{
     FABRIC_RANGES, FAR_RANGES, POD_RANGES, SERVICE_RANGES, fabric_address, far_address, node_address, outside_address,
     pod_address, pod_range, router_address,
 };
-pub use calls::{Calls, Tally};
+pub use calls::{Calls, Ending, Tally};
 pub use capture::{Capture, Direction, Seen};
 pub use flow::{Answer, Failure, Flow};
 pub use host::Host;

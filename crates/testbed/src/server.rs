@@ -1,4 +1,4 @@
-//! Servers that answer every line (TCP) or datagram (UDP) with their name and where they saw it come from.
+//! Servers that answer every line (TCP), datagram (UDP) or INIT (SCTP) with their name and where they saw it come from.
 //!
 //! One thread each; its sockets belong to the host's namespace. A UDP answer comes from the address that was asked.
 
@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use stead_model::Protocol;
 
-use crate::Host;
+use crate::{Host, sctp::Listener};
 
 /// How many connections one server keeps open; others wait to be accepted.
 const CONNECTIONS: usize = 256;
@@ -67,6 +67,7 @@ enum Sockets {
     Tcp(TcpListener),
     /// One for each address.
     Udp(Vec<UdpSocket>),
+    Sctp(Listener),
 }
 
 impl Sockets {
@@ -94,7 +95,7 @@ impl Sockets {
                 };
                 Ok(Self::Udp(host.run(|| addresses.into_iter().map(open).collect::<io::Result<_>>())??))
             }
-            Protocol::Sctp => anyhow::bail!("the testbed speaks no SCTP"),
+            Protocol::Sctp => Ok(Self::Sctp(host.run(|| Listener::open(port))??)),
         }
     }
 
@@ -102,6 +103,7 @@ impl Sockets {
         match self {
             Self::Tcp(listener) => vec![listener.as_fd()],
             Self::Udp(sockets) => sockets.iter().map(AsFd::as_fd).collect(),
+            Self::Sctp(listener) => listener.descriptors().collect(),
         }
     }
 }
@@ -143,6 +145,9 @@ impl Service {
     }
 
     fn serve_datagrams(&self) {
+        if let Sockets::Sctp(listener) = &self.sockets {
+            listener.serve(|source| self.answer(source));
+        }
         let Sockets::Udp(sockets) = &self.sockets else { return };
         for socket in sockets {
             while let Ok((_, source)) = socket.recv_from(&mut [0; 64]) {

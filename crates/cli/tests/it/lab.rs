@@ -16,6 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use stead_sys::namespace::Namespace;
 use tempfile::TempDir;
 
 /// Generous: a loaded machine is no failure.
@@ -103,6 +104,11 @@ impl Lab {
         let programs = state["processes"].as_array()?;
         let found = programs.iter().find(|entry| entry["name"] == program)?;
         u32::try_from(found["pid"].as_u64()?).ok()
+    }
+
+    /// Where a host's network is: `fabric`, `outside` or a node.
+    pub(crate) fn namespace(&self, host: &str) -> Namespace {
+        stead_lab::find(Path::new("/run/stead"), &self.name).unwrap().namespace(host).unwrap()
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

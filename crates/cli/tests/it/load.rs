@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,6 +10,12 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use nix::{
+    libc::linger,
+    sys::socket::{setsockopt, sockopt::Linger},
+};
+use stead_sys::namespace::Namespace;
 
 use crate::lab::Lab;
 
@@ -23,6 +28,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
+    begun: Instant,
     client: JoinHandle<Tally>,
 }
 
@@ -38,14 +44,23 @@ pub(crate) struct Tally {
 
 impl Load {
     pub(crate) fn start(lab: &Lab, host: &str, target: SocketAddr, per_second: u32) -> Self {
-        let namespace = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace(host).unwrap();
+        Self::start_in(lab.namespace(host), target, per_second)
+    }
+
+    pub(crate) fn start_in(namespace: Namespace, target: SocketAddr, per_second: u32) -> Self {
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let begun = Instant::now();
         let client = thread::spawn({
             let (stop, asked) = (stop.clone(), asked.clone());
             // Threads are in the namespace of the one that starts them.
-            move || namespace.run(|| ask_until(&stop, &asked, target, per_second)).unwrap()
+            move || namespace.run(|| ask_until(begun, &stop, &asked, target, per_second)).unwrap()
         });
-        Self { stop, asked, client }
+        Self { stop, asked, begun, client }
+    }
+
+    /// How long it has lasted; the times of failures count from the same start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     pub(crate) fn asked(&self) -> usize {
@@ -69,8 +84,8 @@ impl Tally {
     }
 }
 
-fn ask_until(stop: &AtomicBool, asked: &AtomicUsize, target: SocketAddr, per_second: u32) -> Tally {
-    let (begun, next) = (Instant::now(), AtomicUsize::new(0));
+fn ask_until(begun: Instant, stop: &AtomicBool, asked: &AtomicUsize, target: SocketAddr, per_second: u32) -> Tally {
+    let next = AtomicUsize::new(0);
     let pace = Duration::from_secs(1) / per_second;
     let worker = || {
         let mut tally = Tally::default();
@@ -99,12 +114,17 @@ fn ask_until(stop: &AtomicBool, asked: &AtomicUsize, target: SocketAddr, per_sec
     all
 }
 
-/// One request; anything but a whole answer of the demo application is an error.
-fn ask(target: SocketAddr) -> std::io::Result<()> {
+/// One request; anything but a whole answer of the demo application is an error. The connection ends by a reset, so that neither end and no
+/// table of connections keeps it for a minute: at a thousand a second there would soon be no room.
+///
+/// Who answered, by its host name.
+pub(crate) fn ask(target: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&target, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
-    stream.take(4096).read_to_string(&mut text)?;
-    if text.contains("Hostname: ") { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    (&stream).take(4096).read_to_string(&mut text)?;
+    setsockopt(&stream, Linger, &linger { l_onoff: 1, l_linger: 0 })?;
+    let name = text.lines().find_map(|line| line.strip_prefix("Hostname: "));
+    name.map(ToOwned::to_owned).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }

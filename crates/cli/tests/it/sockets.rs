@@ -1,6 +1,6 @@
 //! Every listening socket of a lab stands on this list: what is not meant to listen is a hole.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use crate::lab::Lab;
 
@@ -8,7 +8,7 @@ use crate::lab::Lab;
 fn listening(lab: &Lab, host: &str) -> BTreeSet<(String, u16)> {
     // States of net/tcp_states.h and include/net/sock.h: a TCP socket in LISTEN, a UDP socket without a peer.
     const KINDS: [(&str, &str); 4] = [("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")];
-    let namespace = stead_lab::find(Path::new("/run/stead"), &lab.name).unwrap().namespace(host).unwrap();
+    let namespace = lab.namespace(host);
     let tables =
         namespace.run(|| KINDS.map(|(kind, _)| fs::read_to_string(format!("/proc/thread-self/net/{kind}")).unwrap()));
     let mut found = BTreeSet::new();

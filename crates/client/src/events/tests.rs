@@ -11,6 +11,7 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::IntoResponse,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -92,4 +93,19 @@ async fn a_server_that_stumbles_is_asked_again_and_a_refusal_is_final() {
     let first = "POST /api/v1/namespaces/default/events 1 Said one";
     let second = "POST /api/v1/namespaces/a/events 1 Said two";
     check(&[403, 200, 503], record, &[first, first, second, "POST /api/v1/namespaces/a/events 1 Said three"]).await;
+}
+
+#[tokio::test]
+async fn an_object_of_any_name_has_events() {
+    let record = |recorder: &Recorder| {
+        for name in ["x".repeat(10_000), "Up".into(), "a..b".into(), "-a".into(), String::new(), "a.b-c".into()] {
+            recorder.record(&ObjectReference { name: Some(name), ..pod() }, EventKind::Normal, "Said", "");
+        }
+    };
+    let post = "POST /api/v1/namespaces/a/events 1 Said";
+    check(&[], record, &[post; 6]).await;
+    let named = |name: &str| {
+        super::Object::from(&ObjectReference { name: Some(name.into()), ..pod() }).event_key(Timestamp::UNIX_EPOCH)
+    };
+    assert_eq!((&*named("Up").name, &*named("a.b-c").name), ("pod.0", "a.b-c.0"));
 }

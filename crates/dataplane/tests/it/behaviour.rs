@@ -332,7 +332,7 @@ pub(crate) fn what_somebody_else_removed_comes_back(bench: &mut Bench) {
 
 pub(crate) fn connections_of_departed_backends_are_forgotten(bench: &mut Bench) {
     let ports = |bench: &Bench, pods: &[(u8, u8)]| {
-        [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+        Protocol::ALL.map(|protocol| {
             let mut port = bench.port(protocol, 1, Some(30080), pods);
             port.name = protocol.to_string().into();
             port
@@ -345,7 +345,14 @@ pub(crate) fn connections_of_departed_backends_are_forgotten(bench: &mut Bench) 
     other.ask().unwrap();
 
     // Flows until there are some to either backend, over each way in.
-    for (protocol, inside) in [(Protocol::Tcp, true), (Protocol::Udp, true), (Protocol::Udp, false)] {
+    let ways = [
+        (Protocol::Tcp, true),
+        (Protocol::Udp, true),
+        (Protocol::Udp, false),
+        (Protocol::Sctp, true),
+        (Protocol::Sctp, false),
+    ];
+    for (protocol, inside) in ways {
         let (client, to) = match inside {
             true => (bench.pod(1, 1), bench.cluster_ip(1, 80)),
             false => (bench.lab.outside(), bench.node_port(30080)),
@@ -361,7 +368,7 @@ pub(crate) fn connections_of_departed_backends_are_forgotten(bench: &mut Bench) 
         let departing = ports(bench, &[(1, 2)]);
         let applied = bench.change("web", departing);
         let departed = applied.departed.values().next().cloned().unwrap_or_default();
-        let expect = [Protocol::Tcp, Protocol::Udp].map(|protocol| (protocol, left.address));
+        let expect = Protocol::ALL.map(|protocol| (protocol, left.address));
         assert_eq!(departed, Departed { backends: expect.into(), ..Departed::default() });
         let gone = flows.iter().filter(|(server, _)| server == "pod-2-1").count();
         assert!(bench.forgotten >= gone, "{}, {gone} of {}", bench.forgotten, flows.len());
@@ -370,7 +377,7 @@ pub(crate) fn connections_of_departed_backends_are_forgotten(bench: &mut Bench) 
             match (flow.ask(), protocol) {
                 (Ok(answer), _) if stays => assert_eq!(&answer.server, server),
                 // A datagram goes to who is left, a connection is not known there.
-                (Ok(answer), Protocol::Udp) => assert_eq!(answer.server, "pod-1-2"),
+                (Ok(answer), Protocol::Udp | Protocol::Sctp) => assert_eq!(answer.server, "pod-1-2"),
                 (Err(Failure::Reset), Protocol::Tcp) if !stays => {}
                 (result, _) => panic!("{protocol} flow to {server}: {result:?}"),
             }
@@ -398,13 +405,19 @@ pub(crate) fn a_draining_backend_finishes_what_it_has(bench: &mut Bench) {
 }
 
 pub(crate) fn connections_of_departed_services_are_forgotten(bench: &mut Bench) {
-    bench.all("web", [bench.port(Protocol::Udp, 1, Some(30080), &[(2, 1)])]);
-    let mut inside = bench.pod(1, 1).open(Protocol::Udp, bench.cluster_ip(1, 80)).unwrap();
-    let mut outside = bench.lab.outside().open(Protocol::Udp, bench.node_port(30080)).unwrap();
-    assert_eq!((inside.ask().unwrap().server, outside.ask().unwrap().server), ("pod-2-1".into(), "pod-2-1".into()));
-    bench.delete("web");
-    assert_eq!(bench.forgotten, 2);
-    assert_eq!((inside.ask(), outside.ask()), (Err(Failure::Refused), Err(Failure::Refused)));
+    for protocol in [Protocol::Udp, Protocol::Sctp] {
+        bench.all("web", [bench.port(protocol, 1, Some(30080), &[(2, 1)])]);
+        let mut inside = bench.pod(1, 1).open(protocol, bench.cluster_ip(1, 80)).unwrap();
+        let mut outside = bench.lab.outside().open(protocol, bench.node_port(30080)).unwrap();
+        let served = [&mut inside, &mut outside].map(|flow| flow.ask().unwrap().server);
+        assert_eq!(served, ["pod-2-1", "pod-2-1"]);
+        bench.delete("web");
+        assert_eq!(bench.forgotten, 2);
+        assert_eq!(inside.ask(), Err(Failure::Refused));
+        // The node itself has nobody at that port; of SCTP it knows nothing at all.
+        let nobody = if protocol == Protocol::Sctp { Failure::Unreachable } else { Failure::Refused };
+        assert_eq!(outside.with_timeout(Duration::from_millis(500)).ask(), Err(nobody));
+    }
 }
 
 pub(crate) fn a_datagram_flow_that_was_there_first_finds_the_service(bench: &mut Bench) {
@@ -420,13 +433,13 @@ pub(crate) fn connections_that_a_change_forbids_are_cut(bench: &mut Bench) {
     matrix::route_by_node(bench);
     let all = [(1, 2), (2, 2)];
     let ports = |bench: &Bench, policies, sources: Option<IpAddr>| {
-        [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+        Protocol::ALL.map(|protocol| {
             let sources = sources.map(|address| [address.into()].into());
             ServicePortPlan { sources, ..matrix::port(bench, protocol, policies, &all) }
         })
     };
     let open = ports(bench, [Cluster; 2], None);
-    let to = |open: &[ServicePortPlan; 2], kind| {
+    let to = |open: &[ServicePortPlan; 3], kind| {
         let rule = open[0].frontends.iter().find(|rule| rule.kind == kind).unwrap();
         rule.frontend.socket()
     };
@@ -448,7 +461,7 @@ pub(crate) fn connections_that_a_change_forbids_are_cut(bench: &mut Bench) {
         let mut flows = Vec::new();
         for (is_pod, to) in clients {
             let client = if is_pod { bench.pod(1, 1) } else { bench.lab.outside() };
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for protocol in Protocol::ALL {
                 let from = flows.len();
                 eventually("flows to both backends", || {
                     let mut flow = client.open(protocol, to).unwrap();
@@ -464,7 +477,7 @@ pub(crate) fn connections_that_a_change_forbids_are_cut(bench: &mut Bench) {
             let answer = flow.ask();
             let is_same = answer.as_ref().is_ok_and(|answer| answer.server == *server);
             // A datagram of a flow that was cut may be taken for a new one, and be sent to who may have it.
-            let is_anew = *protocol == Protocol::Udp && answer.as_ref().is_ok_and(|answer| answer.server != *server);
+            let is_anew = *protocol != Protocol::Tcp && answer.as_ref().is_ok_and(|answer| answer.server != *server);
             let is_meant = goes_on(*is_pod, *to == virtual_ip, server == "pod-1-2");
             let is_right = if is_meant { is_same } else { is_anew || answer.is_err() };
             assert!(is_right, "{policies:?} {sources:?}: pod {is_pod} to {to}/{protocol} at {server}: {answer:?}");

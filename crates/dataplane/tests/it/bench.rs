@@ -33,11 +33,18 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Two nodes with two pods each; every pod serves TCP and UDP.
+    /// Two nodes with two pods each; every pod serves TCP, UDP and SCTP.
     pub(crate) fn new(open: Open, family: Family) -> Self {
-        let lab = Lab::build(Layout { nodes: 2, pods_per_node: 2 }).unwrap();
-        let serve = |pod: &Host| [Protocol::Tcp, Protocol::Udp].map(|protocol| pod.serve(protocol, POD_PORT).unwrap());
+        Self::of(open, family, Layout { nodes: 2, pods_per_node: 2 })
+    }
+
+    /// Every pod serves TCP, UDP and SCTP.
+    pub(crate) fn of(open: Open, family: Family, layout: Layout) -> Self {
+        let lab = Lab::build(layout).unwrap();
+        let serve = |pod: &Host| Protocol::ALL.map(|protocol| pod.serve(protocol, POD_PORT).unwrap());
         let servers = lab.pods().flat_map(serve).collect();
+        // An INIT is all that a flow of SCTP has here, and is forgotten after three seconds.
+        lab.node(1).set_sysctl("netfilter.nf_conntrack_sctp_timeout_cookie_wait", "60").unwrap();
         let settings = Settings {
             service_ranges: SERVICE_RANGES.into(),
             detect_local: DetectLocal::Ranges(POD_RANGES.into()),

@@ -7,3 +7,4 @@ mod bench;
 mod egress;
 mod matrix;
 mod nftables;
+mod scaling;

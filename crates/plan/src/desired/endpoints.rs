@@ -41,15 +41,53 @@ pub(super) enum LocalList {
     Unused,
 }
 
+/// The ports of all slices of a Service, in order: one of thousands is found at once.
+pub(super) struct Targets<'s>(Vec<Target<'s>>);
+
+struct Target<'s> {
+    name: &'s str,
+    protocol: Protocol,
+    port: u16,
+    slice: &'s SliceView,
+}
+
+impl<'s> Targets<'s> {
+    pub(super) fn of(slices: &[&'s SliceView]) -> Self {
+        let of_slice = |slice: &&'s SliceView| {
+            let slice: &'s SliceView = slice;
+            slice.ports.iter().map(move |port| Target {
+                name: &port.name,
+                protocol: port.protocol,
+                port: port.port,
+                slice,
+            })
+        };
+        let mut targets: Vec<_> = slices.iter().flat_map(of_slice).collect();
+        targets.sort_by_key(Target::key);
+        Self(targets)
+    }
+
+    /// Those that a Service's port leads to.
+    fn named(&self, name: &str, protocol: Protocol) -> impl Iterator<Item = &Target<'s>> {
+        let start = self.0.partition_point(|target| target.key() < (name, protocol));
+        self.0[start..].iter().take_while(move |target| target.name == name && target.protocol == protocol)
+    }
+}
+
+impl<'s> Target<'s> {
+    fn key(&self) -> (&'s str, Protocol) {
+        (self.name, self.protocol)
+    }
+}
+
 impl Endpoints {
-    pub(super) fn of(slices: &[&SliceView], port: &ServicePortView, family: Family, context: &NodeContext) -> Self {
+    pub(super) fn of(targets: &Targets<'_>, port: &ServicePortView, family: Family, context: &NodeContext) -> Self {
         let mut endpoints = Vec::new();
-        for slice in slices.iter().filter(|slice| slice.family == Some(family)) {
-            let is_target = |name: &str, protocol| name == &*port.name && protocol == port.protocol;
-            for target in slice.ports.iter().filter(|target| is_target(&target.name, target.protocol)) {
+        for Target { port, slice, .. } in targets.named(&port.name, port.protocol) {
+            if slice.family == Some(family) {
                 let usable = slice.endpoints.iter().filter(|endpoint| is_usable(endpoint.address));
                 endpoints.reserve(slice.endpoints.len());
-                endpoints.extend(usable.map(|endpoint| Endpoint::of(slice, endpoint, target.port, context)));
+                endpoints.extend(usable.map(|endpoint| Endpoint::of(slice, endpoint, *port, context)));
             }
         }
         endpoints.sort_unstable_by_key(|endpoint| endpoint.address);

@@ -80,7 +80,8 @@ impl Hops {
         key: &Arc<ObjectKey>,
         draft: &mut ServicePlan,
     ) -> Vec<Cause> {
-        let mut walk = Walk { around, prefixes: &self.prefixes, key, uses: BTreeSet::new(), causes: Vec::new() };
+        let (uses, causes) = (BTreeSet::new(), Vec::new());
+        let mut walk = Walk { around, prefixes: &self.prefixes, key, others: HashMap::new(), uses, causes };
         draft.ports.iter_mut().for_each(|port| walk.port(port));
         let Walk { uses, causes, .. } = walk;
         self.register(key, uses);
@@ -125,9 +126,14 @@ struct Walk<'w> {
     around: &'w Surroundings<'w>,
     prefixes: &'w Prefixes,
     key: &'w ObjectKey,
+    /// Plans of other Services as if each were alone, with every frontend's port: one of thousands of ports is planned once.
+    others: HashMap<ObjectKey, Alone>,
     uses: BTreeSet<Frontend>,
     causes: Vec<Cause>,
 }
+
+/// A Service's ports, and the place among them of each frontend's.
+type Alone = (Vec<Arc<ServicePortPlan>>, HashMap<Frontend, usize>);
 
 /// What an endpoint's address is.
 enum Place<'w> {
@@ -183,10 +189,19 @@ impl<'w> Walk<'w> {
 
     /// The port of another Service that has the frontend, as if that Service were alone. `None` where the snapshot is ahead of what
     /// was planned and the Service has it no more: it is about to be planned again, and its users with it.
-    fn behind(&self, frontend: Frontend, via: &ObjectKey) -> Option<ServicePortPlan> {
-        let (plan, _) = plan_service(self.around.snapshot, self.around.context, via);
-        let has = |port: &ServicePortPlan| port.frontends.iter().any(|rule| rule.frontend == frontend);
-        plan.ports.into_iter().find(has)
+    fn behind(&mut self, frontend: Frontend, via: &ObjectKey) -> Option<Arc<ServicePortPlan>> {
+        if !self.others.contains_key(via) {
+            let (plan, _) = plan_service(self.around.snapshot, self.around.context, via);
+            let ports: Vec<_> = plan.ports.into_iter().map(Arc::new).collect();
+            let frontends = ports
+                .iter()
+                .enumerate()
+                .flat_map(|(place, port)| port.frontends.iter().map(move |rule| (rule.frontend, place)));
+            let places = frontends.collect();
+            self.others.insert(via.clone(), (ports, places));
+        }
+        let (ports, places) = self.others.get(via)?;
+        places.get(&frontend).map(|place| Arc::clone(&ports[*place]))
     }
 
     /// Those of another Service's endpoints that are no Services themselves.

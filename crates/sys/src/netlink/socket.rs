@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "netlink's own socket options are not in nix")]
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
@@ -82,24 +82,39 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A socket of NETLINK_NETFILTER, bound to the network namespace that it was opened in.
-#[derive(Debug)]
-pub struct Socket {
-    fd: OwnedFd,
-    sequence: u32,
-    send_queue: usize,
-    buffer: Vec<u8>,
+/// The two system calls of a netlink socket. [`Kernel`] makes them; a test may put something in its place that lets them fail.
+pub trait Wire: fmt::Debug + Send {
+    /// `send(2)`: all of the bytes, as one datagram.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// `recv(2)`: the length of the next datagram, which may be more than fits the buffer.
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> io::Result<usize>;
 }
 
-impl Socket {
-    /// A socket in the calling thread's network namespace.
+/// Whether to wait for a datagram where there is none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Up to half a minute.
+    Yes,
+    No,
+}
+
+/// A socket of NETLINK_NETFILTER, bound to the network namespace that it was opened in.
+#[derive(Debug)]
+pub struct Kernel {
+    fd: OwnedFd,
+    send_queue: usize,
+}
+
+impl Kernel {
+    /// In the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
         Self::new().map_err(|source| Error::Open { source })
     }
 
-    /// A socket in another namespace; it can be used from any thread.
+    /// In another namespace; it can be used from any thread.
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
-        namespace.run(Self::new).and_then(|socket| socket).map_err(|source| Error::Open { source })
+        namespace.run(Self::new).and_then(|kernel| kernel).map_err(|source| Error::Open { source })
     }
 
     fn new() -> io::Result<Self> {
@@ -111,7 +126,50 @@ impl Socket {
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             enable(&fd, option)?;
         }
-        Ok(Self { fd, sequence: 0, send_queue: 0, buffer: vec![0; RECEIVE] })
+        Ok(Self { fd, send_queue: 0 })
+    }
+}
+
+impl Wire for Kernel {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() + SEND_SLACK > self.send_queue {
+            let size = (bytes.len() + SEND_SLACK).next_power_of_two().max(256 << 10);
+            setsockopt(&self.fd, SndBufForce, &size)?;
+            self.send_queue = size;
+        }
+        Ok(send(self.fd.as_raw_fd(), bytes, MsgFlags::empty()).map(drop)?)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> io::Result<usize> {
+        let flags = match wait {
+            Wait::Yes => MsgFlags::MSG_TRUNC,
+            Wait::No => MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT,
+        };
+        Ok(recv(self.fd.as_raw_fd(), buffer, flags)?)
+    }
+}
+
+/// Requests to netfilter and their answers, one after the other.
+#[derive(Debug)]
+pub struct Socket {
+    wire: Box<dyn Wire>,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// A socket in the calling thread's network namespace.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self::over(Box::new(Kernel::open()?)))
+    }
+
+    /// A socket in another namespace; it can be used from any thread.
+    pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
+        Ok(Self::over(Box::new(Kernel::open_in(namespace)?)))
+    }
+
+    pub fn over(wire: Box<dyn Wire>) -> Self {
+        Self { wire, sequence: 0, buffer: vec![0; RECEIVE] }
     }
 
     /// A run of `count` sequence numbers that no earlier request had; the first is returned.
@@ -124,17 +182,10 @@ impl Socket {
 
     /// Sends `bytes`, however many, as one datagram.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let fail = |source: Errno| Error::Send { bytes: bytes.len(), source: source.into() };
-        if bytes.len() + SEND_SLACK > self.send_queue {
-            let size = (bytes.len() + SEND_SLACK).next_power_of_two().max(256 << 10);
-            setsockopt(&self.fd, SndBufForce, &size).map_err(fail)?;
-            self.send_queue = size;
-        }
         loop {
-            match send(self.fd.as_raw_fd(), bytes, MsgFlags::empty()) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(fail(errno)),
+            match self.wire.send(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map_err(|source| Error::Send { bytes: bytes.len(), source }),
             }
         }
     }
@@ -170,9 +221,17 @@ impl Socket {
         &mut self,
         sequence: u32,
         bytes: &[u8],
-        mut each: impl FnMut(Message<'_>) -> Result<(), Error>,
+        each: impl FnMut(Message<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.send(bytes)?;
+        let result = self.answers(sequence, each);
+        if let Err(Error::Receive { .. } | Error::Malformed) = result {
+            self.drain();
+        }
+        result
+    }
+
+    fn answers(&mut self, sequence: u32, mut each: impl FnMut(Message<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let mut interrupted = false;
         let mut ended = None;
         while ended.is_none() {
@@ -206,13 +265,25 @@ impl Socket {
         }
     }
 
+    /// Takes what is left of an answer that was given up: the kernel begins no dump for a socket (EBUSY) while another one waits to be
+    /// read to its end.
+    fn drain(&mut self) {
+        loop {
+            match self.wire.receive(&mut self.buffer, Wait::No) {
+                Ok(_) => {}
+                Err(error) if [Some(libc::EINTR), Some(libc::ENOBUFS)].contains(&error.raw_os_error()) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     fn receive(&mut self, mut each: impl FnMut(Answer<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let length = loop {
-            match recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+            match self.wire.receive(&mut self.buffer, Wait::Yes) {
                 Ok(length) if length > self.buffer.len() => return Err(Error::Malformed),
                 Ok(length) => break length,
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::Receive { source: errno.into() }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Receive { source }),
             }
         };
         let mut rest = &self.buffer[..length];

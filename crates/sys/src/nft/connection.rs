@@ -67,6 +67,11 @@ impl Nftables {
         Ok(Self { socket: Socket::open_in(namespace)? })
     }
 
+    /// The tables of the namespace that the socket is in.
+    pub fn over(socket: Socket) -> Self {
+        Self { socket }
+    }
+
     /// Makes all changes at once, or none.
     ///
     /// With `generation` the commit happens only if nothing was committed by anybody since [`Nftables::generation`] gave that number;
