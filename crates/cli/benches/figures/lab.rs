@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -16,7 +15,6 @@ pub(crate) struct Lab {
     child: Child,
     words: BufReader<ChildStdout>,
     _directory: TempDir,
-    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Lab {
@@ -24,18 +22,17 @@ impl Lab {
     pub(crate) fn start(nodes: usize, more: &[&str]) -> Self {
         let name = format!("bench{}", std::process::id());
         let directory = TempDir::new().expect("a temporary directory");
-        let kubeconfig = directory.path().join("kubeconfig");
         let mut child = Command::new(env!("CARGO_BIN_EXE_stead"))
             .args(["up", "--name", &name, "--nodes", &nodes.to_string()])
             .args(more)
             .arg("--kubeconfig")
-            .arg(&kubeconfig)
+            .arg(directory.path().join("kubeconfig"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("stead starts");
         let words = BufReader::new(child.stdout.take().expect("standard output is piped"));
-        Self { name, child, words, _directory: directory, kubeconfig }
+        Self { name, child, words, _directory: directory }
     }
 
     pub(crate) fn wait_for(&mut self, words: &str) {

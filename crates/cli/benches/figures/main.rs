@@ -1,15 +1,13 @@
-//! `make bench`: the figures of docs/performance.md, each with its size, spread and command.
+//! `make bench`: the figures of docs/performance.md and docs/scaling.md, each with its size, spread and command.
 //!
 //! Everything runs in labs of its own. `KUBE_PROXY` names kube-proxy's program, which then runs beside ours; without it the
-//! bench says so; so do `KUBE_APISERVER` and `ETCD` for the API server's figures. Arguments choose benches by name: `up`, `changes`,
-//! `cold`, `stored`, `configmaps`, `watchers`, `slices`. `STEAD_BENCH_SERVICES` sets the size (10,000).
+//! bench says so; so do `KUBE_APISERVER` and `ETCD` for the API server's figures. Arguments choose benches by name: `up`, `cold`,
+//! `changes`, `restart`, `rolling`, `stored`, `configmaps`, `watchers`, `slices`. `STEAD_BENCH_SIZES` chooses the sizes of the Service
+//! proxy's, such as `10000x5`.
 
 mod api;
-mod changes;
-mod cold;
 mod lab;
-mod load;
-mod proxies;
+mod services;
 mod stats;
 mod up;
 
@@ -20,20 +18,11 @@ fn main() {
     if wanted("up") {
         up::run();
     }
-    if wanted("changes") || wanted("cold") {
-        let world = load::World::build(size());
-        if wanted("changes") {
-            changes::run(&world);
-        }
-        if wanted("cold") {
-            cold::run(&world);
-        }
+    let of_services: Vec<_> = services::NAMES.into_iter().filter(|name| wanted(name)).collect();
+    if !of_services.is_empty() {
+        services::run(&of_services);
     }
     for name in api::NAMES.into_iter().filter(|name| wanted(name)) {
         api::run(name);
     }
-}
-
-fn size() -> usize {
-    std::env::var("STEAD_BENCH_SERVICES").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
 }

@@ -28,25 +28,38 @@ fn at_share(sorted: &[Duration], share: f64) -> Duration {
     sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }
 
-/// How many times longer the median of the first takes.
-pub(crate) fn ratio(theirs: &[Duration], ours: &[Duration]) -> f64 {
-    percentile(theirs, 0.5).as_secs_f64() / percentile(ours, 0.5).as_secs_f64()
-}
-
 /// Proportional set size of a process in KiB; `None` where it is gone.
 pub(crate) fn pss_of(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    number_of(&text, "Pss:")
+}
+
+/// The most memory that a process had of its own and of shared pages so far, in KiB; `None` where it is gone.
+pub(crate) fn peak_of(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    number_of(&text, "VmHWM:")
+}
+
+/// What the kernel has for itself and would not give back, in KiB: unreclaimable slabs, mappings of its own, and what each processor has.
+pub(crate) fn kernel_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    let part = |name| number_of(&text, name).expect("a line of /proc/meminfo");
+    part("SUnreclaim:") + part("VmallocUsed:") + part("Percpu:")
+}
+
+/// What a line `NAME NUMBER kB` says.
+fn number_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// User and system time of a process so far, in steps of 10 ms.
+/// User and system time so far of a process and of its children that have ended, in steps of 10 ms.
 pub(crate) fn cpu_of(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-    // What follows the name in parentheses: the 12th and 13th of these are the times, in hundredths of a second.
+    // What follows the name in parentheses: the 12th to 15th of these are the times, in hundredths of a second.
     let after = text.rsplit_once(')').expect("a name in parentheses").1;
     let ticks: u64 =
-        after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        after.split_whitespace().skip(11).take(4).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(ticks * 10)
 }
 

@@ -14,22 +14,22 @@ use super::{
     storm::{self, Bound, Objects},
     subject::Subject,
 };
-use crate::{load, size};
+use crate::services::{objects, world};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const SETTLE: Duration = Duration::from_secs(10);
+const STORED: usize = 10_000;
 const STARTS: usize = 5;
 const ROUNDS: usize = 3;
 
 pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
-    let size = size();
     let mut figures = Vec::new();
-    fill(subject, size);
+    fill(subject, STORED);
     thread::sleep(SETTLE);
     figures.push(memory(subject));
     figures.push(start(subject));
-    figures.push(lists::measure(subject, size));
+    figures.push(lists::measure(subject, STORED));
     for clients in [1, 64] {
         figures.push(creates(subject, clients));
     }
@@ -58,7 +58,7 @@ fn service(name: &str, number: usize) -> Bytes {
 }
 
 fn slice(name: &str, number: usize) -> Bytes {
-    load::slice(name, &load::unreachable_endpoints(number)).to_string().into()
+    objects::slice(name, &world::nowhere(number, 5)).to_string().into()
 }
 
 fn memory(subject: &Subject) -> Figure {
