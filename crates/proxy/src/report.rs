@@ -127,6 +127,8 @@ impl Reporter {
             }
             if let Some(more) = problems.len().checked_sub(TOLD).filter(|more| *more > 0) {
                 tracing::warn!("Service {service}: {more} more problems");
+                let message = format!("{more} more problems are not named");
+                self.services.recorder.record(&reference, EventKind::Warning, "MoreProblems", message);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The loop against a scripted cache and a plane that remembers.
 
+mod hostile;
+
 use std::{
     collections::BTreeSet,
     net::IpAddr,

@@ -88,9 +88,9 @@ fn scale(family: Family) {
         Calls { concurrency: 16, pace: Duration::from_micros(300), ending: Ending::Reset, ..Calls::of(usize::MAX) };
     let load = bench.pod(1, 1).load(Protocol::Tcp, bench.cluster_ip(1, 80), calls).unwrap();
     let mut ready = pods.clone();
-    // To none at every third, and to all now and then; which ones, goes round.
+    // To none at every third, and to any number in between; which ones, goes round.
     for number in 0..times {
-        let count = if number % 3 == 1 { 0 } else { number * 7 % (BACKENDS + 1) };
+        let count = if number % 3 == 1 { 0 } else { number * 8 % (BACKENDS + 1) };
         let next: Vec<_> = pods.iter().cycle().skip(number * 5).take(count).copied().collect();
         let leaving: Vec<_> = ready.iter().filter(|pod| !next.contains(pod)).copied().collect();
         step(bench, &next, &leaving, false);

@@ -240,6 +240,41 @@ fn what_a_port_cannot_hold_is_cut_off_and_said() {
 }
 
 #[test]
+fn what_a_service_cannot_hold_on_all_its_ports_is_cut_off_and_said() {
+    const PORTS: usize = 60;
+    const ENDPOINTS: usize = 10_000;
+    let numbers = 1..=PORTS;
+    let named = |number| json!({"name": format!("p{number:02}"), "port": number});
+    let ports: Vec<_> = numbers.map(named).collect();
+    let endpoints: Vec<_> =
+        (0..ENDPOINTS).map(|number| json!({"addresses": [format!("fd56:244::{number:x}")]})).collect();
+    let web = service("web", json!({"clusterIPs": ["fd56:96::1"], "ports": ports}));
+    let objects = snapshot(&[web], &[slice("s", "web", "IPv6", json!(ports), json!(endpoints))]);
+    let mut planner = Planner::new(context());
+    let problems = planner.update_all(&objects).problems;
+    let sizes: Vec<_> = planner.plan().services[&key("web")].ports.iter().map(|port| port.backends.len()).collect();
+    assert_eq!(sizes, [[ENDPOINTS; 50].as_slice(), &[0; 10]].concat());
+    let text = "Service default/web: port \"p51\" has 10000 endpoints; the first 0 get traffic";
+    assert_eq!((problems.len(), problems[0].to_string()), (10, text.to_owned()));
+}
+
+/// Each of a Service's thousands of problems is told once, however often it is looked at.
+#[test]
+fn a_service_with_many_problems_is_looked_at_again_in_no_time() {
+    const ENDPOINTS: usize = 50_000;
+    let web = service("web", json!({"clusterIPs": ["10.96.0.1"], "ports": [{"port": 80}]}));
+    let address = |number: usize| json!({"addresses": [format!("127.0.{}.{}", number / 250, number % 250)]});
+    let endpoints: Vec<_> = (0..ENDPOINTS).map(address).collect();
+    let objects = snapshot(&[web], &[slice("s", "web", "IPv4", json!([{"port": 80}]), json!(endpoints))]);
+    let mut planner = Planner::new(context());
+    assert_eq!(planner.update_all(&objects).problems.len(), ENDPOINTS);
+    // Compared each with each this would take minutes.
+    for _ in 0..5 {
+        assert_eq!(planner.update_all(&objects), Outcome::default());
+    }
+}
+
+#[test]
 fn other_node_addresses_move_node_ports_alone() {
     let spec = json!({"clusterIPs": ["10.96.0.1"], "type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
     let plain = json!({"clusterIPs": ["10.96.0.2"], "ports": [{"port": 80}]});
