@@ -20,7 +20,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
     };
     let mut findings = vec![kernel(&probe())];
     findings.extend(survey(&Facts::read()?, &wanted));
-    print!("{}", render(&findings));
+    crate::console::say(&render(&findings));
     let fails = findings.iter().any(|finding| finding.grade == Grade::Failure);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

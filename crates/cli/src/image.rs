@@ -8,6 +8,7 @@ use stead_node::image::{BUSYBOX, HELLO_APP_1, HELLO_APP_2, Listed, Store};
 use crate::{
     args::{ImageArgs, ImageCommand},
     config::Config,
+    console::say,
     rights,
 };
 
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &ImageArgs) -> Result<()> {
         ImageCommand::Ls => &[BUSYBOX, HELLO_APP_1, HELLO_APP_2],
         ImageCommand::Load { .. } | ImageCommand::Tag { .. } => &[],
     };
-    print!("{}", table(&images, built_in));
+    say(&table(&images, built_in));
     Ok(())
 }
 

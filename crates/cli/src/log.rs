@@ -15,5 +15,11 @@ pub(crate) fn start_at(verbosity: u32) {
         6.. => "info,stead=trace",
     };
     let filter = EnvFilter::try_from_env("STEAD_LOG").unwrap_or_else(|_| EnvFilter::new(unless_set));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        // A line that cannot be written is lost; to say so on the same standard error would end the process.
+        .log_internal_errors(false)
+        .init();
 }

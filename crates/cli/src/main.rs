@@ -4,6 +4,7 @@ mod args;
 mod capabilities;
 mod check;
 mod config;
+mod console;
 mod down;
 mod exec_node;
 mod image;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("stead: {error:#}");
+            console::complain(&format!("stead: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &StoreArgs) -> Result<()> {
     let text = serde_saphyr::to_string(&export.list).context("writing YAML")?;
     io::stdout().write_all(text.as_bytes()).context("writing")?;
     for problem in &export.unreadable {
-        eprintln!("stead: {problem}");
+        crate::console::complain(&format!("stead: {problem}"));
     }
     match salvage.refusal {
         Some(refusal) => bail!(

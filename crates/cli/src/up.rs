@@ -8,8 +8,8 @@ mod programs;
 mod ready;
 
 use std::{
+    cell::Cell,
     fs,
-    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::pin,
@@ -17,15 +17,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures::FutureExt as _;
 use kube::Client;
 use stead_lab::{Fabric, ProcessState, SpawnError, Spawner, State, Supervisor, SupervisorEvent};
 use stead_sys::namespace::Namespace;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::prepare::Prepared;
-use crate::args::UpArgs;
+use self::prepare::{Prepared, Wanted};
+use crate::{
+    args::UpArgs,
+    console::{complain, say},
+};
 
 /// Where labs keep what other commands find them by.
 pub(crate) const BASE: &str = "/run/stead";
@@ -39,14 +42,15 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     } else if args.detach {
         return detach::run();
     }
+    let wanted = prepare::check(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(up(args)).map(|()| ExitCode::SUCCESS)
+    runtime.block_on(up(wanted, args)).map(|()| ExitCode::SUCCESS)
 }
 
-async fn up(args: &UpArgs) -> Result<()> {
-    // First of all: a signal that comes while the lab is being prepared takes back what is there already.
+async fn up(wanted: Wanted, args: &UpArgs) -> Result<()> {
+    // Before anything is made: a signal that comes while it is takes back what is there already.
     let mut ends = Ends::new(args)?;
-    let prepared = prepare::prepare(args)?;
+    let prepared = prepare::prepare(wanted, args)?;
     let lab = tokio::select! {
         started = Lab::start(&prepared) => Some(started),
         () = ends.next() => None,
@@ -54,21 +58,34 @@ async fn up(args: &UpArgs) -> Result<()> {
     let outcome = match lab {
         Some(Ok(lab)) => lab.run(&prepared, args, ends).await,
         Some(Err(error)) => Err(error),
-        None => Ok(()),
+        None => Ok(End::TooSoon),
     };
-    remove_kubeconfig(&prepared.kubeconfig);
+    remove_kubeconfig(&prepared);
     // After a failure the logs that tell of it stay, until the next lab of this name.
-    outcome?;
-    leave(prepared)
+    let end = outcome?;
+    leave(prepared)?;
+    match end {
+        End::Done => Ok(()),
+        // Whoever waits for the lab, or for its check, must not take this for what they wait for.
+        End::TooSoon if args.check => bail!("ended by a signal before everything was checked"),
+        End::TooSoon => bail!("ended by a signal before it was ready"),
+    }
 }
 
-/// It leads to a lab that is gone.
-fn remove_kubeconfig(path: &Path) {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            complain(&format!("{} stays: {error}", path.display()));
-        }
-        _ => {}
+/// How a lab ended that nothing was wrong with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It has been what it was to be.
+    Done,
+    TooSoon,
+}
+
+/// It leads to a lab that is gone; somebody else's stays.
+fn remove_kubeconfig(prepared: &Prepared) {
+    let path = &prepared.kubeconfig;
+    let is_own = fs::read_to_string(path).is_ok_and(|text| text.contains(&prepared.url));
+    if is_own && let Err(error) = fs::remove_file(path) {
+        complain(&format!("{} stays: {error}", path.display()));
     }
 }
 
@@ -97,21 +114,22 @@ impl Lab {
     }
 
     /// Until a signal, an error, or the end of `--check`.
-    async fn run(mut self, prepared: &Prepared, args: &UpArgs, mut ends: Ends) -> Result<()> {
+    async fn run(mut self, prepared: &Prepared, args: &UpArgs, mut ends: Ends) -> Result<End> {
+        let ready = Cell::new(false);
         let outcome = tokio::select! {
-            outcome = self.serve(prepared, args) => outcome,
-            () = ends.next() => Ok(()),
+            outcome = self.serve(prepared, args, &ready) => outcome.map(|()| End::Done),
+            () = ends.next() => Ok(if ready.get() && !args.check { End::Done } else { End::TooSoon }),
         };
         self.supervisor.stop().await;
         outcome
     }
 
-    async fn serve(&mut self, prepared: &Prepared, args: &UpArgs) -> Result<()> {
+    async fn serve(&mut self, prepared: &Prepared, args: &UpArgs, ready: &Cell<bool>) -> Result<()> {
         let client = stead_client::connect(&prepared.kubeconfig).await?;
         let pids = self.supervisor.pids().map(|(name, pid)| (name.to_owned(), pid)).collect();
         let (_, node) = self.fabric.nodes.first().context("a lab has a node")?;
         let node = node.try_clone().context("keeping a namespace")?;
-        let mut presented = pin!(present(client, prepared, node, pids, args).fuse());
+        let mut presented = pin!(present(client, prepared, node, pids, args, ready).fuse());
         loop {
             let event = tokio::select! {
                 event = self.supervisor.next_event() => event,
@@ -141,7 +159,11 @@ impl Lab {
             Err(error @ SpawnError::Lost { .. }) => return Err(error.into()),
             Err(error) => complain(&format!("{:#}", anyhow::Error::new(error))),
         }
-        self.publish(prepared)
+        // The lab is worth more than what is told of it: other commands know it by what was published before.
+        if let Err(error) = self.publish(prepared) {
+            complain(&format!("{error:#}"));
+        }
+        Ok(())
     }
 
     fn publish(&self, prepared: &Prepared) -> Result<()> {
@@ -164,29 +186,20 @@ async fn present(
     node: Namespace,
     pids: Vec<(String, u32)>,
     args: &UpArgs,
+    ready: &Cell<bool>,
 ) -> Result<()> {
-    let ready = tokio::time::timeout(PATIENCE, ready::wait(&client, prepared)).await;
-    ready.with_context(|| {
+    let waited = tokio::time::timeout(PATIENCE, ready::wait(&client, prepared)).await;
+    waited.with_context(|| {
         let logs = prepared.claim.directory().join("log");
         format!("the lab is not ready after {} s: see {}", PATIENCE.as_secs(), logs.display())
     })??;
     let stop = if args.detached { "" } else { "Ctrl-C or " };
     say(&ready::describe(prepared, &pids, stop));
+    ready.set(true);
     if args.demo {
         demo::run(&client, prepared, node, args.check).await?;
     }
     Ok(())
-}
-
-/// Prints text as it is. Whoever reads it may have gone; the lab goes on until it is told to end.
-fn say(text: &str) {
-    let mut stdout = io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-}
-
-/// The same for a line to standard error.
-fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// SIGINT, SIGTERM, and SIGHUP, which the end of a terminal sends.

@@ -15,6 +15,6 @@ mod topology;
 pub use fabric::{Fabric, FabricError};
 pub use leftovers::remove_leftovers;
 pub use spawner::{Program, SpawnError, Spawner};
-pub use state::{Claim, ProcessState, State, StateError, directory, find};
+pub use state::{Claim, ProcessState, State, StateError, directory, find, running};
 pub use supervisor::{Supervisor, SupervisorEvent};
 pub use topology::{InvalidTopology, NodeAddresses, Ranges, Topology};

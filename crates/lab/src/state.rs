@@ -62,6 +62,8 @@ pub enum StateError {
     Taken { name: String },
     #[error("no lab named {name} is running: start one with `stead up --name {name}`")]
     NotRunning { name: String },
+    #[error("lab {name} is just starting or ending: try again")]
+    Unpublished { name: String },
     #[error("lab {lab} has no host {host}: it has {known}")]
     NoHost { lab: String, host: String, known: String },
     #[error("{step} {path} failed")]
@@ -85,7 +87,13 @@ impl Claim {
             match fs::create_dir_all(&directory) {
                 Ok(()) => {}
                 // A lab that ends removed it between two looks of this call.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_no_directory(&directory) => continue,
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists
+                        && !is_no_directory(&directory)
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(failed("making directory", &directory)(error)),
             }
             let file = match File::options().create(true).append(true).open(&path) {
@@ -181,8 +189,15 @@ pub fn find(base: &Path, name: &str) -> Result<State, StateError> {
         return Err(not_running());
     }
     let path = directory.join(STATE);
-    let text = fs::read(&path).map_err(|_| not_running())?;
+    let text = fs::read(&path).map_err(|_| StateError::Unpublished { name: name.to_owned() })?;
     serde_json::from_slice(&text).map_err(|source| StateError::Malformed { path, source })
+}
+
+/// All labs that run now; those that are just starting or ending are left out.
+pub fn running(base: &Path) -> impl Iterator<Item = State> + use<'_> {
+    let names =
+        fs::read_dir(base).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| find(base, &name).ok())
 }
 
 impl State {
@@ -228,6 +243,13 @@ mod tests {
         Claim::take(base.path(), "a").unwrap();
     }
 
+    #[test]
+    fn a_place_that_is_no_directory_is_an_error() {
+        let base = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/nowhere/at/all", directory(base.path(), "a")).unwrap();
+        assert!(matches!(Claim::take(base.path(), "a"), Err(StateError::File { .. })));
+    }
+
     /// Labs that end and labs that begin want it at once; a second holder would remove the first one's file.
     #[test]
     fn a_name_that_is_given_up_and_taken_by_many_has_one_holder() {
@@ -260,8 +282,10 @@ mod tests {
         assert_eq!(find(base.path(), "a").unwrap(), state("a"));
         drop(claim);
         let next = Claim::take(base.path(), "a").unwrap();
-        assert!(matches!(find(base.path(), "a"), Err(StateError::NotRunning { .. })), "the last lab's");
+        assert!(matches!(find(base.path(), "a"), Err(StateError::Unpublished { .. })), "the last lab's");
+        assert_eq!(running(base.path()).count(), 0);
         next.write(&state("a")).unwrap();
+        assert_eq!(running(base.path()).collect::<Vec<_>>(), [state("a")]);
         drop(next);
         let error = find(base.path(), "a").unwrap_err();
         assert_eq!(error.to_string(), "no lab named a is running: start one with `stead up --name a`");

@@ -1,6 +1,5 @@
 //! The loop against a scripted cache and a plane that remembers.
 
-mod foreign;
 mod hostile;
 
 use std::{

@@ -18,9 +18,7 @@ pub(super) const KUBECONFIG_HEAD: &str = "apiVersion: v1\nkind: Config\nclusters
 pub(super) fn write(prepared: &Prepared) -> Result<()> {
     let pki = Pki::load_or_create(&prepared.data.join("pki"))?;
     let admin = pki.issue_client("kubernetes-admin", &["system:masters"])?;
-    let port = prepared.listener.local_addr().context("asking for the host's port")?.port();
-    let url = format!("https://127.0.0.1:{port}");
-    write_private(&prepared.kubeconfig, &kubeconfig(&url, pki.ca_pem(), &admin))?;
+    write_private(&prepared.kubeconfig, &kubeconfig(&prepared.url, pki.ca_pem(), &admin))?;
     let server = prepared.topology.server.first().context("the fabric has a range")?.addr();
     for node in &prepared.topology.nodes {
         write_node(prepared, &pki, node, server)?;

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use stead_client::write;
 use stead_sys::namespace::Namespace;
 
-use super::{prepare::Prepared, say};
+use super::prepare::Prepared;
+use crate::console::say;
 
 /// Not that of the README's session, which may follow in the same lab.
 const NAME: &str = "hello-demo";

@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{dup2, setsid};
+use nix::{
+    sys::{prctl::set_pdeathsig, signal::Signal},
+    unistd::{dup2, setsid},
+};
 
 use super::programs;
 
@@ -52,8 +55,8 @@ fn show(words: impl Read, mut shown: impl Write) -> io::Result<Said> {
     loop {
         let heard = words.fill_buf()?;
         let end = heard.iter().position(|byte| *byte == STAYS);
-        shown.write_all(&heard[..end.unwrap_or(heard.len())])?;
-        shown.flush()?;
+        // Whoever reads them may have gone; how it ends counts.
+        let _ = shown.write_all(&heard[..end.unwrap_or(heard.len())]).and_then(|()| shown.flush());
         match (end, heard.len()) {
             (Some(_), _) => return Ok(Said::Stays),
             (None, 0) => return Ok(Said::Ended),
@@ -62,16 +65,18 @@ fn show(words: impl Read, mut shown: impl Write) -> io::Result<Said> {
     }
 }
 
-/// In the process that stays: the end of the terminal, or Ctrl-C there, is none of its business from now on.
+/// In the process that stays: the end of the terminal, or Ctrl-C there, is none of its business from now on. Until it is ready it
+/// ends with the command that waits for it.
 pub(super) fn leave_terminal() -> Result<()> {
     setsid().context("leaving the terminal's session")?;
-    Ok(())
+    set_pdeathsig(Signal::SIGTERM).context("tying the lab to the command that waits for it")
 }
 
 /// Gives standard output and error, which the waiting command shows, up for a log file.
 pub(super) fn let_go(log: &Path) -> Result<()> {
     const STDOUT: RawFd = 1;
     const STDERR: RawFd = 2;
+    set_pdeathsig(None).context("untying the lab from the command that waited for it")?;
     let file =
         File::options().create(true).append(true).open(log).with_context(|| format!("opening {}", log.display()))?;
     // That command may have gone.

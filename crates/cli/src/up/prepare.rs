@@ -16,7 +16,7 @@ use stead_lab::{Claim, Topology};
 use stead_node::image::{Store, StoreError};
 
 use super::{BASE, credentials, log_path};
-use crate::{args::UpArgs, config::Config, proxy, rights};
+use crate::{args::UpArgs, config::Config, console::complain, proxy, rights};
 
 /// A lab that may be started: its name is claimed, its port is ours, its files are in place.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) claim: Claim,
     /// On the host's loopback.
     pub(super) listener: TcpListener,
+    /// Where that leads to: no two labs that run have the same.
+    pub(super) url: String,
     pub(super) kubeconfig: PathBuf,
     /// The server's objects and certificates.
     pub(super) data: PathBuf,
@@ -51,7 +53,17 @@ impl Prepared {
     }
 }
 
-pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
+/// A lab that could be: nothing that can be known before it is made speaks against it.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    topology: Topology,
+    config: Config,
+    /// What is told once it is certain that the lab will be.
+    warnings: Vec<String>,
+}
+
+/// Changes nothing. What it reads may keep it waiting, as a pipe would.
+pub(super) fn check(args: &UpArgs) -> Result<Wanted> {
     let mut config = Config::load(args.config.as_deref())?;
     config.lab.nodes = args.nodes.unwrap_or(config.lab.nodes);
     config.server.set(&args.services);
@@ -69,6 +81,11 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
     }
+    Ok(Wanted { topology, config, warnings })
+}
+
+pub(super) fn prepare(wanted: Wanted, args: &UpArgs) -> Result<Prepared> {
+    let Wanted { topology, config, warnings } = wanted;
     let listener = bind(config.lab.host_port)?;
     let claim = Claim::take(Path::new(BASE), &args.lab.name)?;
     let Places { data, kubeconfig, data_lock } = match places(args, &claim, &config.node.images) {
@@ -76,14 +93,16 @@ pub(super) fn prepare(args: &UpArgs) -> Result<Prepared> {
         Err(error) => return Err(give_up(claim, error)),
     };
     let since = Timestamp::now();
-    let prepared = Prepared { topology, config, claim, listener, kubeconfig, data, since, _data_lock: data_lock };
+    let port = listener.local_addr().context("asking for the host's port")?.port();
+    let url = format!("https://127.0.0.1:{port}");
+    let prepared = Prepared { topology, config, claim, listener, url, kubeconfig, data, since, _data_lock: data_lock };
     match furnish(&prepared) {
         Ok(()) => {
-            warnings.iter().for_each(|warning| super::complain(warning));
+            warnings.iter().for_each(|warning| complain(warning));
             Ok(prepared)
         }
         Err(error) => {
-            super::remove_kubeconfig(&prepared.kubeconfig);
+            super::remove_kubeconfig(&prepared);
             Err(give_up(prepared.claim, error))
         }
     }
@@ -98,8 +117,8 @@ struct Places {
 
 fn places(args: &UpArgs, claim: &Claim, images: &Path) -> Result<Places> {
     stead_lab::remove_leftovers(claim, &args.lab.name).context("removing what an earlier lab of this name left")?;
-    open_image_store(images)?;
     let named = args.data.as_deref().map(lock_data).transpose()?;
+    open_image_store(images)?;
     let data = args.data.clone().unwrap_or_else(|| claim.directory().join("data"));
     let data_lock = named.map_or_else(|| lock_data(&data), Ok)?;
     let kubeconfig = match &args.kubeconfig {
@@ -121,7 +140,7 @@ fn furnish(prepared: &Prepared) -> Result<()> {
 /// Nothing stays of a lab that cannot be; the first error is what is told.
 fn give_up(claim: Claim, error: anyhow::Error) -> anyhow::Error {
     if let Err(release) = claim.release() {
-        super::complain(&format!("what the lab had made stays: {release}"));
+        complain(&format!("what the lab had made stays: {release}"));
     }
     error
 }
@@ -172,6 +191,10 @@ fn check_kubeconfig(path: &Path) -> Result<()> {
     // Writing replaces what is there: a device would be gone.
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         bail!("--kubeconfig {} is no file: name one that does not exist", path.display());
+    }
+    let whole = std::path::absolute(path).context("--kubeconfig")?;
+    if let Some(lab) = stead_lab::running(Path::new(BASE)).find(|lab| lab.kubeconfig == whole) {
+        bail!("--kubeconfig {} is that of lab {}, which runs: name another file", path.display(), lab.name);
     }
     match fs::read_to_string(path) {
         Ok(text) if !text.is_empty() && !text.starts_with(credentials::KUBECONFIG_HEAD) => {

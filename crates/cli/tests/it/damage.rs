@@ -48,7 +48,9 @@ fn a_damaged_store_is_told_in_a_line_and_what_is_left_of_it_can_be_read() {
     enter_own_network();
     let directory = tempfile::tempdir().unwrap();
     let data = &directory.path().join("data");
-    let running = server(data).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Nothing that it has to say is lost on it: it serves all the same.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let running = server(data).stdout(Stdio::null()).stderr(full).spawn().unwrap();
     eventually("the server", || as_admin(data, &["get", "svc", "kubernetes"], "").status.success().then_some(()));
     let mark = std::str::from_utf8(MARK).unwrap();
     for words in [

@@ -1,8 +1,20 @@
 //! Bad input: each is told what is wrong by field and cause, and nothing else is disturbed.
 
-use std::fs;
+use std::{
+    fs,
+    os::unix::{fs::OpenOptionsExt as _, process::ExitStatusExt as _},
+    process::{Child, Stdio},
+};
 
-use crate::lab::{Lab, ok, run, stead};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
+};
+
+use crate::lab::{Lab, eventually, ok, run, stead};
 
 fn service(spec: &str) -> String {
     format!(r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"bad"}},"spec":{spec}}}"#)
@@ -126,5 +138,42 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     command.args(["up", "--name", &name, "--data"]).arg(lab.directory.path().join("data"));
     let error = String::from_utf8(run(command, "").stderr).unwrap();
     assert!(error.contains("is used by another lab") && error.trim_end().lines().count() == 1, "{error}");
+    let kubeconfig = lab.kubeconfig();
+    let expect =
+        format!("--kubeconfig {} is that of lab {}, which runs: name another file", kubeconfig.display(), lab.name);
+    refused("", &["--kubeconfig", kubeconfig.to_str().unwrap()], &expect);
     assert!(lab.kubectl("get nodes").status.success());
+}
+
+#[test]
+fn a_signal_ends_what_is_not_yet_a_lab_and_is_no_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("t{}-early", std::process::id());
+    let place = std::path::Path::new("/run/stead").join(&name);
+    let up = |flags: &[&str]| {
+        let mut command = stead();
+        command.args(["up", "--name", &name]).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let end = |child: &Child| kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+
+    let pipe = directory.path().join("config.yaml");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let waiting = up(&["--config", pipe.to_str().unwrap()]);
+    // Can be opened once it is read from, and is at its end only when this is closed.
+    let writer = eventually("the configuration to be read", || {
+        fs::File::options().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(&pipe).ok()
+    });
+    end(&waiting);
+    assert_eq!(waiting.wait_with_output().unwrap().status.signal(), Some(Signal::SIGTERM as i32));
+    drop(writer);
+
+    let early = up(&["--demo", "--check"]);
+    eventually("its name to be taken", || place.join("lock").exists().then_some(()));
+    end(&early);
+    let output = early.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error, "stead: ended by a signal before everything was checked\n");
+    assert!(!place.exists(), "something of it stayed");
 }

@@ -115,7 +115,9 @@ impl Store {
 
     /// Whether the directory is somebody's: making it a store would take their rights to it.
     fn is_foreign(&self) -> bool {
-        let has_files = fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some());
+        // A file system of its own begins with that directory.
+        let is_file = |entry: fs::DirEntry| entry.file_name() != "lost+found";
+        let has_files = fs::read_dir(&self.root).is_ok_and(|entries| entries.flatten().any(is_file));
         has_files && !self.layers().is_dir()
     }
 
