@@ -89,7 +89,9 @@ async fn serve(args: &ServerArgs, section: ServerSection) -> Result<()> {
 /// What is lost is not all.
 fn with_remedy(error: OpenError) -> anyhow::Error {
     match error {
-        OpenError::NotAStore { .. } => anyhow!("{error}; `stead store export` prints what can be read of it"),
+        OpenError::NotAStore { .. } | OpenError::Log { .. } | OpenError::NoLog { .. } => {
+            anyhow!("{error}; `stead store export` prints what can be read of it")
+        }
         error => error.into(),
     }
 }

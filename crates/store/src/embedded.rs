@@ -1,25 +1,31 @@
-//! The embedded engine: a store in one file of one process.
+//! The embedded engine: a store in two files of one process, tables and a log ahead of them.
 //!
-//! Values lie on disk (`disk`), an index of keys in memory (`index`); one thread writes (`committer`, a `batch` at a time) and
-//! everybody reads beside it; watchers (`watch`) share a `window` of recent events. The file is written ahead of its use
-//! (`prepared`), so that a commit syncs nothing but data. The engine takes no part in what values mean, and
-//! keeps no copy of them but the page cache: the API server has a watch cache of its own.
+//! A commit is one record at the end of the `log`, which is one sync of a few adjacent pages; what the log has goes into the tables
+//! (`disk`) when nobody waits (`checkpoint`). Values lie there, or in the `tail` as long as only the log has them; an index of keys
+//! is in memory (`index`). One thread writes (`committer`, a `batch` at a time) and
+//! everybody reads beside it; watchers (`watch`) share a `window` of recent events. The files are written ahead of their use
+//! (`prepared`), so that a sync is of nothing but data. The engine takes no part in what values mean, and
+//! keeps no copy of them but the tail and the page cache: the API server has a watch cache of its own.
 
 mod batch;
+mod checkpoint;
 mod committer;
 mod disk;
 mod engine;
 mod index;
 mod leases;
+mod log;
 mod open;
 mod prepared;
+mod record;
 mod salvage;
+mod tail;
 mod watch;
 mod window;
 
 use std::{
     fs::File,
-    sync::{Arc, PoisonError, RwLock, mpsc},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -33,7 +39,8 @@ use self::{
     committer::{Reply, Request},
     disk::failed,
     engine::{Engine, guarded},
-    index::{Index, Write},
+    index::{Index, Position, Write},
+    tail::Tail,
     watch::{Phase, Watcher},
     window::Window,
 };
@@ -54,6 +61,8 @@ pub struct Options {
     pub window_bytes: usize,
     /// The most transactions that share one fsync. At least 1.
     pub writes_per_commit: usize,
+    /// How much the log takes on disk, and about what its rows take in memory.
+    pub log_bytes: u64,
     /// How often history is compacted.
     pub compaction_interval: Duration,
     /// The age of history that compaction keeps.
@@ -67,6 +76,7 @@ impl Default for Options {
             window_events: 4_096,
             window_bytes: 4 << 20,
             writes_per_commit: 512,
+            log_bytes: 4 << 20,
             compaction_interval: Duration::from_secs(300),
             history: Duration::from_secs(300),
         }
@@ -90,6 +100,8 @@ struct Shared {
     database: Engine,
     /// Only what is durable.
     index: RwLock<Index>,
+    /// Locked after the index where both are.
+    tail: RwLock<Tail>,
     window: RwLock<Window>,
     /// Locked, so that no other process opens the directory. `None` for a store without one.
     _lock: Option<File>,
@@ -159,10 +171,10 @@ impl Store for Embedded {
     }
 }
 
-/// The keys of a range, and the state of the disk that still has their values.
+/// The keys of a range with the values that only the log has, and the state of the tables that still have the others.
 struct Found {
     revision: Revision,
-    writes: Vec<(Bytes, Write)>,
+    writes: Vec<(Bytes, Write, Option<Bytes>)>,
     remaining: usize,
     snapshot: redb::ReadTransaction,
 }
@@ -174,8 +186,8 @@ impl Found {
 
     fn read_values(self) -> Result<Page, StoreError> {
         let values = self.snapshot.open_table(disk::VALUES).map_err(failed("opening the values"))?;
-        let items = self.writes.into_iter().map(|(key, write)| {
-            let value = disk::read_value(&values, &key, write.at)?;
+        let items = self.writes.into_iter().map(|(key, write, value)| {
+            let value = value.map_or_else(|| disk::read_value(&values, &key, write.at), Ok)?;
             Ok(write.key_value(key, value))
         });
         Ok(Page {
@@ -199,9 +211,13 @@ impl Shared {
         let span = Span::new(request.start.clone(), request.end.clone());
         let mut keys = index.range(&span, at);
         let limit = request.limit.unwrap_or(usize::MAX);
-        let writes = keys.by_ref().take(limit).map(|(key, write)| (key.clone(), *write)).collect();
+        let tail = self.tail();
+        let writes =
+            keys.by_ref().take(limit).map(|(key, write)| (key.clone(), *write, tail.value(write.at))).collect();
+        drop(tail);
         let remaining = keys.count();
-        // Taken while the index is held: rows that it points to are removed only in commits after this snapshot.
+        // Taken while the index is held: rows that it points to are removed only in commits after this snapshot. And after the
+        // tail was looked through: what had left it is in the tables.
         let snapshot = self.database.begin_read().map_err(failed("beginning a read"))?;
         Ok(Found { revision: index.revision, writes, remaining, snapshot })
     }
@@ -218,46 +234,71 @@ impl Shared {
         limit: usize,
     ) -> Result<(Revision, Vec<Arc<Event>>), StoreError> {
         let step = "reading history";
-        let (snapshot, mut upto) = {
+        let (newest, snapshot, mut upto) = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
             index.check_history(next)?;
-            (self.database.begin_read().map_err(failed(step))?, index.revision)
+            let tail = self.tail();
+            let rows = || tail.from(Position::first(next)).map(|row| (row.key.clone(), row.write));
+            let last = rows().nth(limit).map_or(index.revision, |(_, write)| write.at.revision);
+            let newest: Vec<_> = rows().take_while(|(_, write)| write.at.revision <= last).collect();
+            drop(tail);
+            (newest, self.database.begin_read().map_err(failed(step))?, index.revision)
         };
-        let mut writes = Vec::new();
         let heads = snapshot.open_table(disk::HEADS).map_err(failed(step))?;
-        for (count, row) in heads.range((next.0, 0)..).map_err(failed(step))?.enumerate() {
+        // What has left the tail meanwhile is in both.
+        let end = newest.first().map_or((u64::MAX, u32::MAX), |(_, write)| disk::row(write.at));
+        let older = heads.range((next.0, 0)..end.max((next.0, 0))).map_err(failed(step))?.map(|row| {
             let (position, head) = row.map_err(failed(step))?;
-            let revision = Revision(position.value().0);
-            if revision > upto {
+            let head = disk::parse_head(position.value(), head.value()).ok_or("a head is damaged");
+            head.map_err(failed(step))
+        });
+        let mut writes = Vec::new();
+        for (count, head) in older.chain(newest.into_iter().map(Ok)).enumerate() {
+            let (key, write) = head?;
+            if write.at.revision > upto {
                 break;
             }
             if count == limit {
-                upto = revision;
+                upto = write.at.revision;
             }
-            let head = disk::parse_head(position.value(), head.value()).ok_or("a head is damaged");
-            writes.push(head.map_err(failed(step))?);
+            writes.push((key, write));
         }
         writes.retain(|(key, _)| span.contains(key));
-        let before: Vec<_> = {
+        let (found, snapshot) = {
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
             // Compaction may have run meanwhile. What stood before a revision that it keeps, it keeps too.
             index.check_history(next)?;
-            writes.iter().map(|(key, write)| index.before(key, write.at.revision).copied()).collect()
+            let tail = self.tail();
+            let found: Vec<_> = writes
+                .into_iter()
+                .map(|(key, write)| {
+                    let before = index.before(&key, write.at.revision).map(|before| (*before, tail.value(before.at)));
+                    let value = tail.value(write.at);
+                    (key, write, value, before)
+                })
+                .collect();
+            drop(tail);
+            (found, self.database.begin_read().map_err(failed(step))?)
         };
         let values = snapshot.open_table(disk::VALUES).map_err(failed(step))?;
-        let mut events = Vec::with_capacity(writes.len());
-        for ((key, write), before) in writes.into_iter().zip(before) {
+        let read = |key: &Bytes, at, value: Option<Bytes>| value.map_or_else(|| disk::read_value(&values, key, at), Ok);
+        let mut events = Vec::with_capacity(found.len());
+        for (key, write, value, before) in found {
             let previous = match before {
-                Some(before) => Some(before.key_value(key.clone(), disk::read_value(&values, &key, before.at)?)),
+                Some((before, value)) => Some(before.key_value(key.clone(), read(&key, before.at, value)?)),
                 None => None,
             };
             let (kind, value) = match write.is_deletion() {
                 true => (EventKind::Delete, Bytes::new()),
-                false => (EventKind::Put, disk::read_value(&values, &key, write.at)?),
+                false => (EventKind::Put, read(&key, write.at, value)?),
             };
             events.push(Arc::new(Event { kind, key_value: write.key_value(key, value), previous }));
         }
         Ok((upto, events))
+    }
+
+    fn tail(&self) -> RwLockReadGuard<'_, Tail> {
+        self.tail.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

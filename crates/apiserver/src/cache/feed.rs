@@ -67,37 +67,18 @@ impl Caches {
     }
 
     async fn load_at(&self, revision: Revision) -> Result<WatchStream, StoreError> {
-        let mut loaded = Vec::with_capacity(self.kinds.len());
-        for kind in &self.kinds {
-            loaded.push(self.entries(kind, revision).await?);
+        // A task each: reading is most of a start.
+        let read = |kind: &Arc<KindCache>| tokio::spawn(entries(self.store.clone(), kind.clone(), revision));
+        let reading: Vec<_> = self.kinds.iter().map(read).collect();
+        let mut loaded = Vec::with_capacity(reading.len());
+        for entries in reading {
+            loaded.push(entries.await.map_err(|_| StoreError::Closed)??);
         }
         let stream = self.store.watch(Bytes::new(), Bytes::new(), revision.next()).await?;
         for (kind, entries) in self.kinds.iter().zip(loaded) {
             kind.reset(entries, revision);
         }
         Ok(stream)
-    }
-
-    async fn entries(&self, kind: &KindCache, revision: Revision) -> Result<Vec<Entry>, StoreError> {
-        let end = prefix_end(kind.prefix().as_bytes());
-        let mut start = Bytes::copy_from_slice(kind.prefix().as_bytes());
-        let mut entries = Vec::new();
-        // An empty store has no revision to read at.
-        let at = (revision > Revision::ZERO).then_some(revision);
-        loop {
-            let request = RangeRequest { start, end: end.clone(), revision: at, limit: Some(PAGE) };
-            let page = self.store.range(request).await?;
-            for stored in &page.items {
-                match Entry::read(kind.resource, kind.prefix(), stored) {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => tracing::error!(%error, "object skipped"),
-                }
-            }
-            match page.items.last() {
-                Some(last) if page.remaining > 0 => start = [&last.key[..], &[0]].concat().into(),
-                _ => return Ok(entries),
-            }
-        }
     }
 
     async fn follow(self: Arc<Self>, mut stream: WatchStream) {
@@ -140,6 +121,29 @@ impl Caches {
             let prefix = kind.prefix().as_bytes();
             let mine = events.iter().map(|event| &**event).filter(|event| event.key_value.key.starts_with(prefix));
             kind.apply(mine, revision);
+        }
+    }
+}
+
+/// What a kind holds as of `revision`.
+async fn entries(store: Arc<dyn Store>, kind: Arc<KindCache>, revision: Revision) -> Result<Vec<Entry>, StoreError> {
+    let end = prefix_end(kind.prefix().as_bytes());
+    let mut start = Bytes::copy_from_slice(kind.prefix().as_bytes());
+    let mut entries = Vec::new();
+    // An empty store has no revision to read at.
+    let at = (revision > Revision::ZERO).then_some(revision);
+    loop {
+        let request = RangeRequest { start, end: end.clone(), revision: at, limit: Some(PAGE) };
+        let page = store.range(request).await?;
+        for stored in &page.items {
+            match Entry::read(kind.resource, kind.prefix(), stored) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => tracing::error!(%error, "object skipped"),
+            }
+        }
+        match page.items.last() {
+            Some(last) if page.remaining > 0 => start = [&last.key[..], &[0]].concat().into(),
+            _ => return Ok(entries),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Everything runs in labs of its own. `KUBE_PROXY` names kube-proxy's program, which then runs beside ours; without it the
 //! bench says so; so do `KUBE_APISERVER` and `ETCD` for the API server's figures. Arguments choose benches by name: `up`, `cold`,
 //! `changes`, `restart`, `rolling`, `stored`, `configmaps`, `watchers`, `slices`. `STEAD_BENCH_SIZES` chooses the sizes of the Service
-//! proxy's, such as `10000x5`.
+//! proxy's, such as `10000x5`, `STEAD_BENCH_WATCHERS` how many watchers (1,100,10000).
 
 mod api;
 mod lab;

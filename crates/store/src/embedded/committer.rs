@@ -1,8 +1,8 @@
-//! The one thread that writes: it gathers what waits into a batch, commits it with one fsync, publishes it, then answers.
+//! The one thread that writes: it gathers what waits into a batch, appends it to the log with one sync, publishes it, then answers.
 //!
-//! Order: disk, index, window, revision, answers; so nobody sees what a power cut could take back. The thread also keeps the
-//! timers: leases that run out, compaction, removal of dead rows. After an error of the disk it writes no more: what the file
-//! holds is only known when it is opened again. While nobody writes it has the file's holes filled.
+//! Order: log, index, window, revision, answers; so nobody sees what a power cut could take back. The thread also keeps the
+//! timers: leases that run out, compaction. While nobody writes it empties the log into the tables (`checkpoint`) and has holes of
+//! the files filled. After an error of the disk it writes no more: what the files hold is only known when they are opened again.
 
 use std::{
     collections::VecDeque,
@@ -19,16 +19,16 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Options, Shared,
     batch::{Batch, Done},
-    disk::failed,
+    disk::{Pending, failed},
     engine::guarded,
     index::Position,
     leases::Leases,
+    log::Log,
     prepared::Holes,
+    record::Changes,
 };
 use crate::{Lease, StoreError, Txn, TxnOutcome};
 
-/// How many dead rows one commit removes: bounds how long a write waits for it (about 5 ms).
-const DEAD_ROWS_PER_COMMIT: usize = 1000;
 /// Nobody has written for so long: time for what makes later writes quick.
 const IDLE: Duration = Duration::from_millis(3);
 
@@ -53,11 +53,24 @@ pub(super) struct Committer {
     pub(super) revision: watch::Sender<Revision>,
     pub(super) leases: Leases,
     pub(super) last_lease: u64,
+    pub(super) log: Log,
+    pub(super) pending: Pending,
+    /// Rows of the tables that nobody can reach any more.
     pub(super) dead: VecDeque<Position>,
     pub(super) options: Options,
     pub(super) clock: CompactionClock,
-    /// Of the file, where it is ours.
-    pub(super) holes: Option<Arc<Holes>>,
+    /// Of the files, where they are ours.
+    pub(super) holes: Vec<Arc<Holes>>,
+}
+
+/// What there is to do.
+enum Cause {
+    Request(Request),
+    Timer,
+    /// Nobody has written for a moment.
+    Rest,
+    /// Nobody will write any more.
+    End,
 }
 
 /// Remembers which revision was the newest when, so that compaction keeps a history of a given age.
@@ -92,39 +105,63 @@ impl Committer {
     /// Runs until the last sender of requests is gone and all that it sent is done.
     pub(super) fn run(mut self) {
         loop {
-            let first = match self.next_request() {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+            let done = match self.next_cause() {
+                Cause::Request(first) => {
+                    let more = self.requests.try_iter().take(self.options.writes_per_commit.saturating_sub(1));
+                    let requests = std::iter::once(first).chain(more).collect();
+                    self.commit(requests)
+                }
+                Cause::Timer => self.commit(Vec::new()),
+                Cause::Rest => self.rest(),
+                Cause::End => return self.close(),
             };
-            let more = self.requests.try_iter().take(self.options.writes_per_commit.saturating_sub(1));
-            let requests: Vec<_> = first.into_iter().chain(more).collect();
-            if let Err(error) = self.commit(requests) {
+            if let Err(error) = done {
                 tracing::error!(%error, "the store writes no more");
                 return self.refuse(&error);
             }
         }
     }
 
-    /// The next request; a timeout when a timer is due first. Holes of the file are filled while there is none.
-    fn next_request(&self) -> Result<Request, RecvTimeoutError> {
+    fn next_cause(&self) -> Cause {
         let until = Instant::now() + self.until_next_timer();
-        while let Some(holes) = self.holes.as_ref().filter(|holes| holes.are_left()) {
-            let wait = until.saturating_duration_since(Instant::now());
-            match self.requests.recv_timeout(wait.min(IDLE)) {
-                Err(RecvTimeoutError::Timeout) if wait > IDLE => holes.fill_some(),
-                answered => return answered,
-            }
+        let is_something_left = self.wants_checkpoint() || self.holes_left().is_some();
+        let wait = until.saturating_duration_since(Instant::now());
+        match self.requests.recv_timeout(if is_something_left { wait.min(IDLE) } else { wait }) {
+            Ok(request) => Cause::Request(request),
+            Err(RecvTimeoutError::Disconnected) => Cause::End,
+            Err(RecvTimeoutError::Timeout) if is_something_left && wait > IDLE => Cause::Rest,
+            Err(RecvTimeoutError::Timeout) => Cause::Timer,
         }
-        self.requests.recv_timeout(until.saturating_duration_since(Instant::now()))
     }
 
     fn until_next_timer(&self) -> Duration {
-        if !self.dead.is_empty() {
-            return Duration::ZERO;
-        }
         let due = self.leases.next_deadline().map_or(self.clock.due, |deadline| deadline.min(self.clock.due));
         due.saturating_duration_since(Instant::now())
+    }
+
+    fn holes_left(&self) -> Option<&Holes> {
+        self.holes.iter().map(|holes| &**holes).find(|holes| holes.are_left())
+    }
+
+    fn rest(&mut self) -> Result<(), StoreError> {
+        match self.holes_left() {
+            Some(holes) => holes.fill_some(),
+            None => self.guarded_checkpoint()?,
+        }
+        Ok(())
+    }
+
+    fn guarded_checkpoint(&mut self) -> Result<(), StoreError> {
+        guarded("moving the log to the tables", || self.checkpoint())
+    }
+
+    /// The tables of a store that was closed have everything.
+    fn close(mut self) {
+        if self.log.used() > 0
+            && let Err(error) = self.guarded_checkpoint()
+        {
+            tracing::warn!(%error, "the log is left for the next start");
+        }
     }
 
     /// Answers everything with `error` until nobody asks any more. Watches end: the revision's sender goes first.
@@ -161,9 +198,9 @@ impl Committer {
         requests: &mut std::vec::IntoIter<Request>,
         answers: &mut Vec<Answer>,
     ) -> Result<Done, StoreError> {
-        let transaction = self.shared.database.begin_write().map_err(failed("beginning a commit"))?;
         let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::new(&transaction, &index, &mut self.leases)?;
+        let tail = self.shared.tail.read().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = Batch::new(&self.shared.database, &index, &tail, &mut self.leases);
         for request in requests {
             on_request(&mut batch, request, &mut self.last_lease, answers)?;
         }
@@ -172,31 +209,45 @@ impl Committer {
         if let Some(revision) = self.clock.tick(now, &self.options, index.revision) {
             batch.compact_automatically(revision)?;
         }
-        batch.remove_dead(self.dead.drain(..self.dead.len().min(DEAD_ROWS_PER_COMMIT)))?;
         let done = batch.finish();
-        drop(index);
-        if done.dirty {
-            transaction.commit().map_err(failed("committing"))?;
-        } else {
-            transaction.abort().map_err(failed("ending an empty commit"))?;
+        drop((index, tail));
+        if !done.changes.is_empty() {
+            self.store(&done.changes)?;
         }
         Ok(done)
     }
 
+    /// Makes changes durable: in the log, or in the tables where they do not fit into it.
+    fn store(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        let record = self.log.fits(changes.size()).then(|| changes.encode());
+        {
+            let mut tail = self.shared.tail.write().unwrap_or_else(PoisonError::into_inner);
+            changes.rows.iter().cloned().for_each(|row| tail.push(row));
+        }
+        self.pending.take_in(changes);
+        match record {
+            Some(record) => self.log.append(&record).map_err(failed("writing the log")),
+            None => self.checkpoint(),
+        }
+    }
+
     /// Makes visible what is durable now.
     fn publish(&mut self, done: Done) {
-        if !done.writes.is_empty() || done.compacted.is_some() {
+        let Done { revision, changes, events } = done;
+        if !changes.is_empty() {
             let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-            for (key, write) in done.writes {
-                index.apply(key, write);
+            for row in changes.rows {
+                index.apply(row.key, row.write);
             }
-            if let Some(revision) = done.compacted {
-                self.dead.extend(index.compact(revision));
+            if let Some(revision) = changes.compacted {
+                let dead = index.compact(revision);
+                let mut tail = self.shared.tail.write().unwrap_or_else(PoisonError::into_inner);
+                self.dead.extend(dead.into_iter().filter(|at| !tail.remove(*at)));
             }
         }
-        if !done.events.is_empty() {
-            self.shared.window.write().unwrap_or_else(PoisonError::into_inner).push(done.events);
-            self.revision.send_replace(done.revision);
+        if !events.is_empty() {
+            self.shared.window.write().unwrap_or_else(PoisonError::into_inner).push(events);
+            self.revision.send_replace(revision);
         }
     }
 }
@@ -214,7 +265,8 @@ fn on_request(
         Request::GrantLease(ttl_seconds, reply) => {
             *last_lease += 1;
             let lease = Lease(*last_lease);
-            note(answers, reply, batch.grant_lease(lease, ttl_seconds, Instant::now()).map(|()| lease))
+            batch.grant_lease(lease, ttl_seconds, Instant::now());
+            note(answers, reply, Ok(lease))
         }
         Request::KeepLeaseAlive(lease, reply) => note(answers, reply, batch.keep_lease_alive(lease, Instant::now())),
         Request::RevokeLease(lease, reply) => note(answers, reply, batch.end_lease(lease)),

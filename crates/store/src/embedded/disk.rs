@@ -2,18 +2,22 @@
 //!
 //! Two append-only tables, keyed by position: what was written (`heads`: key, create revision, version, lease) and the value
 //! beside it. There is no table of current rows: the index in memory is that. Rows are only ever added at the end and removed
-//! by compaction. Which rows those are is the committer's business.
+//! by compaction. Which rows those are is the committer's business. What the tables lack is in the log (`log`), whose records say it.
 //!
 //! Each row of both ends with a checksum of itself and its position: the engine checks its pages only when a file is opened, and
 //! a bit may turn later.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
 use stead_model::Revision;
 
-use super::index::{Index, Position, Write};
+use super::{
+    index::{Index, Position, Write},
+    record::{Changes, LeaseChange},
+    tail::Tail,
+};
 use crate::{Lease, StoreError};
 
 pub(super) type Key = (u64, u32);
@@ -27,9 +31,13 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_COMPACTED: &str = "compacted";
 pub(super) const META_LAST_LEASE: &str = "last-lease";
+/// The last record of the log that the tables have.
+pub(super) const META_LOGGED: &str = "logged";
 
 /// Raised whenever older programs could not read what this one writes.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
+/// The same without a log.
+pub(super) const FORMAT_WITHOUT_LOG: u64 = 2;
 
 /// The engine's error at `step`.
 pub(super) fn failed<E: Display>(step: &'static str) -> impl FnOnce(E) -> StoreError {
@@ -117,18 +125,68 @@ pub(super) fn read_format(database: &Database) -> Result<u64, redb::Error> {
     Ok(meta.get(META_FORMAT)?.map_or(0, |format| format.value()))
 }
 
+/// Notes that there is a log now.
+pub(super) fn raise_format(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+    transaction.commit()?;
+    Ok(())
+}
+
 /// What stands on disk, as it is kept in memory.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) index: Index,
-    /// Rows that compaction has given up but not removed yet.
+    pub(super) tail: Tail,
+    pub(super) pending: Pending,
+    /// Rows that compaction has given up and the tables still have.
     pub(super) dead: Vec<Position>,
     /// Lease → seconds to live.
-    pub(super) leases: Vec<(Lease, u32)>,
+    pub(super) leases: BTreeMap<Lease, u32>,
     pub(super) last_lease: u64,
+    /// The last record of the log that the tables have.
+    pub(super) logged: u64,
 }
 
-/// Reads all but the values.
+/// What the log has and the tables lack, besides rows.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) leases: Vec<LeaseChange>,
+    pub(super) compacted: Option<Revision>,
+}
+
+impl Pending {
+    pub(super) fn take_in(&mut self, changes: &Changes) {
+        self.leases.extend(&changes.leases);
+        self.compacted = changes.compacted.or(self.compacted);
+    }
+}
+
+impl Loaded {
+    /// Takes in the next record that the tables lack.
+    pub(super) fn take_in(&mut self, changes: Changes) {
+        self.pending.take_in(&changes);
+        for row in changes.rows {
+            self.index.apply(row.key.clone(), row.write);
+            self.tail.push(row);
+        }
+        for change in changes.leases {
+            match change {
+                LeaseChange::Granted(lease, ttl_seconds) => {
+                    self.last_lease = self.last_lease.max(lease.0);
+                    self.leases.insert(lease, ttl_seconds);
+                }
+                LeaseChange::Ended(lease) => drop(self.leases.remove(&lease)),
+            }
+        }
+        if let Some(revision) = changes.compacted {
+            let dead = self.index.compact(revision);
+            self.dead.extend(dead.into_iter().filter(|at| !self.tail.remove(*at)));
+        }
+    }
+}
+
+/// Reads all that the tables have but the values.
 pub(super) fn load(database: &Database) -> Result<Loaded, redb::Error> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
@@ -141,12 +199,20 @@ pub(super) fn load(database: &Database) -> Result<Loaded, redb::Error> {
         index.apply(key, write);
     }
     let dead = index.compact(Revision(number(META_COMPACTED)?));
-    let mut leases = Vec::new();
+    let mut leases = BTreeMap::new();
     for entry in transaction.open_table(LEASES)?.iter()? {
         let (lease, ttl) = entry?;
-        leases.push((Lease(lease.value()), ttl.value()));
+        leases.insert(Lease(lease.value()), ttl.value());
     }
-    Ok(Loaded { index, dead, leases, last_lease: number(META_LAST_LEASE)? })
+    Ok(Loaded {
+        index,
+        tail: Tail::default(),
+        pending: Pending::default(),
+        dead,
+        leases,
+        last_lease: number(META_LAST_LEASE)?,
+        logged: number(META_LOGGED)?,
+    })
 }
 
 /// How many bytes of the file rows take.

@@ -1,7 +1,8 @@
-//! Opening: the lock, the file, its creation, whether every page is as it was written, the index, the committer.
+//! Opening: the lock, the files, their creation, whether every page is as it was written, the index, what only the log has, the
+//! committer.
 //!
-//! A power cut while a database file is being made can leave one that no one can open, so it is made under another name, synced
-//! and renamed: a file of the right name is whole.
+//! A power cut while a file is being made can leave one that no one can open, so each is made under another name, synced
+//! and renamed: a file of the right name is whole. The tables' is made last: where it is, its log was.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, Database, DatabaseError, StorageBackend, backends::FileBackend};
 use stead_model::Revision;
 use tokio::sync::watch;
 
@@ -27,12 +28,16 @@ use super::{
     disk::{self, Loaded},
     engine::{self, Engine},
     leases::Leases,
+    log::{self, Log, LogError},
     prepared::{Holes, PreparedFile},
+    record::Changes,
     window::Window,
 };
 
 pub(super) const FILE: &str = "store.redb";
 const NEW_FILE: &str = "store.redb.new";
+pub(super) const LOG_FILE: &str = "store.log";
+const NEW_LOG_FILE: &str = "store.log.new";
 pub(super) const LOCK_FILE: &str = "lock";
 
 /// What the directory holds is for its owner alone, whoever may look into it.
@@ -58,6 +63,16 @@ pub enum OpenError {
     Format { path: PathBuf, found: u64, known: u64 },
     #[error("{path} has store format {found}, which only the program that wrote it reads; move it away to start empty")]
     OldFormat { path: PathBuf, found: u64 },
+    #[error("{path} is damaged or another store's: {cause}; restore a copy of the whole directory")]
+    Log { path: PathBuf, cause: String },
+    #[error(
+        "{path} is missing, which has the newest writes; put it back, or an empty file in its place to go on without them"
+    )]
+    NoLog { path: PathBuf },
+    #[error(
+        "{path} has writes of a store that is missing; put store.redb back beside it, or move it away to start empty"
+    )]
+    NoTables { path: PathBuf },
     #[error("cannot start the store's thread")]
     Thread { source: io::Error },
 }
@@ -70,6 +85,14 @@ impl OpenError {
             // The system's own errors; redb also dresses what it finds in the file as one.
             redb::Error::Io(source) if source.raw_os_error().is_some() => Self::File { path, source },
             error => Self::NotAStore { path, cause: error.to_string() },
+        }
+    }
+
+    pub(super) fn log(path: &Path, error: LogError) -> Self {
+        let path = path.into();
+        match error {
+            LogError::Io(source) => Self::File { path, source },
+            error => Self::Log { path, cause: error.to_string() },
         }
     }
 }
@@ -95,32 +118,43 @@ impl Embedded {
         make_private(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
         let refused = |error| OpenError::refused(&path, error);
         let file = open_file(&path).map_err(refused)?;
-        let holes = file.holes();
+        let mut holes = vec![file.holes()];
         let open = |builder: &Builder| builder.create_with_backend(file);
-        let (mut database, loaded) = open_checked(&path, &options, Found::Filled, open)?;
+        let (mut database, mut loaded) = open_checked(&path, &options, Found::Filled, open)?;
+        let log_file = open_log_file(directory, &database, &options)?;
+        holes.insert(0, log_file.holes());
+        let log = resume(&directory.join(LOG_FILE), Box::new(log_file), &mut loaded, &options)?;
         let bytes = path.metadata().map_err(unusable)?.len();
         if bytes >= SHRINK_FROM_BYTES {
             engine::opening(|| shrink(&mut database, bytes)).map_err(refused)?;
         }
-        Self::start(database, loaded, Files { lock: Some(lock), holes: Some(holes) }, options)
+        Self::start(database, loaded, log, Files { lock: Some(lock), holes }, options)
     }
 
-    /// Opens the store on `backend`, which is either empty or held one before. For tests of what a disk can do to it:
-    /// it has neither the lock nor the safe creation that a directory gives.
-    pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, OpenError> {
+    /// Opens the store on two backends, of its tables and its log, which are either both empty or held one before. For tests of what
+    /// a disk can do to it: it has neither the lock nor the safe creation that a directory gives.
+    pub fn open_backend(
+        tables: impl StorageBackend,
+        log: impl StorageBackend,
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let path = PathBuf::from("the given backend");
-        let refused = |error| OpenError::refused(&path, error);
-        let found = match backend.len().map_err(|error| refused(error.into()))? {
+        let refused = |error: io::Error| OpenError::refused(&path, error.into());
+        let found = match tables.len().map_err(refused)? {
             0 => Found::Empty,
             _ => Found::Filled,
         };
-        let open = |builder: &Builder| builder.create_with_backend(backend);
-        let (database, loaded) = open_checked(&path, &options, found, open)?;
-        Self::start(database, loaded, Files::default(), options)
+        if found == Found::Empty {
+            Log::create(&log, options.log_bytes).map_err(refused)?;
+        }
+        let open = |builder: &Builder| builder.create_with_backend(tables);
+        let (database, mut loaded) = open_checked(&path, &options, found, open)?;
+        let log = resume(&path, Box::new(log), &mut loaded, &options)?;
+        Self::start(database, loaded, log, Files::default(), options)
     }
 
-    fn start(database: Engine, loaded: Loaded, files: Files, options: Options) -> Result<Self, OpenError> {
-        let Loaded { index, dead, leases: granted, last_lease } = loaded;
+    fn start(database: Engine, loaded: Loaded, log: Log, files: Files, options: Options) -> Result<Self, OpenError> {
+        let Loaded { index, tail, pending, dead, leases: granted, last_lease, logged: _ } = loaded;
         let now = Instant::now();
         let mut leases = Leases::default();
         for (lease, ttl_seconds) in granted {
@@ -131,8 +165,13 @@ impl Embedded {
         }
         let newest = index.revision;
         let window = Window::new(newest, options.window_events, options.window_bytes);
-        let shared =
-            Arc::new(Shared { database, index: RwLock::new(index), window: RwLock::new(window), _lock: files.lock });
+        let shared = Arc::new(Shared {
+            database,
+            index: RwLock::new(index),
+            tail: RwLock::new(tail),
+            window: RwLock::new(window),
+            _lock: files.lock,
+        });
         let (revision, newest_receiver) = watch::channel::<Revision>(newest);
         let (requests, receiver) = mpsc::channel();
         let committer = Committer {
@@ -141,6 +180,8 @@ impl Embedded {
             revision,
             leases,
             last_lease,
+            log,
+            pending,
             dead: VecDeque::from(dead),
             clock: CompactionClock::new(now, options.compaction_interval, newest),
             holes: files.holes,
@@ -154,6 +195,55 @@ impl Embedded {
             committer: Some(thread.map_err(|source| OpenError::Thread { source })?),
         })
     }
+}
+
+/// The log's file, which only a store of before logs may lack; an empty one is taken as a new one.
+fn open_log_file(directory: &Path, database: &Database, options: &Options) -> Result<PreparedFile, OpenError> {
+    let path = directory.join(LOG_FILE);
+    let failed = |source| OpenError::File { path: path.clone(), source };
+    let refused = |error| OpenError::refused(&directory.join(FILE), error);
+    let format = engine::opening(|| disk::read_format(database)).map_err(refused)?;
+    if !path.try_exists().map_err(failed)? {
+        if format == disk::FORMAT {
+            return Err(OpenError::NoLog { path });
+        }
+        create_log(directory, options)?;
+    }
+    make_private(&path).map_err(failed)?;
+    let file = File::options().read(true).write(true).open(&path).map_err(failed)?;
+    let is_empty = file.metadata().map_err(failed)?.len() == 0;
+    let file = PreparedFile::new(file).map_err(|error| failed(io::Error::other(error)))?;
+    if is_empty {
+        Log::create(&file, options.log_bytes).map_err(failed)?;
+    }
+    if format != disk::FORMAT {
+        engine::opening(|| disk::raise_format(database)).map_err(refused)?;
+    }
+    Ok(file)
+}
+
+/// Takes in what the tables lack, and opens the log to go on after it.
+fn resume(
+    path: &Path,
+    file: Box<dyn StorageBackend>,
+    loaded: &mut Loaded,
+    options: &Options,
+) -> Result<Log, OpenError> {
+    let refused = |error| OpenError::log(path, error);
+    let found = Log::read(&*file).map_err(refused)?;
+    replay(path, &found, loaded)?;
+    Log::resume(file, &found, loaded.logged, options.log_bytes).map_err(|error| refused(error.into()))
+}
+
+/// All that the tables lack, or nothing.
+pub(super) fn replay(path: &Path, found: &log::Found, loaded: &mut Loaded) -> Result<(), OpenError> {
+    let refused = |error| OpenError::log(path, error);
+    let records = found.after(loaded.logged).map_err(refused)?;
+    let decode =
+        |(number, record): &(u64, Vec<u8>)| Changes::decode(record).ok_or_else(|| refused(LogError::Content(*number)));
+    let changes = records.map(decode).collect::<Result<Vec<_>, _>>()?;
+    changes.into_iter().for_each(|changes| loaded.take_in(changes));
+    Ok(())
 }
 
 fn private() -> OpenOptions {
@@ -213,7 +303,7 @@ pub(super) fn open_checked(
 #[derive(Debug, Default)]
 struct Files {
     lock: Option<File>,
-    holes: Option<Arc<Holes>>,
+    holes: Vec<Arc<Holes>>,
 }
 
 /// The file of a database that is there: redb would take an empty one for a new one.
@@ -233,28 +323,54 @@ fn builder(options: &Options) -> Builder {
 
 fn check_format(path: &Path, database: &Database) -> Result<(), OpenError> {
     match engine::opening(|| disk::read_format(database)) {
-        Ok(disk::FORMAT) => Ok(()),
+        Ok(disk::FORMAT_WITHOUT_LOG | disk::FORMAT) => Ok(()),
         Ok(found) if found < disk::FORMAT => Err(OpenError::OldFormat { path: path.into(), found }),
         Ok(found) => Err(OpenError::Format { path: path.into(), found, known: disk::FORMAT }),
         Err(error) => Err(OpenError::refused(path, error)),
     }
 }
 
-/// Makes the file of an empty store, whole or not at all. The directory must be locked.
+/// Makes the files of an empty store, each whole or not at all. The directory must be locked.
 fn create(directory: &Path, options: &Options) -> Result<(), OpenError> {
-    let path = directory.join(NEW_FILE);
+    let log = directory.join(LOG_FILE);
+    let failed = |source| OpenError::File { path: log.clone(), source };
+    if log.try_exists().map_err(failed)? {
+        let left = FileBackend::new(File::open(&log).map_err(failed)?);
+        let left = left.map_err(|error| failed(io::Error::other(error)))?;
+        if !Log::read(&left).is_ok_and(|found| found.is_empty()) {
+            return Err(OpenError::NoTables { path: log });
+        }
+    }
+    create_log(directory, options)?;
+    create_whole(directory, [NEW_FILE, FILE], |file| {
+        let database = builder(options).create_file(file)?;
+        disk::initialize(&database)
+    })
+}
+
+fn create_log(directory: &Path, options: &Options) -> Result<(), OpenError> {
+    create_whole(directory, [NEW_LOG_FILE, LOG_FILE], |file| {
+        Ok(Log::create(&FileBackend::new(file)?, options.log_bytes)?)
+    })
+}
+
+/// Makes a file under another name first.
+fn create_whole(
+    directory: &Path,
+    [new, name]: [&str; 2],
+    fill: impl FnOnce(File) -> Result<(), redb::Error>,
+) -> Result<(), OpenError> {
+    let path = directory.join(new);
     let failed = |cause: String| OpenError::Create { path: path.clone(), cause };
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error.to_string())),
         _ => {}
     }
     let file = private().open(&path).map_err(|error| failed(error.to_string()))?;
-    let database = builder(options).create_file(file).map_err(|error: DatabaseError| failed(error.to_string()))?;
-    disk::initialize(&database).map_err(|error| failed(error.to_string()))?;
-    drop(database);
+    fill(file).map_err(|error| failed(error.to_string()))?;
     File::open(&path)
         .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&path, directory.join(FILE)))
+        .and_then(|()| std::fs::rename(&path, directory.join(name)))
         .and_then(|()| File::open(directory)?.sync_all())
         .map_err(|error| failed(error.to_string()))
 }

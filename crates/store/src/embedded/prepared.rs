@@ -1,10 +1,10 @@
-//! The store's file, with its blocks written before redb writes into them.
+//! A file of the store, with its blocks written before anything is written into them.
 //!
 //! Where a block was never written, a sync of what is written there has to commit the file system's journal too, which takes
 //! several times as long as the data alone. So the file is written with zeros ahead of its use, a piece at a time: beforehand
 //! while nobody waits, else with the first write into a piece. Only what is known to be a hole is ever zeroed; where the file
-//! system shows no holes, or the disk has no room for them to be filled, redb gets the file as it is. What is in the file, and
-//! when it is synced, is redb's business.
+//! system shows no holes, or the disk has no room for them to be filled, the file is used as it is. What is in the file, and
+//! when it is synced, is redb's business, or the log's.
 
 use std::{
     fs::File,
@@ -18,11 +18,11 @@ use redb::{BackendError, DatabaseError, StorageBackend, backends::FileBackend};
 use rustix::{fs::SeekFrom, io::Errno};
 
 /// What is written at once: as long as redb's first write into a piece takes longer for it (about 1 ms).
-const PIECE: u64 = 256 << 10;
+pub(super) const PIECE: u64 = 256 << 10;
 /// Pieces written at once while nobody waits: bounds how long a write that comes meanwhile waits.
 const PIECES_AHEAD: usize = 4;
 
-/// A file that redb keeps a database in.
+/// A file of tables, or of their log.
 #[derive(Debug)]
 pub(super) struct PreparedFile {
     redb: FileBackend,

@@ -1,14 +1,16 @@
-//! What of a store's file can be read without opening it for work: all of it, or what damage has left.
+//! What of a store's files can be read without opening them for work: all of it, or what damage has left.
 //!
-//! Nothing is changed, not even what the engine would mend: it works on a copy in memory. A file that the engine refuses is looked
-//! through page by page for rows; each proves itself by its checksum, which is over its position too. What was written in damaged
-//! places is not there, and where it said that something is gone, that may be there. Who restores from it decides.
+//! Nothing is changed, not even what the engine would mend: it works on a copy in memory. Tables that the engine refuses are looked
+//! through page by page for rows; each proves itself by its checksum, which is over its position too. Rows of the log are taken
+//! besides. What was written in damaged places is not there, and where it said that something is gone, that may be there. Who
+//! restores from it decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
+    io,
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
@@ -19,18 +21,20 @@ use super::{
     disk::{self, Key},
     engine,
     index::{Index, Write},
-    open::{FILE, Found, LOCK_FILE, OpenError, open_checked},
+    log,
+    open::{FILE, Found, LOCK_FILE, LOG_FILE, OpenError, open_checked, replay},
+    record::Changes,
 };
 use crate::KeyValue;
 
-/// What a store's file says.
+/// What a store's files say.
 #[derive(Debug, Default)]
 pub struct Salvage {
     /// What can be read, by key ascending.
     pub items: Vec<KeyValue>,
     /// Keys whose value cannot be read.
     pub damaged: Vec<Bytes>,
-    /// Why the file cannot be opened; `None` where it is whole, and `items` is all that it holds.
+    /// Why they cannot be opened; `None` where they are whole, and `items` is all that they hold.
     pub refusal: Option<OpenError>,
 }
 
@@ -46,17 +50,41 @@ impl Embedded {
             return Err(OpenError::InUse { path: directory.into() });
         }
         let bytes = fs::read(&path).map_err(unreadable)?;
-        match whole(&path, &bytes) {
+        let log = Log::read(directory)?;
+        match whole(&path, &bytes, &log) {
             Err(refusal @ OpenError::NotAStore { .. }) => {
-                Ok(Salvage { refusal: Some(refusal), ..Rows::scattered_in(&bytes).newest(&bytes) })
+                let mut rows = Rows::scattered_in(&bytes);
+                log.found.iter().for_each(|found| rows.add_logged(found));
+                Ok(Salvage { refusal: Some(refusal), ..rows.newest(&bytes) })
             }
             read => read,
         }
     }
 }
 
-/// All of the file, if the engine takes it as it is.
-fn whole(path: &Path, bytes: &[u8]) -> Result<Salvage, OpenError> {
+/// The log as it lies there.
+struct Log {
+    path: PathBuf,
+    found: Result<log::Found, log::LogError>,
+    is_there: bool,
+}
+
+impl Log {
+    fn read(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(LOG_FILE);
+        match fs::read(&path) {
+            Ok(bytes) if bytes.is_empty() => Ok(Self { path, found: Ok(log::Found::default()), is_there: true }),
+            Ok(bytes) => Ok(Self { path, found: log::Found::parse(&bytes), is_there: true }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self { path, found: Ok(log::Found::default()), is_there: false })
+            }
+            Err(source) => Err(OpenError::File { path, source }),
+        }
+    }
+}
+
+/// All of the tables, if the engine takes them as they are, and what is whole of the log.
+fn whole(path: &Path, bytes: &[u8], log: &Log) -> Result<Salvage, OpenError> {
     let refused = |error| OpenError::refused(path, error);
     if bytes.is_empty() {
         return Err(refused(redb::Error::Corrupted("the file is empty".to_owned())));
@@ -64,11 +92,23 @@ fn whole(path: &Path, bytes: &[u8]) -> Result<Salvage, OpenError> {
     let copy = InMemoryBackend::new();
     copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, bytes)).map_err(|error| refused(error.into()))?;
     let open = |builder: &redb::Builder| builder.create_with_backend(copy);
-    let (database, loaded) = open_checked(path, &Options::default(), Found::Filled, open)?;
+    let (database, mut loaded) = open_checked(path, &Options::default(), Found::Filled, open)?;
+    let format = engine::opening(|| disk::read_format(&database)).map_err(refused)?;
+    let refusal = match &log.found {
+        Ok(_) if !log.is_there && format == disk::FORMAT => Some(OpenError::NoLog { path: log.path.clone() }),
+        Ok(found) => replay(&log.path, found, &mut loaded).err().inspect(|_| {
+            let logged = loaded.logged;
+            let left = found.newest().filter(|(number, _)| *number > logged);
+            left.filter_map(|(_, record)| Changes::decode(record)).for_each(|changes| loaded.take_in(changes));
+        }),
+        Err(error) => Some(OpenError::Log { path: log.path.clone(), cause: error.to_string() }),
+    };
     let values = engine::opening(|| Ok(database.begin_read()?.open_table(disk::VALUES)?)).map_err(refused)?;
-    let mut salvage = Salvage::default();
+    let mut salvage = Salvage { refusal, ..Salvage::default() };
     for (key, write) in loaded.index.newest() {
-        match engine::guarded("reading values", || disk::read_value(&values, key, write.at)) {
+        let logged = loaded.tail.value(write.at);
+        let read = || logged.map_or_else(|| disk::read_value(&values, key, write.at), Ok);
+        match engine::guarded("reading values", read) {
             Ok(value) => salvage.items.push(write.key_value(key.clone(), value)),
             Err(_) => salvage.damaged.push(key.clone()),
         }
@@ -82,6 +122,8 @@ struct Rows {
     heads: BTreeMap<Key, (Bytes, Write)>,
     /// Where in the file.
     values: HashMap<Key, Range<usize>>,
+    /// What the log has.
+    logged: HashMap<Key, Bytes>,
 }
 
 /// A page of the engine that holds rows. Its layout is redb's: a leaf of keys of a fixed width.
@@ -118,6 +160,15 @@ impl Rows {
         rows
     }
 
+    fn add_logged(&mut self, found: &log::Found) {
+        let changes = found.newest().filter_map(|(_, record)| Changes::decode(record));
+        for row in changes.flat_map(|changes| changes.rows) {
+            let at = disk::row(row.write.at);
+            self.heads.insert(at, (row.key, row.write));
+            self.logged.insert(at, row.value);
+        }
+    }
+
     /// Rows are only added behind all others. One that lies between those of a leaf, and not in it, was removed when that leaf was
     /// written; a page that still has it is an old one.
     fn forget_what_is_missing_in(&mut self, leaf: &Leaf) {
@@ -137,11 +188,11 @@ impl Rows {
         }
         let mut salvage = Salvage::default();
         for (key, write) in index.newest() {
-            match self.values.get(&disk::row(write.at)) {
-                Some(row) => {
-                    let value = &file[row.start..row.end - disk::CHECKSUM_BYTES];
-                    salvage.items.push(write.key_value(key.clone(), Bytes::copy_from_slice(value)));
-                }
+            let at = disk::row(write.at);
+            let in_file = |row: &Range<usize>| &file[row.start..row.end - disk::CHECKSUM_BYTES];
+            let in_file = || self.values.get(&at).map(|row| Bytes::copy_from_slice(in_file(row)));
+            match self.logged.get(&at).cloned().or_else(in_file) {
+                Some(value) => salvage.items.push(write.key_value(key.clone(), value)),
                 None => salvage.damaged.push(key.clone()),
             }
         }

@@ -44,7 +44,7 @@ fn a_disk_whose_sync_does_nothing_is_found_out() {
 async fn a_disk_that_fails_is_told_to_everybody() {
     let disk = Disk::new(Sync::Honest);
     disk.power_on(u64::MAX);
-    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    let store = disk.open(Options::default()).unwrap();
     store.txn(Txn::put("a", "1")).await.unwrap();
     let mut watch = store.watch(Bytes::new(), Bytes::new(), Revision(2)).await.unwrap();
     disk.power_on(0);
@@ -115,7 +115,9 @@ async fn life(disk: &Disk, known: &mut Known, seed: u64) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let magnitude = random.random_range(4..11);
     disk.power_on(random.random_range(1..1 << magnitude));
-    let store = match Embedded::open_backend(disk.clone(), Options::default()) {
+    // Also logs that have room for a few writes, and for none.
+    let options = Options { log_bytes: 1 << random.random_range(12..22), ..Options::default() };
+    let store = match disk.open(options) {
         Ok(store) => Arc::new(store),
         Err(_) if disk.is_off() => return Ok(()),
         Err(error) => return Err(format!("does not open: {error}")),

@@ -1,4 +1,5 @@
-//! A simulated disk: writes are only safe after a sync, and the power goes at a chosen operation.
+//! A simulated disk with the two files of a store: writes are only safe after a sync of their file, and the power goes at a chosen
+//! operation.
 //!
 //! Of the writes since the last sync each survives a cut or not, in any order, whole or torn.
 
@@ -9,6 +10,7 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use redb::StorageBackend;
+use stead_store::{Embedded, OpenError, Options};
 
 /// `EROFS` and `ENOSPC` (errno(3)).
 const READ_ONLY: i32 = 30;
@@ -35,19 +37,39 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
+/// One of its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Tables,
+    Log,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+pub(crate) struct DiskFile {
+    disk: Disk,
+    name: Name,
+}
+
 #[derive(Debug)]
 struct State {
-    /// What is safe.
-    safe: Vec<u8>,
-    /// What reads see: `safe` with all of `pending`.
-    seen: Vec<u8>,
-    pending: Vec<Pending>,
+    tables: File,
+    log: File,
     operations_left: u64,
     sync: Sync,
     fault: Option<Fault>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
+struct File {
+    /// What is safe.
+    safe: Vec<u8>,
+    /// What reads see: `safe` with all of `pending`.
+    seen: Vec<u8>,
+    pending: Vec<Pending>,
+}
+
+#[derive(Clone, Debug)]
 enum Pending {
     Write(usize, Vec<u8>),
     SetLength(usize),
@@ -76,11 +98,48 @@ impl Pending {
     }
 }
 
+impl State {
+    fn new(tables: Vec<u8>, log: Vec<u8>, operations_left: u64, sync: Sync) -> Disk {
+        let file = |bytes: Vec<u8>| File { safe: bytes.clone(), seen: bytes, pending: Vec::new() };
+        let state = Self { tables: file(tables), log: file(log), operations_left, sync, fault: None };
+        Disk(Arc::new(Mutex::new(state)))
+    }
+
+    fn file(&mut self, name: Name) -> &mut File {
+        match name {
+            Name::Tables => &mut self.tables,
+            Name::Log => &mut self.log,
+        }
+    }
+}
+
+impl File {
+    /// What a cut leaves of it.
+    fn survivor(&mut self, random: &mut StdRng) -> Vec<u8> {
+        let mut safe = std::mem::take(&mut self.safe);
+        let mut pending = std::mem::take(&mut self.pending);
+        // Also the two extremes, which chance alone would hardly meet: nothing survives, everything does.
+        match random.random_range(0..8) {
+            0 => {}
+            1 => pending.iter().for_each(|write| write.apply(&mut safe)),
+            _ => {
+                pending.shuffle(random);
+                pending.into_iter().filter_map(|write| survive(write, random)).for_each(|write| write.apply(&mut safe));
+            }
+        }
+        safe
+    }
+}
+
 impl Disk {
     pub(crate) fn new(sync: Sync) -> Self {
-        let state =
-            State { safe: Vec::new(), seen: Vec::new(), pending: Vec::new(), operations_left: 0, sync, fault: None };
-        Self(Arc::new(Mutex::new(state)))
+        State::new(Vec::new(), Vec::new(), 0, sync)
+    }
+
+    /// The store on this disk.
+    pub(crate) fn open(&self, options: Options) -> Result<Embedded, OpenError> {
+        let file = |name| DiskFile { disk: self.clone(), name };
+        Embedded::open_backend(file(Name::Tables), file(Name::Log), options)
     }
 
     /// Gives power for so many operations.
@@ -96,24 +155,24 @@ impl Disk {
     /// Another disk that holds the same, with all the power there is.
     pub(crate) fn copy(&self) -> Self {
         let state = self.state();
-        let (safe, seen, sync) = (state.seen.clone(), state.seen.clone(), state.sync);
-        let state = State { safe, seen, pending: Vec::new(), operations_left: u64::MAX, sync, fault: None };
-        Self(Arc::new(Mutex::new(state)))
+        State::new(state.tables.seen.clone(), state.log.seen.clone(), u64::MAX, state.sync)
     }
 
-    /// Turns one bit, of any byte or of one that is not zero, and says which.
-    pub(crate) fn turn_a_bit(&self, random: &mut StdRng) -> usize {
+    /// Turns one bit of one file, of any byte or of one that is not zero, and says which.
+    pub(crate) fn turn_a_bit(&self, random: &mut StdRng) -> String {
         let mut state = self.state();
+        let name = if random.random() { Name::Tables } else { Name::Log };
+        let seen = &mut state.file(name).seen;
         let wants_any = random.random::<bool>();
         let byte = loop {
-            let byte = random.random_range(0..state.seen.len());
-            if wants_any || state.seen[byte] != 0 {
+            let byte = random.random_range(0..seen.len());
+            if wants_any || seen[byte] != 0 {
                 break byte;
             }
         };
         let bit = random.random_range(0..8);
-        state.seen[byte] ^= 1 << bit;
-        byte * 8 + bit
+        seen[byte] ^= 1 << bit;
+        format!("{} of {name:?}", byte * 8 + bit)
     }
 
     /// Whether the power has gone.
@@ -127,23 +186,9 @@ impl Disk {
         let mut random = StdRng::seed_from_u64(seed);
         let mut state = self.state();
         state.operations_left = 0;
-        let mut safe = std::mem::take(&mut state.safe);
-        let mut pending = std::mem::take(&mut state.pending);
-        // Also the two extremes, which chance alone would hardly meet: nothing survives, everything does.
-        match random.random_range(0..8) {
-            0 => {}
-            1 => pending.iter().for_each(|write| write.apply(&mut safe)),
-            _ => {
-                pending.shuffle(&mut random);
-                pending
-                    .into_iter()
-                    .filter_map(|write| survive(write, &mut random))
-                    .for_each(|write| write.apply(&mut safe));
-            }
-        }
-        let (seen, sync) = (safe.clone(), state.sync);
-        let state = State { safe, seen, pending: Vec::new(), operations_left: 0, sync, fault: None };
-        Self(Arc::new(Mutex::new(state)))
+        let tables = state.tables.survivor(&mut random);
+        let log = state.log.survivor(&mut random);
+        State::new(tables, log, 0, state.sync)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -172,15 +217,15 @@ fn survive(write: Pending, random: &mut StdRng) -> Option<Pending> {
     }
 }
 
-impl StorageBackend for Disk {
+impl StorageBackend for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.operate()?.seen.len() as u64)
+        Ok(self.disk.operate()?.file(self.name).seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.operate()?;
+        let mut state = self.disk.operate()?;
         let start = usize::try_from(offset).unwrap();
-        let bytes = state.seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = state.file(self.name).seen.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
@@ -194,31 +239,33 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.operate()?;
+        let mut state = self.disk.operate()?;
         if state.sync == Sync::Honest {
-            let State { safe, pending, .. } = &mut *state;
+            let File { safe, pending, .. } = state.file(self.name);
             pending.drain(..).for_each(|write| write.apply(safe));
         }
         Ok(())
     }
 }
 
-impl Disk {
+impl DiskFile {
     fn change(&self, change: Pending) -> io::Result<()> {
-        let mut locked = self.state();
-        let state = &mut *locked;
+        let mut state = self.disk.state();
         if state.operations_left == 0 {
             return Err(io::Error::other("the power is off"));
         }
+        let end = state.file(self.name).seen.len();
         match state.fault {
             Some(Fault::ReadOnly) => return Err(io::Error::from_raw_os_error(READ_ONLY)),
-            Some(Fault::Full) if change.end() > state.seen.len() => return Err(io::Error::from_raw_os_error(NO_SPACE)),
+            Some(Fault::Full) if change.end() > end => return Err(io::Error::from_raw_os_error(NO_SPACE)),
             _ => {}
         }
         // The write during which the power goes may still reach the disk.
         state.operations_left -= 1;
-        change.apply(&mut state.seen);
-        state.pending.push(change);
-        if state.operations_left == 0 { Err(io::Error::other("the power went")) } else { Ok(()) }
+        let is_off = state.operations_left == 0;
+        let file = state.file(self.name);
+        change.apply(&mut file.seen);
+        file.pending.push(change);
+        if is_off { Err(io::Error::other("the power went")) } else { Ok(()) }
     }
 }

@@ -13,7 +13,7 @@ async fn everything(store: &Embedded) -> Result<Vec<KeyValue>, StoreError> {
 async fn check(fault: Fault, says: &str) {
     let disk = Disk::new(Sync::Honest);
     disk.power_on(u64::MAX);
-    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    let store = disk.open(Options::default()).unwrap();
     let mut acknowledged = 0;
     for n in 0..20_u32 {
         store.txn(Txn::put(format!("key{n:05}"), vec![1; 30_000])).await.unwrap();
@@ -31,7 +31,7 @@ async fn check(fault: Fault, says: &str) {
     assert_eq!(everything(&store).await.unwrap().len(), acknowledged as usize, "reads go on");
     drop(store);
     disk.fail(None);
-    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    let store = disk.open(Options::default()).unwrap();
     let left = everything(&store).await.unwrap();
     assert!(left.len() >= acknowledged as usize, "{} of {acknowledged} are left", left.len());
     assert!(left.iter().all(|item| item.value[..] == [1; 30_000]));
@@ -52,11 +52,11 @@ async fn a_read_only_disk_says_so_and_loses_nothing() {
 async fn a_read_only_disk_is_told_when_the_store_opens() {
     let disk = Disk::new(Sync::Honest);
     disk.power_on(u64::MAX);
-    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    let store = disk.open(Options::default()).unwrap();
     store.txn(Txn::put("a", "1")).await.unwrap();
     drop(store);
     disk.fail(Some(Fault::ReadOnly));
-    let refused = Embedded::open_backend(disk.clone(), Options::default()).expect_err("it cannot be written");
+    let refused = disk.open(Options::default()).expect_err("it cannot be written");
     let source = std::error::Error::source(&refused).expect("the system's own error");
     assert!(source.to_string().contains("Read-only file system"), "{refused}: {source}");
 }

@@ -9,6 +9,7 @@ use stead_store::{Embedded, Lease, Op, OpenError, RangeRequest, Store as _, Txn}
 use crate::subject::read_watch;
 
 const FILE: &str = "store.redb";
+const LOG: &str = "store.log";
 
 /// A directory whose store holds a few keys.
 async fn filled() -> tempfile::TempDir {
@@ -63,11 +64,11 @@ async fn a_newer_format_asks_for_a_newer_program() {
     let database = redb::Database::open(directory.path().join(FILE)).unwrap();
     let transaction = database.begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, u64>::new("meta");
-    transaction.open_table(meta).unwrap().insert("format", 3).unwrap();
+    transaction.open_table(meta).unwrap().insert("format", 4).unwrap();
     transaction.commit().unwrap();
     drop(database);
     let refusal = refusal(directory.path());
-    assert!(refusal.contains("has store format 3") && refusal.contains("newer program"), "{refusal}");
+    assert!(refusal.contains("has store format 4") && refusal.contains("newer program"), "{refusal}");
 }
 
 #[tokio::test]
@@ -136,4 +137,84 @@ async fn a_lease_starts_anew_when_the_store_is_opened_again() {
     let store = Embedded::open(directory.path()).unwrap();
     let all = RangeRequest { start: Bytes::new(), end: Bytes::new(), revision: None, limit: None };
     assert_eq!(store.range(all).await.unwrap().items, []);
+}
+
+/// What a killed process leaves: the files as they are while the store is open.
+fn killed(directory: &Path) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    for file in [LOG, FILE] {
+        fs::copy(directory.join(file), left.path().join(file)).unwrap();
+    }
+    left
+}
+
+async fn count(store: &Embedded) -> usize {
+    let all = RangeRequest { start: Bytes::new(), end: Bytes::new(), revision: None, limit: None };
+    store.range(all).await.unwrap().items.len()
+}
+
+#[tokio::test]
+async fn what_only_the_log_has_outlives_the_process() {
+    let directory = filled().await;
+    let store = Embedded::open(directory.path()).unwrap();
+    let lease = store.grant_lease(3600).await.unwrap();
+    store.txn(Txn::put("more", "1")).await.unwrap();
+    store.compact(Revision(21)).await.unwrap();
+    let left = killed(directory.path());
+    drop(store);
+    let tables = fs::read(left.path().join(FILE)).unwrap();
+    let salvage = Embedded::salvage(left.path()).unwrap();
+    assert!(salvage.refusal.is_none() && salvage.items.len() == 21);
+    assert_eq!(fs::read(left.path().join(FILE)).unwrap(), tables);
+    for _ in 0..2 {
+        let store = Embedded::open(left.path()).unwrap();
+        assert_eq!((count(&store).await, store.revision().await.unwrap()), (21, Revision(21)));
+        store.keep_lease_alive(lease).await.unwrap();
+        assert!(store.watch(Bytes::new(), Bytes::new(), Revision(21)).await.is_err(), "it was compacted");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_missing_or_anothers_is_told() {
+    let directory = filled().await;
+    let store = Embedded::open(directory.path()).unwrap();
+    store.txn(Txn::put("more", "1")).await.unwrap();
+    let (left, other) = (killed(directory.path()), killed(filled().await.path()));
+    drop(store);
+
+    let log = fs::read(left.path().join(LOG)).unwrap();
+    fs::remove_file(left.path().join(LOG)).unwrap();
+    let missing = refusal(left.path());
+    assert!(missing.contains("store.log is missing"), "{missing}");
+    assert_eq!(Embedded::salvage(left.path()).unwrap().items.len(), 20);
+    fs::write(left.path().join(LOG), b"").unwrap();
+    assert_eq!(count(&Embedded::open(left.path()).unwrap()).await, 20, "as it was told to");
+
+    fs::write(other.path().join(LOG), &log[..4096]).unwrap();
+    Embedded::open(other.path()).expect("an empty log is anybody's");
+    fs::write(other.path().join(LOG), [&log[..4096], &[1; 4096], &log[4096..]].concat()).unwrap();
+    let damaged = refusal(other.path());
+    assert!(damaged.contains("store.log is damaged") && damaged.contains("restore a copy"), "{damaged}");
+    fs::remove_file(other.path().join(FILE)).unwrap();
+    let missing = refusal(other.path());
+    assert!(missing.contains("writes of a store that is missing"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_store_of_before_logs_gets_one() {
+    let directory = filled().await;
+    let database = redb::Database::open(directory.path().join(FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut meta = transaction.open_table(redb::TableDefinition::<&str, u64>::new("meta")).unwrap();
+        meta.insert("format", 2).unwrap();
+        meta.remove("logged").unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    fs::remove_file(directory.path().join(LOG)).unwrap();
+    let store = Embedded::open(directory.path()).unwrap();
+    store.txn(Txn::put("more", "1")).await.unwrap();
+    let left = killed(directory.path());
+    assert_eq!(count(&Embedded::open(left.path()).unwrap()).await, 21);
 }

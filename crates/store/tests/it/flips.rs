@@ -12,6 +12,11 @@ use crate::disk::{Disk, Sync};
 
 type Contents = BTreeMap<Bytes, Bytes>;
 
+/// A log that is emptied now and then.
+fn small_log() -> Options {
+    Options { log_bytes: 128 << 10, ..Options::default() }
+}
+
 fn flips() -> u64 {
     std::env::var("STEAD_FLIPS").map_or(25, |flips| flips.parse().unwrap())
 }
@@ -19,7 +24,7 @@ fn flips() -> u64 {
 /// A store that has seen writes, deletions and compaction; and what it holds before and after its last transaction.
 async fn filled(disk: &Disk) -> (Embedded, [Contents; 2]) {
     disk.power_on(u64::MAX);
-    let store = Embedded::open_backend(disk.clone(), Options::default()).unwrap();
+    let store = disk.open(small_log()).unwrap();
     let mut random = StdRng::seed_from_u64(1);
     let (mut before, mut now) = (Contents::new(), Contents::new());
     for round in 0..150 {
@@ -57,7 +62,7 @@ async fn check(disk: &Disk, allowed: &[Contents]) -> u64 {
         let turned = disk.copy();
         let bit = turned.turn_a_bit(&mut StdRng::seed_from_u64(seed));
         let what = format!("bit {bit}, seed {seed}");
-        let store = match Embedded::open_backend(turned.clone(), Options::default()) {
+        let store = match turned.open(Options::default()) {
             Err(refused) => {
                 let refused = refused.to_string();
                 assert!(
@@ -73,8 +78,7 @@ async fn check(disk: &Disk, allowed: &[Contents]) -> u64 {
         assert!(allowed.contains(&held), "{what}: a wrong value, or one that is lost");
         store.txn(Txn::put("more", "1")).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         drop(store);
-        let store =
-            Embedded::open_backend(turned, Options::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let store = turned.open(Options::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(contents(&store).await.unwrap().len(), held.len() + 1, "{what}");
     }
     opened
@@ -109,7 +113,7 @@ async fn a_bit_that_turns_under_an_open_store_is_told_by_key_and_others_are_read
         let (store, [_, now]) = filled(&disk).await;
         drop(store);
         let uncached = Options { cache_bytes: 0, ..Options::default() };
-        let store = Embedded::open_backend(disk.clone(), uncached).unwrap();
+        let store = disk.open(uncached).unwrap();
         let bit = disk.turn_a_bit(&mut StdRng::seed_from_u64(seed));
         let mut damaged = Vec::new();
         for (key, value) in &now {

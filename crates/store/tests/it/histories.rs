@@ -159,10 +159,10 @@ async fn history(sync: Sync, seed: u64) -> Result<BTreeMap<usize, Vec<Span>>, St
     let clock = Arc::new(AtomicU64::new(1));
     let mut by_key = BTreeMap::<_, Vec<_>>::new();
     disk.power_on(u64::MAX);
-    drop(Embedded::open_backend(disk.clone(), Options::default()).map_err(|error| error.to_string())?);
+    drop(disk.open(Options::default()).map_err(|error| error.to_string())?);
     for life in 0..LIVES {
         disk.power_on(u64::MAX);
-        let store = Embedded::open_backend(disk.clone(), Options::default());
+        let store = disk.open(Options { log_bytes: 1 << random.random_range(13..17), ..Options::default() });
         let store = store.map_err(|error| format!("does not open: {error}"))?;
         let is_last = life == LIVES - 1;
         if !is_last {

@@ -27,6 +27,11 @@ macro_rules! laws {
                 super::run(async { super::$law(super::Subject::embedded_without_window().await).await });
             })*
         }
+        mod embedded_with_a_small_log {
+            $(#[test] fn $law() {
+                super::run(async { super::$law(super::Subject::embedded_with_a_small_log().await).await });
+            })*
+        }
     };
 }
 

@@ -86,6 +86,11 @@ proptest! {
     fn embedded_without_window_answers_as_the_model_does(steps in vec(step(), 1..60)) {
         check(Subject::embedded_without_window, &steps);
     }
+
+    #[test]
+    fn embedded_with_a_small_log_answers_as_the_model_does(steps in vec(step(), 1..60)) {
+        check(Subject::embedded_with_a_small_log, &steps);
+    }
 }
 
 fn check<F: Future<Output = Subject>>(subject: impl Fn() -> F, steps: &[Step]) {

@@ -32,6 +32,11 @@ impl Subject {
         Self::embedded_with(Options { window_events: 2, ..Options::default() }).await
     }
 
+    /// The same whose log is full after some writes, so that watchers read from log and tables.
+    pub(crate) async fn embedded_with_a_small_log() -> Self {
+        Self::embedded_with(Options { window_events: 2, log_bytes: 12 << 10, ..Options::default() }).await
+    }
+
     pub(crate) async fn embedded_with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open_with(directory.path(), options.clone()).unwrap();

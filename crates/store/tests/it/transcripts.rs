@@ -41,6 +41,8 @@ async fn the_embedded_engine_follows_the_transcripts() {
         assert_eq!(answer(Subject::embedded().await, &transcript).await, transcript, "{}", path.display());
         let without_window = Subject::embedded_without_window().await;
         assert_eq!(answer(without_window, &transcript).await, transcript, "{}", path.display());
+        let small_log = Subject::embedded_with_a_small_log().await;
+        assert_eq!(answer(small_log, &transcript).await, transcript, "{}", path.display());
     }
 }
 

@@ -30,7 +30,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 
 pub(crate) fn measure(subject: &mut Subject) -> Vec<Figure> {
-    [1, 100, 10_000].map(|watchers| fan_out(subject, watchers)).into()
+    counts().into_iter().map(|watchers| fan_out(subject, watchers)).collect()
+}
+
+/// `STEAD_BENCH_WATCHERS=1,100` leaves out the many, which take minutes.
+fn counts() -> Vec<usize> {
+    let chosen = std::env::var("STEAD_BENCH_WATCHERS").unwrap_or_else(|_| "1,100,10000".to_owned());
+    chosen
+        .split(',')
+        .map(|count| count.parse().expect("STEAD_BENCH_WATCHERS has numbers with commas between"))
+        .collect()
 }
 
 fn fan_out(subject: &Subject, watchers: usize) -> Figure {
