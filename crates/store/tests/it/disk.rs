@@ -99,7 +99,7 @@ impl Pending {
 }
 
 impl State {
-    fn new(tables: Vec<u8>, log: Vec<u8>, operations_left: u64, sync: Sync) -> Disk {
+    fn disk(tables: Vec<u8>, log: Vec<u8>, operations_left: u64, sync: Sync) -> Disk {
         let file = |bytes: Vec<u8>| File { safe: bytes.clone(), seen: bytes, pending: Vec::new() };
         let state = Self { tables: file(tables), log: file(log), operations_left, sync, fault: None };
         Disk(Arc::new(Mutex::new(state)))
@@ -133,7 +133,7 @@ impl File {
 
 impl Disk {
     pub(crate) fn new(sync: Sync) -> Self {
-        State::new(Vec::new(), Vec::new(), 0, sync)
+        State::disk(Vec::new(), Vec::new(), 0, sync)
     }
 
     /// The store on this disk.
@@ -155,7 +155,7 @@ impl Disk {
     /// Another disk that holds the same, with all the power there is.
     pub(crate) fn copy(&self) -> Self {
         let state = self.state();
-        State::new(state.tables.seen.clone(), state.log.seen.clone(), u64::MAX, state.sync)
+        State::disk(state.tables.seen.clone(), state.log.seen.clone(), u64::MAX, state.sync)
     }
 
     /// Turns one bit of one file, of any byte or of one that is not zero, and says which.
@@ -188,7 +188,7 @@ impl Disk {
         state.operations_left = 0;
         let tables = state.tables.survivor(&mut random);
         let log = state.log.survivor(&mut random);
-        State::new(tables, log, 0, state.sync)
+        State::disk(tables, log, 0, state.sync)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
