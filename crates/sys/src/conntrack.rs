@@ -390,6 +390,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn answers_that_overrun_are_told_and_the_next_request_is_answered() {
+        let namespace = tracking();
+        let kernel = netlink::Kernel::open_in(&namespace).unwrap().narrow();
+        let mut narrow = Conntrack::over(Socket::over(Box::new(kernel)));
+        let mut conntrack = Conntrack::open_in(&namespace).unwrap();
+        let [server, client] = [(); 2].map(|()| namespace.run(|| UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap());
+        client.send_to(b"?", server.local_addr().unwrap()).unwrap();
+        let entry = read(&mut conntrack)[0];
+        let other = |number: u8| {
+            let source = SocketAddr::new([127, 0, 1, number].into(), 1);
+            Entry { original: Tuple { source, ..entry.original }, id: None, ..entry }
+        };
+        let others: Vec<_> = (0..128).map(other).collect();
+        match narrow.delete(&others).unwrap_err() {
+            Error::Delete(netlink::Error::Receive { source }) => {
+                assert_eq!(source.raw_os_error(), Some(libc::ENOBUFS), "{source}");
+            }
+            error => panic!("{error:?}"),
+        }
+        assert_eq!(read(&mut conntrack).len(), 1);
+        assert_eq!(narrow.delete(&[entry]).unwrap(), 1);
+        assert_eq!(read(&mut conntrack), []);
+    }
+
     /// More than a page of them, of both families, answered and not.
     #[test]
     fn text_and_dump_say_the_same() {

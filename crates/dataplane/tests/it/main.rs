@@ -5,6 +5,7 @@ mod balance;
 mod behaviour;
 mod bench;
 mod egress;
+mod faults;
 mod matrix;
 mod nftables;
 mod scaling;

@@ -128,6 +128,13 @@ impl Kernel {
         }
         Ok(Self { fd, send_queue: 0 })
     }
+
+    /// Leaves room for no more than a few answers, so that the queue overruns.
+    #[cfg(test)]
+    pub(crate) fn narrow(self) -> Self {
+        setsockopt(&self.fd, nix::sys::socket::sockopt::RcvBuf, &1).expect("an option of every socket");
+        self
+    }
 }
 
 impl Wire for Kernel {
@@ -194,6 +201,12 @@ impl Socket {
     ///
     /// `first..=last` are the sequence numbers of one datagram of which at least `last` asks for an acknowledgement.
     pub fn acknowledge(&mut self, first: u32, last: u32) -> Result<Vec<Refusal>, Error> {
+        let result = self.acknowledgements(first, last);
+        self.drain_after(&result);
+        result
+    }
+
+    fn acknowledgements(&mut self, first: u32, last: u32) -> Result<Vec<Refusal>, Error> {
         let mut refusals = Vec::new();
         loop {
             let mut ended = false;
@@ -225,9 +238,7 @@ impl Socket {
     ) -> Result<(), Error> {
         self.send(bytes)?;
         let result = self.answers(sequence, each);
-        if let Err(Error::Receive { .. } | Error::Malformed) = result {
-            self.drain();
-        }
+        self.drain_after(&result);
         result
     }
 
@@ -266,8 +277,9 @@ impl Socket {
     }
 
     /// Takes what is left of an answer that was given up: the kernel begins no dump for a socket (EBUSY) while another one waits to be
-    /// read to its end.
-    fn drain(&mut self) {
+    /// read to its end, and puts nothing into a queue that has overrun, and says nothing more of that, until it was empty once.
+    fn drain_after<T>(&mut self, result: &Result<T, Error>) {
+        let (Err(Error::Receive { .. }) | Err(Error::Malformed)) = result else { return };
         loop {
             match self.wire.receive(&mut self.buffer, Wait::No) {
                 Ok(_) => {}
