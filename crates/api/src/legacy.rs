@@ -96,8 +96,11 @@ impl Kind {
 
     /// What an update by this version makes of the object that is `stored`: what the version cannot say stays as it is.
     pub fn update_to_v1(&self, old: &Value, stored: &Value) -> Result<Value, Vec<FieldError>> {
-        let new = self.to_v1(old)?;
         let mut said = self.from_v1(stored);
+        let new = match (self.version, self.resource.kind) {
+            (Version::V1beta1, "Service") => self.to_v1(&service::with_flat_port(old, &said))?,
+            _ => self.to_v1(old)?,
+        };
         if self.version == Version::V1beta1 {
             remove(&mut said, "metadata");
         }

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 mod validate;
 
-pub use validate::{NameRule, Scope, validate_finalizers, validate_labels, validate_meta, validate_meta_update};
+pub use validate::{
+    NameRule, Scope, validate_annotations, validate_finalizers, validate_labels, validate_meta, validate_meta_update,
+};
 
 /// The alphabet of generated names: no vowels, nothing that looks like another letter.
 const SUFFIX_ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";

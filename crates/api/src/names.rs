@@ -5,12 +5,14 @@
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORMAT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const SUBDOMAIN_UNDERSCORE_FORMAT: &str = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
 const QUALIFIED_FORMAT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE_FORMAT: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
 const CONFIG_MAP_KEY_FORMAT: &str = "[-._a-zA-Z0-9]+";
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
 const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+const SUBDOMAIN_UNDERSCORE_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
 const QUALIFIED_RULE: &str =
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const LABEL_VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -34,6 +36,16 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     let mut problems = too_long(value, 253, "characters");
     if !is_subdomain(value) {
         problems.push(mismatch(SUBDOMAIN_RULE, SUBDOMAIN_FORMAT, &["example.com"]));
+    }
+    problems
+}
+
+/// The same with underscores, as the names of service records have: a path that names are searched in.
+pub(crate) fn dns1123_subdomain_with_underscores(value: &str) -> Vec<String> {
+    let mut problems = too_long(value, 253, "characters");
+    let is_part = |part: &str| is_label(&part.strip_prefix('_').unwrap_or(part).replace('_', "-"));
+    if !value.split('.').all(is_part) || value.split('.').any(|part| part.ends_with('_')) {
+        problems.push(mismatch(SUBDOMAIN_UNDERSCORE_RULE, SUBDOMAIN_UNDERSCORE_FORMAT, &["example.com"]));
     }
     problems
 }
@@ -206,6 +218,16 @@ mod tests {
         check(dns1123_subdomain, "a..b", &["a lowercase RFC 1123 subdomain"]);
         check(dns1123_subdomain, ".a", &["a lowercase RFC 1123 subdomain"]);
         check(dns1123_subdomain, &"a".repeat(254), &["must be no more than 253 characters"]);
+    }
+
+    #[test]
+    fn subdomains_with_underscores() {
+        for good in ["a", "a_b", "_a.b", "_a._b-c"] {
+            check(dns1123_subdomain_with_underscores, good, &[]);
+        }
+        for bad in ["", "_", "a_", "__a", "-a", "_-a", "A", "a b", "a..b"] {
+            check(dns1123_subdomain_with_underscores, bad, &["a lowercase RFC 1123 subdomain"]);
+        }
     }
 
     #[test]

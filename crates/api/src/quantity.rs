@@ -57,6 +57,11 @@ enum Suffix {
 }
 
 impl Quantity {
+    /// So many units of 10⁻⁹, written as `like` is.
+    pub(crate) fn of_nanos(nanos: i128, like: Self) -> Self {
+        Self { mantissa: nanos, scale: NANO, format: like.format }
+    }
+
     /// The amount in units of 10⁻⁹, at the ends of the range of `i128` where it is beyond.
     pub(crate) fn nanos(self) -> i128 {
         let factor = u32::try_from(self.scale - NANO).ok().and_then(|power| 10_i128.checked_pow(power));

@@ -25,7 +25,7 @@ use crate::{
     refusal::Refusal,
     server::Inner,
     verbs,
-    view::{Shown, View},
+    view::{Extent, Shown, View},
     yaml::{self, Writing},
 };
 
@@ -242,8 +242,12 @@ async fn resource(
     if parts.method == Method::HEAD || !is_served(verb, &path) {
         return Err(ApiError::no_such_method().into());
     }
-    let view = View::negotiate(&parts.headers, query);
-    let view = view.map_err(|_| ApiError::not_acceptable(&["application/json", yaml::MEDIA_TYPE]));
+    let extent = match verb {
+        Verb::Get => Extent::Object,
+        Verb::List => Extent::List,
+        _ => Extent::Stream,
+    };
+    let view = View::negotiate(&parts.headers, query, path.resource, extent).map_err(ApiError::from);
     if verb == Verb::Watch && Writing::wanted(&parts.headers) == Writing::Yaml {
         return Err(ApiError::not_acceptable(&["application/json;stream=watch"]).into());
     }

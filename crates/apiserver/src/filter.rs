@@ -3,6 +3,7 @@
 use stead_api::{
     resource::Resource,
     selector::{FieldSelector, Selector},
+    status::ApiError,
 };
 
 use crate::{
@@ -24,7 +25,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// `name` narrows to one object (the old watch paths).
+    /// `name` narrows to one object (the old watch paths); a field selector beside it has to name the same one.
     pub(crate) fn new(
         resource: &'static Resource,
         namespace: Option<&str>,
@@ -36,6 +37,9 @@ impl Filter {
         let fields = query.get("fieldSelector").unwrap_or_default();
         let fields = FieldSelector::parse(fields)?;
         fields.validate(resource)?;
+        if name.is_some() && !fields.terms().is_empty() && fields.required("metadata.name") != name {
+            return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name").into());
+        }
         let namespace = namespace.or_else(|| fields.required("metadata.namespace").filter(|_| resource.namespaced));
         let namespace = namespace.map(str::to_owned);
         let only = name.or_else(|| fields.required("metadata.name"));

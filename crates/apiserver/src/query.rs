@@ -129,28 +129,17 @@ impl Query {
     pub(crate) fn list(&self) -> Result<ListQuery, InvalidQuery> {
         self.number("timeoutSeconds")?;
         let revision = self.revision()?;
-        let go_on =
-            self.set("continue").map(|token| Continue::parse(token).ok_or(InvalidQuery::Continue)).transpose()?;
+        let go_on = self.set("continue");
         let mode = self.set("resourceVersionMatch");
         if self.get("sendInitialEvents").is_some() {
             let message = "sendInitialEvents is forbidden for list";
             return Err(InvalidQuery::ListOptions(vec![FieldError::forbidden("sendInitialEvents", message)]));
         }
-        if let Some(mode) = mode {
-            let forbidden = |text: &str| FieldError::forbidden("resourceVersionMatch", text);
-            let problem = match (mode, revision) {
-                _ if go_on.is_some() => Some(forbidden("resourceVersionMatch is forbidden when continue is provided")),
-                (_, None) => Some(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")),
-                ("Exact", Some(Revision::ZERO)) => {
-                    Some(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
-                }
-                ("Exact" | "NotOlderThan", _) => None,
-                _ => Some(unknown_match(mode)),
-            };
-            if let Some(problem) = problem {
-                return Err(InvalidQuery::ListOptions(vec![problem]));
-            }
+        let problems = match_problems(mode, revision, go_on.is_some());
+        if !problems.is_empty() {
+            return Err(InvalidQuery::ListOptions(problems));
         }
+        let go_on = go_on.map(|token| Continue::parse(token).ok_or(InvalidQuery::Continue)).transpose()?;
         if go_on.is_some() && revision.is_some_and(|revision| revision != Revision::ZERO) {
             return Err(InvalidQuery::ContinueWithRevision);
         }
@@ -199,8 +188,28 @@ impl Query {
     }
 }
 
-fn unknown_match(mode: &str) -> FieldError {
-    FieldError::not_supported("resourceVersionMatch", mode, &["Exact", "NotOlderThan", ""])
+/// What is wrong with how a list says which revision it wants.
+fn match_problems(mode: Option<&str>, revision: Option<Revision>, goes_on: bool) -> Vec<FieldError> {
+    let Some(mode) = mode else { return Vec::new() };
+    let forbidden = |text: &str| FieldError::forbidden("resourceVersionMatch", text);
+    let mut problems = Vec::new();
+    if revision.is_none() {
+        problems.push(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    }
+    if goes_on {
+        problems.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+    }
+    match mode {
+        "Exact" if revision == Some(Revision::ZERO) => {
+            problems.push(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+        "Exact" | "NotOlderThan" => {}
+        _ => {
+            let known = ["Exact", "NotOlderThan", ""];
+            problems.push(FieldError::not_supported("resourceVersionMatch", mode, &known));
+        }
+    }
+    problems
 }
 
 impl Continue {
@@ -259,10 +268,13 @@ mod tests {
             "resourceVersionMatch=Exact",
             "resourceVersionMatch=Exact&resourceVersion=0",
             "resourceVersionMatch=Nearly&resourceVersion=4",
+            "continue=x&resourceVersionMatch=Exact&resourceVersion=4",
             "sendInitialEvents=true",
         ] {
             assert!(matches!(list(text), InvalidQuery::ListOptions(_)), "{text}");
         }
+        let InvalidQuery::ListOptions(problems) = list("continue=x&resourceVersionMatch=Nearly") else { panic!() };
+        assert_eq!(problems.len(), 3, "{problems:?}");
         let token = Continue { revision: Some(Revision(4)), after: "a/b".into() }.token();
         assert_eq!(list(&format!("continue={token}&resourceVersion=4")), InvalidQuery::ContinueWithRevision);
         assert!(query(&format!("continue={token}&resourceVersion=0")).list().is_ok());

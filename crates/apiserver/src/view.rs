@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use stead_api::{
     kinds, meta,
     resource::Resource,
+    status::{ApiError, StatusReason},
     table::{
         Columns, IncludeObject, TableOptions, column_definitions, parse_include_object, partial_object_metadata, row,
         table,
@@ -25,9 +26,30 @@ pub(crate) enum View {
     PartialMetadata,
 }
 
-/// Nothing that the client accepts can be served.
+/// What there is to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotAcceptable;
+pub(crate) enum Extent {
+    Object,
+    List,
+    /// Events, or what a write answers: their form is not tied to how many they are.
+    Stream,
+}
+
+/// Why a request cannot be answered in the form that it asks for; what it is about is an object or list of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InvalidView {
+    #[error("only the following media types are accepted: application/json, {}", yaml::MEDIA_TYPE)]
+    NotAcceptable,
+    #[error(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {0:?}: must be 'Metadata', 'Object', \
+         'None', or empty"
+    )]
+    IncludeObject(String),
+    #[error("you requested PartialObjectMetadataList, but the requested object is not a list ({0})")]
+    NoList(String),
+    #[error("you requested PartialObjectMetadata, but the requested object is a list ({0}List)")]
+    List(String),
+}
 
 /// A resource in a view.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +62,33 @@ pub(crate) struct Shown {
 
 impl View {
     /// The best of what `Accept` lists. `includeObject` says what table rows carry.
-    pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Self, NotAcceptable> {
-        preferred(headers, |range| range.view(query)).ok_or(NotAcceptable)
+    pub(crate) fn negotiate(
+        headers: &HeaderMap,
+        query: &Query,
+        resource: &Resource,
+        extent: Extent,
+    ) -> Result<Self, InvalidView> {
+        preferred(headers, |range| range.view(query, resource, extent)).ok_or(InvalidView::NotAcceptable)?
     }
+}
+
+impl From<InvalidView> for ApiError {
+    fn from(error: InvalidView) -> Self {
+        let reason = match error {
+            InvalidView::IncludeObject(_) => StatusReason::BadRequest,
+            InvalidView::NotAcceptable | InvalidView::NoList(_) | InvalidView::List(_) => StatusReason::NotAcceptable,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+/// The kind as upstream's program calls it.
+fn type_name(resource: &Resource) -> String {
+    let group = match resource.group.split('.').next() {
+        None | Some("" | "events") => "core",
+        Some(group) => group,
+    };
+    format!("*{group}.{}", resource.kind)
 }
 
 /// What `choose` makes of the best range of `Accept` that it makes something of. No such header accepts all.
@@ -76,20 +122,28 @@ impl<'a> MediaRange<'a> {
         self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 
-    fn view(&self, query: &Query) -> Option<View> {
-        if !matches!(self.media_type, "application/json" | yaml::MEDIA_TYPE | "application/*" | "*/*") {
+    fn view(&self, query: &Query, resource: &Resource, extent: Extent) -> Option<Result<View, InvalidView>> {
+        if !matches!(self.media_type, "application/json" | yaml::MEDIA_TYPE | "*/*") {
             return None;
         }
         let meta_v1 = self.parameter("g") == Some("meta.k8s.io") && self.parameter("v") == Some("v1");
-        match self.parameter("as") {
-            None => Some(View::Object),
+        Some(match self.parameter("as") {
+            None => Ok(View::Object),
             Some("Table") if meta_v1 => {
-                let include = query.get("includeObject").and_then(parse_include_object);
-                Some(View::Table(include.unwrap_or_default()))
+                let include = query.get("includeObject").unwrap_or_default();
+                parse_include_object(include)
+                    .map(View::Table)
+                    .ok_or_else(|| InvalidView::IncludeObject(include.to_owned()))
             }
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta_v1 => Some(View::PartialMetadata),
-            Some(_) => None,
-        }
+            Some("PartialObjectMetadata") if meta_v1 && extent == Extent::List => {
+                Err(InvalidView::List(type_name(resource)))
+            }
+            Some("PartialObjectMetadataList") if meta_v1 && extent == Extent::Object => {
+                Err(InvalidView::NoList(type_name(resource)))
+            }
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if meta_v1 => Ok(View::PartialMetadata),
+            Some(_) => return None,
+        })
     }
 }
 
@@ -197,10 +251,17 @@ mod tests {
 
     #[test]
     fn accept_headers_choose_a_view() {
-        let check = |accept: &str, expected: Result<View, NotAcceptable>| {
+        let negotiate = |headers: &HeaderMap, query: &str, extent: Extent| {
+            let query = Query::parse(Some(query)).unwrap();
+            View::negotiate(headers, &query, &kinds::deployment::RESOURCE, extent)
+        };
+        let asked = |accept: &str, query: &str, extent: Extent| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());
-            assert_eq!(View::negotiate(&headers, &Query::default()), expected, "{accept}");
+            negotiate(&headers, query, extent)
+        };
+        let check = |accept: &str, expected: Result<View, InvalidView>| {
+            assert_eq!(asked(accept, "", Extent::Stream), expected, "{accept}");
         };
         check("*/*", Ok(View::Object));
         check("application/json", Ok(View::Object));
@@ -209,10 +270,28 @@ mod tests {
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             Ok(View::Table(IncludeObject::Metadata)),
         );
-        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Err(NotAcceptable));
+        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Err(InvalidView::NotAcceptable));
         check("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Ok(View::PartialMetadata));
         check("application/json;q=0.5,application/json;as=Table;v=v1;g=meta.k8s.io;q=0.4", Ok(View::Object));
-        check("text/html", Err(NotAcceptable));
-        assert_eq!(View::negotiate(&HeaderMap::new(), &Query::default()), Ok(View::Object));
+        check("text/html", Err(InvalidView::NotAcceptable));
+        check("application/*", Err(InvalidView::NotAcceptable));
+        check("application/*,application/json", Ok(View::Object));
+        assert_eq!(negotiate(&HeaderMap::new(), "", Extent::Object), Ok(View::Object));
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(asked(table, "includeObject=None", Extent::List), Ok(View::Table(IncludeObject::None)));
+        assert_eq!(asked(table, "includeObject=Foo", Extent::List), Err(InvalidView::IncludeObject("Foo".to_owned())));
+        assert_eq!(asked("application/json", "includeObject=Foo", Extent::List), Ok(View::Object));
+        let part = |list: &str| format!("application/json;as=PartialObjectMetadata{list};v=v1;g=meta.k8s.io");
+        assert_eq!(asked(&part(""), "", Extent::Object), Ok(View::PartialMetadata));
+        assert_eq!(asked(&part("List"), "", Extent::List), Ok(View::PartialMetadata));
+        let kind = "*apps.Deployment".to_owned();
+        assert_eq!(asked(&part("List"), "", Extent::Object), Err(InvalidView::NoList(kind.clone())));
+        let error = asked(&part(""), "", Extent::List).unwrap_err();
+        assert_eq!(error, InvalidView::List(kind));
+        let error = ApiError::from(error);
+        assert_eq!(
+            (error.status.code, error.status.message.as_str()),
+            (406, "you requested PartialObjectMetadata, but the requested object is a list (*apps.DeploymentList)")
+        );
     }
 }

@@ -201,11 +201,20 @@ impl TryFrom<String> for PortRange {
 impl FromStr for PortRange {
     type Err = String;
 
+    /// `first-last`, `first+more` or one port alone.
     fn from_str(text: &str) -> Result<Self, String> {
-        let ports = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
-        match ports {
+        let text = text.trim();
+        let number = |text: &str| text.parse::<u16>().ok();
+        let ports = if let Some((first, last)) = text.split_once('-') {
+            number(first).zip(number(last))
+        } else if let Some((first, more)) = text.split_once('+') {
+            number(first).zip(number(more)).and_then(|(first, more)| Some((first, first.checked_add(more)?)))
+        } else {
+            number(text).map(|port| (port, port))
+        };
+        match ports.map(|(first, last)| first..=last) {
             Some(ports) if *ports.start() > 0 && ports.start() <= ports.end() => Ok(Self(ports)),
-            _ => Err(format!("{text:?} is no range of ports such as 30000-32767")),
+            _ => Err(format!("{text:?} is no range of ports such as 30000-32767 or 30000+2767")),
         }
     }
 }
@@ -301,6 +310,20 @@ mod tests {
     }
 
     #[test]
+    fn port_ranges_are_written_as_upstream_reads_them() {
+        let check = |text: &str, expect: Option<RangeInclusive<u16>>| {
+            assert_eq!(text.parse::<PortRange>().ok(), expect.map(PortRange), "{text}");
+        };
+        check("30000-32767", Some(30000..=32767));
+        check("30000+100", Some(30000..=30100));
+        check("30000", Some(30000..=30000));
+        check(" 30000-30001 ", Some(30000..=30001));
+        for text in ["", "0", "0-9", "9-3", "65535+1", "30000-70000", "a-b", "1-2-3", "+5", "-5"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
     fn a_config_written_out_reads_back() {
         let config = Config::default();
         assert_eq!(Config::parse(&serde_json::to_string(&config).unwrap()).unwrap(), config);
@@ -350,7 +373,10 @@ mod tests {
             "server:\n  maxEndpointsPerSlice: 1001\n",
             "server.maxEndpointsPerSlice: 1001 is not in the range 1-1000",
         );
-        check("server:\n  nodePorts: 9-3\n", "server.nodePorts: \"9-3\" is no range of ports such as 30000-32767");
+        check(
+            "server:\n  nodePorts: 9-3\n",
+            "server.nodePorts: \"9-3\" is no range of ports such as 30000-32767 or 30000+2767",
+        );
         check(
             "server:\n  allowExternalIPs: [192.0.2.1]\n",
             "server.allowExternalIPs[0]: \"192.0.2.1\" is no range such as",

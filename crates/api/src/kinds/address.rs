@@ -97,19 +97,34 @@ pub(crate) fn destination(text: &str) -> Vec<String> {
     if address.is_unspecified() {
         problems.push(format!("may not be unspecified ({text})"));
     }
-    if address.to_canonical().is_loopback() {
+    let meant = [address.to_canonical(), embedded(address).unwrap_or(address)];
+    if meant.iter().any(IpAddr::is_loopback) {
         problems.push("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
     }
-    if is_link_local(address.to_canonical()) {
+    if meant.into_iter().any(is_link_local) {
         problems.push("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
     }
-    if is_metadata(address) {
+    if meant.into_iter().any(is_metadata) {
         problems.push("may not be the metadata address of a cloud".to_owned());
     }
     if is_link_local_multicast(address) {
         problems.push("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
     }
     problems
+}
+
+/// The IPv4 address that an IPv6 one is on the way to, where a gateway on the path translates: NAT64 (64:ff9b::/96, RFC 6052),
+/// 6to4 (2002::/16, RFC 3056), and the old forms ::a.b.c.d (RFC 4291) and ::ffff:0:a.b.c.d (RFC 2765).
+fn embedded(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = address else { return None };
+    let (high, low) = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into())
 }
 
 /// The family of an address, `None` when it is none.
@@ -226,6 +241,14 @@ mod tests {
         check(destination, "ff02::1", &["may not be in the link-local multicast"]);
         check(destination, "fd00:ec2::254", &["may not be the metadata address"]);
         check(destination, "168.63.129.16", &["may not be the metadata address"]);
+        for text in ["64:ff9b::7f00:1", "2002:7f00:1::9", "::127.0.0.1", "::ffff:0:127.0.0.1"] {
+            check(destination, text, &["may not be in the loopback"]);
+        }
+        check(destination, "64:ff9b::a9fe:a9fe", &["may not be in the link-local range"]);
+        check(destination, "64:ff9b::168.63.129.16", &["may not be the metadata address"]);
+        for text in ["64:ff9b::10.0.0.1", "2002:a00:1::", "fd00::127.0.0.1"] {
+            check(destination, text, &[]);
+        }
         check(destination, "x", &["must be a valid IP address"]);
     }
 }

@@ -11,7 +11,7 @@ use super::{
     cell::{NONE, or},
     column::{AGE, NAME, shown, wide},
     generation, unhonoured,
-    value::{at, child, fill, is_true, keep, list, set, text},
+    value::{at, child, count, fill, is_true, keep, list, set, text},
 };
 use crate::{
     field::FieldError,
@@ -20,18 +20,24 @@ use crate::{
     resource::{Resource, RowCondition, Strategy, Subresource, Warnings},
 };
 
+mod annotations;
 mod change;
 mod condition;
 mod container;
 mod default;
+mod dns;
+mod handler;
+mod placement;
 mod quality;
+mod resources;
 mod status;
 mod validate;
 mod volumes;
+pub(crate) mod warnings;
 
 pub use condition::{become_evicted, become_scheduled};
 pub(crate) use default::default_template;
-pub(crate) use validate::validate_spec;
+pub(crate) use validate::validate_template;
 
 pub static RESOURCE: Resource = Resource {
     group: "",
@@ -96,6 +102,9 @@ impl Strategy for Rules {
         generation::begin(object);
         fill(child(object, "spec"), "serviceAccountName", "default");
         fill(child(object, "spec"), "serviceAccount", "default");
+        if count(object, "/spec/terminationGracePeriodSeconds") < 0 {
+            set(child(object, "spec"), "terminationGracePeriodSeconds", 1);
+        }
         set(object, "status", json!({"phase": "Pending", "qosClass": quality::class(object)}));
     }
 
@@ -132,8 +141,20 @@ impl Strategy for Rules {
         errors
     }
 
+    /// Changes of a pod are mostly its agent's, which reads no warnings.
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Warnings {
-        unhonoured::warnings(unhonoured::POD_SPEC, at(new, "/spec"), old.map(|old| at(old, "/spec")), "spec")
+        let mut warnings = Warnings::new();
+        if old.is_none() {
+            warnings.extend(warnings::of_name(new, "the Pod's hostname"));
+            warnings.extend(warnings::of_pod(new, ""));
+        }
+        warnings.extend(unhonoured::warnings(
+            unhonoured::POD_SPEC,
+            at(new, "/spec"),
+            old.map(|old| at(old, "/spec")),
+            "spec",
+        ));
+        warnings
     }
 
     fn selectable_field(&self, object: &Value, path: &str) -> Option<String> {

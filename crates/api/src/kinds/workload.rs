@@ -6,11 +6,10 @@ use serde_json::Value;
 use super::{
     errors::Errors,
     pod, unhonoured,
-    value::{at, count, is_set, list, map, text},
+    value::{at, count, is_set, map, text},
 };
 use crate::{
     field::FieldError,
-    meta,
     resource::Warnings,
     selector::{parse_label_selector, validate_label_selector},
 };
@@ -20,8 +19,9 @@ pub(crate) fn validate(object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     errors.non_negative(object, "/spec/replicas", "spec.replicas");
     errors.non_negative(object, "/spec/minReadySeconds", "spec.minReadySeconds");
-    validate_selector(object, &mut errors);
-    validate_template(at(object, "/spec/template"), "ReplicaSet", &mut errors);
+    if validate_selector(object, &mut errors) == Selects::Something {
+        validate_template(at(object, "/spec/template"), "ReplicaSet", &mut errors);
+    }
     errors.into_vec()
 }
 
@@ -61,8 +61,7 @@ pub(crate) fn validate_status(new: &Value, old: &Value, counts: &StatusCounts) -
 
 /// The template alone. `keeper` is the kind that upstream names as the one that keeps the pods.
 pub(crate) fn validate_template(template: &Value, keeper: &str, errors: &mut Errors) {
-    errors.extend(meta::validate_labels(map(template, "/metadata/labels"), "spec.template.labels"));
-    errors.extend(pod::validate_spec(at(template, "/spec"), "spec.template.spec"));
+    errors.extend(pod::validate_template(template, "spec.template"));
     let policy = text(template, "/spec/restartPolicy");
     if !["", "Always"].contains(&policy) {
         errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", policy, &["Always"]));
@@ -80,10 +79,23 @@ fn refusals(template: &Value) -> Vec<FieldError> {
     unhonoured::refusals(unhonoured::POD_SPEC, at(template, "/spec"), "spec.template.spec")
 }
 
-/// Warnings about what nothing acts on in the pods to be.
+/// Warnings about the pods to be, and about what nothing acts on in them.
 pub(crate) fn warnings(new: &Value, old: Option<&Value>) -> Warnings {
     let spec = "/spec/template/spec";
-    unhonoured::warnings(unhonoured::POD_SPEC, at(new, spec), old.map(|old| at(old, spec)), "spec.template.spec")
+    let mut warnings = Warnings::new();
+    if old.is_none() {
+        warnings.extend(pod::warnings::of_name(new, "Pod names and hostnames"));
+    }
+    if old.is_none_or(|old| at(old, "/metadata/generation") != at(new, "/metadata/generation")) {
+        warnings.extend(pod::warnings::of_pod(at(new, "/spec/template"), "spec.template."));
+    }
+    warnings.extend(unhonoured::warnings(
+        unhonoured::POD_SPEC,
+        at(new, spec),
+        old.map(|old| at(old, spec)),
+        "spec.template.spec",
+    ));
+    warnings
 }
 
 /// The selector decides whose pods these are: it never changes.
@@ -93,24 +105,36 @@ pub(crate) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-fn validate_selector(object: &Value, errors: &mut Errors) {
+/// Whether a label selector can be read, so that pods are worth a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Selects {
+    Something,
+    Nonsense,
+}
+
+fn validate_selector(object: &Value, errors: &mut Errors) -> Selects {
     let selector = at(object, "/spec/selector");
     if selector.is_null() {
-        return errors.required("spec.selector");
+        errors.required("spec.selector");
     }
-    errors.extend(validate_label_selector(selector, "spec.selector"));
-    let is_empty = map(selector, "/matchLabels").is_none_or(|labels| labels.is_empty())
-        && list(selector, "/matchExpressions").is_empty();
-    if is_empty {
-        return errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
-    }
-    match parse_label_selector(Some(selector)) {
-        Ok(Some(parsed)) if parsed.matches(map(object, "/spec/template/metadata/labels")) => {}
-        Ok(_) => errors.invalid(
+    let problems = validate_label_selector(selector, "spec.selector");
+    let parsed = parse_label_selector(Some(selector)).ok().filter(|_| problems.is_empty());
+    errors.extend(problems);
+    let Some(parsed) = parsed else {
+        errors.invalid("spec.selector", selector, "invalid label selector");
+        return Selects::Nonsense;
+    };
+    let labels = "/spec/template/metadata/labels";
+    match parsed {
+        Some(parsed) if parsed.is_empty() => {
+            errors.invalid("spec.selector", selector, "empty selector is invalid for deployment");
+        }
+        Some(parsed) if parsed.matches(map(object, labels)) => {}
+        Some(_) | None => errors.invalid(
             "spec.template.metadata.labels",
-            at(object, "/spec/template/metadata/labels"),
+            at(object, labels),
             "`selector` does not match template `labels`",
         ),
-        Err(_) => errors.invalid("spec.selector", selector, "invalid label selector"),
     }
+    Selects::Something
 }

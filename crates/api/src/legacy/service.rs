@@ -94,6 +94,25 @@ pub(super) fn without_given_port(stored: &Value, new: &Value) -> Value {
     stored
 }
 
+/// What a client means that has read the Service (`shown`) and sends it back with another flat port: the list of ports, which it
+/// left as it was, would count before that one.
+pub(super) fn with_flat_port(old: &Value, shown: &Value) -> Value {
+    let mut meant = old.clone();
+    if old.get("ports") != shown.get("ports") {
+        return meant;
+    }
+    if let Some(port) = items_mut(&mut meant, "ports").first_mut() {
+        for (flat, name) in FLAT_PORT {
+            let said = old.get(*flat).filter(|said| !said.is_null() && shown.get(*flat) != Some(said));
+            let listed = if *name == "targetPort" { "containerPort" } else { name };
+            if let Some(said) = said {
+                set(port, listed, said.clone());
+            }
+        }
+    }
+    meant
+}
+
 /// Makes room for a patch of the one flat port, or of `createExternalLoadBalancer`, in what it is applied to: there, the list of
 /// ports or the type would count before it.
 pub(super) fn make_room(shown: &mut Value, patch: &Value) {

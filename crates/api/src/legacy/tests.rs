@@ -402,6 +402,34 @@ fn an_update_leaves_what_it_cannot_say() {
     assert_eq!(new["spec"]["ports"], json!([port]));
 }
 
+/// Who reads a Service, changes the port it was made with and sends it back means that port, though the answer lists it too.
+#[test]
+fn a_flat_port_that_was_changed_counts_before_the_list_that_was_not() {
+    let kind = kind("services");
+    let stored = kind.to_v1(&json!({"id": "s", "port": 80, "containerPort": 8080, "selector": {"a": "b"}})).unwrap();
+    let check = |change: &dyn Fn(&mut Value), expect: Value| {
+        let mut sent = kind.from_v1(&stored);
+        change(&mut sent);
+        let new = kind.update_to_v1(&sent, &stored).unwrap();
+        assert_eq!(new["spec"]["ports"], expect, "{sent}");
+    };
+    check(&|_| {}, json!([{"port": 80, "targetPort": 8080}]));
+    check(&|sent| sent["port"] = 81.into(), json!([{"port": 81, "targetPort": 8080}]));
+    check(&|sent| sent["containerPort"] = 9090.into(), json!([{"port": 80, "targetPort": 9090}]));
+    check(&|sent| sent["protocol"] = "UDP".into(), json!([{"port": 80, "targetPort": 8080, "protocol": "UDP"}]));
+    // Who changes both has the list.
+    let both = |sent: &mut Value| {
+        sent["port"] = 81.into();
+        sent["ports"][0]["port"] = 82.into();
+    };
+    check(&both, json!([{"port": 82, "targetPort": 8080}]));
+    let several = |sent: &mut Value| {
+        remove(sent, "port");
+        sent["ports"] = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]);
+    };
+    check(&several, json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]));
+}
+
 /// Without `containerPort` traffic goes on to the pod's first port, whatever `port` becomes and however the Service is changed.
 #[test]
 fn a_port_that_is_left_to_the_pod_stays_left_to_it() {

@@ -129,7 +129,7 @@ fn validate_common(object: &Value) -> Vec<FieldError> {
         ));
     }
     errors.extend(validate_labels(super::labels(object), "metadata.labels"));
-    errors.extend(validate_annotations(super::annotations(object)));
+    errors.extend(validate_annotations(super::annotations(object), "metadata.annotations"));
     errors.extend(validate_owners(object));
     errors.extend(validate_finalizers(object));
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -149,8 +149,8 @@ fn validate_finalizer_domains(object: &Value) -> impl Iterator<Item = FieldError
     })
 }
 
-fn validate_annotations(annotations: Option<&Map<String, Value>>) -> Vec<FieldError> {
-    let field = "metadata.annotations";
+/// Annotations' keys and how much they hold together, under `field`, such as `metadata.annotations`.
+pub fn validate_annotations(annotations: Option<&Map<String, Value>>, field: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut size = 0;
     for (key, value) in annotations.into_iter().flatten() {

@@ -60,7 +60,23 @@ fn defaults_are_upstreams() {
 #[test]
 fn selector_and_template_fit() {
     check(|_| {}, &[]);
-    check(|d| d["spec"]["selector"] = Value::Null, &["spec.selector: Required value"]);
+    check(
+        |d| d["spec"]["selector"] = Value::Null,
+        &[
+            "spec.selector: Required value",
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+        ],
+    );
+    check(
+        |d| {
+            d["spec"]["selector"] = json!({"matchExpressions": [{"key": "a", "operator": "In"}]});
+            d["spec"]["template"]["spec"]["containers"] = json!([]);
+        },
+        &[
+            "spec.selector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            "spec.selector: Invalid value: {\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\"}]}: invalid label selector",
+        ],
+    );
     check(
         |d| d["spec"]["selector"] = json!({}),
         &["spec.selector: Invalid value: {}: empty selector is invalid for deployment"],
@@ -81,6 +97,54 @@ fn selector_and_template_fit() {
             "spec.template.spec.hostNetwork: Forbidden: hostNetwork is not served by this version of Stead: a pod has a network namespace of its own",
         ],
     );
+}
+
+#[test]
+fn the_template_is_looked_at_as_a_pod_is() {
+    check(
+        |d| d["spec"]["template"]["metadata"]["annotations"] = json!({"a b": "", "kubernetes.io/config.mirror": "x"}),
+        &[
+            "spec.template.annotations: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' \
+             or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', \
+             regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+            "spec.template.annotations[kubernetes.io/config.mirror]: Invalid value: \"x\": must set spec.nodeName if mirror \
+             pod annotation is set",
+        ],
+    );
+    let resources = |d: &mut Value| {
+        d["spec"]["template"]["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"memory": "-1"}, "requests": {"memory": "500m"}});
+    };
+    const CONTAINER: &str = "spec.template.spec.containers[0]";
+    check(
+        resources,
+        &[
+            &format!("{CONTAINER}.resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0"),
+            &format!(
+                "{CONTAINER}.resources.requests: Invalid value: \"500m\": must be less than or equal to memory limit of -1"
+            ),
+        ],
+    );
+    // What was stored by other rules can be reported on all the same.
+    let old = deployment(resources);
+    let mut new = old.clone();
+    new["status"]["replicas"] = 1.into();
+    assert_eq!(RESOURCE.strategy.validate_update(&new, &old), []);
+}
+
+#[test]
+fn warnings_come_with_every_change_of_the_spec() {
+    let old = deployment(|d| d["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = (-1).into());
+    let expect = "spec.template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be \
+                  treated as 1";
+    assert_eq!(RESOURCE.strategy.warnings(&old, None), [expect]);
+    let mut new = old.clone();
+    new["metadata"]["labels"] = json!({"a": "b"});
+    RESOURCE.strategy.prepare_update(&mut new, &old);
+    assert_eq!(RESOURCE.strategy.warnings(&new, Some(&old)), [] as [&str; 0]);
+    new["spec"]["replicas"] = 2.into();
+    RESOURCE.strategy.prepare_update(&mut new, &old);
+    assert_eq!(RESOURCE.strategy.warnings(&new, Some(&old)), [expect]);
 }
 
 #[test]

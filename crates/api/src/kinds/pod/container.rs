@@ -1,12 +1,16 @@
-//! What is wrong with a container: name, image, ports, variables, probes.
+//! What is wrong with a container: name, image, ports, variables. What it asks for is `resources`' to look at, what is asked of
+//! it `handler`'s.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::super::{
-    errors::Errors,
-    value::{at, count, is_set, list, text},
+use super::{
+    super::{
+        errors::Errors,
+        value::{at, count, is_set, list, text},
+    },
+    handler, resources,
 };
 use crate::{
     field::FieldError,
@@ -28,8 +32,19 @@ const FIELD_REFERENCES: [&str; 9] = [
 /// Fields that a file could be made from, and a variable not.
 const WHOLE_MAPS: [&str; 2] = ["metadata.annotations", "metadata.labels"];
 
-/// `container` stands at `root`, such as `spec.containers[0]`; `volumes` are the names of the pod's.
-pub(super) fn validate(container: &Value, volumes: &BTreeSet<&str>, root: &str) -> Vec<FieldError> {
+/// What the pod says that its containers refer to or depend on.
+#[derive(Debug)]
+pub(super) struct Surroundings<'a> {
+    /// Names of volumes.
+    pub(super) volumes: BTreeSet<&'a str>,
+    /// Names of claims.
+    pub(super) claims: BTreeSet<&'a str>,
+    pub(super) grace_seconds: i64,
+    pub(super) restart_policy: &'a str,
+}
+
+/// `container` stands at `root`, such as `spec.containers[0]`.
+pub(super) fn validate(container: &Value, pod: &Surroundings<'_>, root: &str) -> Vec<FieldError> {
     let mut errors = Errors::default();
     errors.named(&format!("{root}.name"), text(container, "/name"), dns1123_label);
     if text(container, "/image").is_empty() {
@@ -45,14 +60,13 @@ pub(super) fn validate(container: &Value, volumes: &BTreeSet<&str>, root: &str) 
     for (index, source) in list(container, "/envFrom").iter().enumerate() {
         validate_source(source, &format!("{root}.envFrom[{index}]"), &mut errors);
     }
-    super::volumes::validate_mounts(container, volumes, root, &mut errors);
+    super::volumes::validate_mounts(container, &pod.volumes, root, &mut errors);
     let policies = &["Always", "IfNotPresent", "Never"];
     errors.one_of(format!("{root}.imagePullPolicy"), text(container, "/imagePullPolicy"), policies);
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(value) = container.get(probe).filter(|value| value.is_object()) {
-            validate_probe(value, probe, &format!("{root}.{probe}"), &mut errors);
-        }
-    }
+    resources::validate(at(container, "/resources"), &pod.claims, &format!("{root}.resources"), &mut errors);
+    resources::validate_resize_policy(container, pod.restart_policy, root, &mut errors);
+    handler::validate_lifecycle(container, pod.grace_seconds, root, &mut errors);
+    handler::validate_probes(container, root, &mut errors);
     if is_set(container, "/restartPolicy") {
         errors.forbidden(format!("{root}.restartPolicy"), "may not be set for non-init containers");
     }
@@ -145,58 +159,6 @@ fn validate_source(source: &Value, root: &str, errors: &mut Errors) {
     }
 }
 
-fn validate_probe(probe: &Value, kind: &str, root: &str, errors: &mut Errors) {
-    let handlers: Vec<&str> = ["exec", "httpGet", "tcpSocket", "grpc"]
-        .into_iter()
-        .filter(|handler| is_set(probe, &format!("/{handler}")))
-        .collect();
-    match handlers.as_slice() {
-        [] => errors.push(FieldError::required(root, "must specify a handler type")),
-        [_, others @ ..] => {
-            for other in others {
-                errors.forbidden(format!("{root}.{other}"), "may not specify more than 1 handler type");
-            }
-        }
-    }
-    match handlers.first() {
-        Some(&"exec") if list(probe, "/exec/command").is_empty() => errors.required(format!("{root}.exec.command")),
-        Some(&"httpGet") => validate_http_get(at(probe, "/httpGet"), &format!("{root}.httpGet"), errors),
-        Some(&"tcpSocket") => errors.port_or_name(probe, "/tcpSocket/port", &format!("{root}.tcpSocket.port")),
-        Some(&"grpc") => errors.port(probe, "/grpc/port", &format!("{root}.grpc.port")),
-        _ => {}
-    }
-    for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
-        errors.non_negative(probe, &format!("/{key}"), format!("{root}.{key}"));
-    }
-    let grace = at(probe, "/terminationGracePeriodSeconds");
-    let grace_field = format!("{root}.terminationGracePeriodSeconds");
-    if grace.as_i64().is_some_and(|seconds| seconds <= 0) {
-        errors.invalid(&grace_field, grace, "must be greater than 0");
-    }
-    if kind == "readinessProbe" {
-        if !grace.is_null() {
-            errors.invalid(grace_field, grace, "must not be set for readinessProbes");
-        }
-    } else if count(probe, "/successThreshold") != 1 {
-        errors.invalid(format!("{root}.successThreshold"), at(probe, "/successThreshold"), "must be 1");
-    }
-}
-
-fn validate_http_get(action: &Value, root: &str, errors: &mut Errors) {
-    if text(action, "/path").is_empty() {
-        errors.required(format!("{root}.path"));
-    }
-    errors.port_or_name(action, "/port", &format!("{root}.port"));
-    let scheme = text(action, "/scheme");
-    if !["HTTP", "HTTPS"].contains(&scheme) {
-        errors.push(FieldError::not_supported(format!("{root}.scheme"), scheme, &["HTTP", "HTTPS"]));
-    }
-    for header in list(action, "/httpHeaders") {
-        let name = text(header, "/name");
-        errors.invalid_text(&format!("{root}.httpHeaders"), name, header_name(name));
-    }
-}
-
 /// What an environment knows as a name: all printable ASCII but `=`.
 fn variable_name(name: &str) -> Vec<String> {
     if name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
@@ -204,18 +166,6 @@ fn variable_name(name: &str) -> Vec<String> {
     } else {
         vec![
             "a valid environment variable name must consist only of printable ASCII characters other than '='"
-                .to_owned(),
-        ]
-    }
-}
-
-fn header_name(name: &str) -> Vec<String> {
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        Vec::new()
-    } else {
-        vec![
-            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
-             validation is '[-A-Za-z0-9]+')"
                 .to_owned(),
         ]
     }

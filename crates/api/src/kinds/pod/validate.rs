@@ -1,6 +1,6 @@
 //! What is wrong with a pod's spec, in upstream's words. The same rules hold for the template of a Deployment or ReplicaSet.
 //!
-//! Fields that nothing acts on are `unhonoured`'s to refuse and are not looked into here.
+//! What nothing acts on is `unhonoured`'s to refuse, and not looked into here; what is stored with a warning is.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,14 @@ use super::{
     super::{
         address,
         errors::Errors,
-        value::{at, is_set, list, map, number, text},
+        value::{at, count, is_set, is_true, list, map, number, text},
     },
-    container, volumes,
+    annotations,
+    container::{self, Surroundings},
+    dns, placement, resources, volumes,
 };
 use crate::{
-    field::FieldError,
+    field::{FieldError, Reason},
     meta,
     names::{dns1123_label, dns1123_subdomain, in_range},
 };
@@ -23,6 +25,7 @@ use crate::{
 /// What holds for a pod, new or changed; metadata apart.
 pub(super) fn validate_pod(pod: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    annotations::validate(pod, "metadata.annotations", &mut errors);
     errors.extend(validate_spec(at(pod, "/spec"), "spec"));
     for (index, container) in list(pod, "/spec/containers").iter().enumerate() {
         let image = text(container, "/image");
@@ -38,7 +41,13 @@ pub(super) fn validate_pod(pod: &Value) -> Vec<FieldError> {
 pub(crate) fn validate_spec(spec: &Value, root: &str) -> Vec<FieldError> {
     let mut errors = Errors::default();
     volumes::validate_volumes(spec, root, &mut errors);
-    let volumes = list(spec, "/volumes").iter().map(|volume| text(volume, "/name")).collect();
+    let names = |pointer| list(spec, pointer).iter().map(|item| text(item, "/name")).collect();
+    let surroundings = Surroundings {
+        volumes: names("/volumes"),
+        claims: names("/resourceClaims"),
+        grace_seconds: count(spec, "/terminationGracePeriodSeconds"),
+        restart_policy: text(spec, "/restartPolicy"),
+    };
     let containers = list(spec, "/containers");
     if containers.is_empty() {
         errors.required(format!("{root}.containers"));
@@ -46,17 +55,23 @@ pub(crate) fn validate_spec(spec: &Value, root: &str) -> Vec<FieldError> {
     let mut names = BTreeSet::new();
     for (index, entry) in containers.iter().enumerate() {
         let field = format!("{root}.containers[{index}]");
-        errors.extend(container::validate(entry, &volumes, &field));
+        errors.extend(container::validate(entry, &surroundings, &field));
         if !names.insert(text(entry, "/name")) {
             errors.duplicate(format!("{field}.name"), at(entry, "/name"));
         }
+    }
+    if is_set(spec, "/resources") {
+        resources::validate_of_pod(spec, &surroundings.claims, root, &mut errors);
     }
     let policies = &["Always", "OnFailure", "Never"];
     errors.one_of(format!("{root}.restartPolicy"), text(spec, "/restartPolicy"), policies);
     let policies = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     errors.one_of(format!("{root}.dnsPolicy"), text(spec, "/dnsPolicy"), policies);
     errors.extend(meta::validate_labels(map(spec, "/nodeSelector"), &format!("{root}.nodeSelector")));
-    errors.non_negative(spec, "/terminationGracePeriodSeconds", format!("{root}.terminationGracePeriodSeconds"));
+    placement::validate_affinity(spec, root, &mut errors);
+    dns::validate(spec, root, &mut errors);
+    placement::validate_spread(spec, root, &mut errors);
+    validate_host_name(spec, root, &mut errors);
     if let Some(seconds) = number(spec, "/activeDeadlineSeconds") {
         for problem in in_range(seconds, 1, i64::from(i32::MAX)) {
             errors.invalid(format!("{root}.activeDeadlineSeconds"), &seconds.into(), problem);
@@ -70,9 +85,37 @@ pub(crate) fn validate_spec(spec: &Value, root: &str) -> Vec<FieldError> {
     ] {
         errors.maybe_named(&format!("{root}.{key}"), text(spec, &format!("/{key}")), rule);
     }
+    placement::validate_tolerations(spec, root, &mut errors);
     validate_host_aliases(spec, root, &mut errors);
-    validate_tolerations(spec, root, &mut errors);
+    resources::validate_overhead(at(spec, "/overhead"), &format!("{root}.overhead"), &mut errors);
     errors.into_vec()
+}
+
+/// The template at `root`, such as `spec.template`.
+pub(crate) fn validate_template(template: &Value, root: &str) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let annotations = format!("{root}.annotations");
+    errors.extend(meta::validate_labels(map(template, "/metadata/labels"), &format!("{root}.labels")));
+    errors.extend(meta::validate_annotations(map(template, "/metadata/annotations"), &annotations));
+    annotations::validate(template, &annotations, &mut errors);
+    errors.extend(validate_spec(at(template, "/spec"), &format!("{root}.spec")));
+    errors.into_vec()
+}
+
+/// The name that the containers see of their machine, where it is not the pod's.
+fn validate_host_name(spec: &Value, root: &str, errors: &mut Errors) {
+    let Some(name) = at(spec, "/hostnameOverride").as_str() else { return };
+    let field = format!("{root}.hostnameOverride");
+    for other in ["setHostnameAsFQDN", "hostNetwork"] {
+        if is_true(spec, &format!("/{other}")) {
+            errors.forbidden(&field, format!("may not be specified when {other} is true"));
+        }
+    }
+    if name.len() > 64 {
+        let message = "Too long: may not be more than 64 bytes".to_owned();
+        errors.push(FieldError::new(Reason::FieldValueTooLong, &field, message));
+    }
+    errors.invalid_text(&field, name, dns1123_subdomain(name));
 }
 
 fn validate_host_aliases(spec: &Value, root: &str, errors: &mut Errors) {
@@ -83,36 +126,6 @@ fn validate_host_aliases(spec: &Value, root: &str, errors: &mut Errors) {
         for (index, hostname) in list(alias, "/hostnames").iter().enumerate() {
             let hostname = hostname.as_str().unwrap_or_default();
             errors.invalid_text(&format!("{field}.hostnames[{index}]"), hostname, dns1123_subdomain(hostname));
-        }
-    }
-}
-
-fn validate_tolerations(spec: &Value, root: &str, errors: &mut Errors) {
-    for (index, toleration) in list(spec, "/tolerations").iter().enumerate() {
-        let field = |name: &str| format!("{root}.tolerations[{index}].{name}");
-        let (key, operator) = (text(toleration, "/key"), text(toleration, "/operator"));
-        errors.maybe_named(&field("key"), key, crate::names::qualified_name);
-        if key.is_empty() && operator != "Exists" {
-            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.invalid(field("operator"), &operator.into(), detail);
-        }
-        if is_set(toleration, "/tolerationSeconds") && text(toleration, "/effect") != "NoExecute" {
-            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.invalid(field("effect"), &text(toleration, "/effect").into(), detail);
-        }
-        match operator {
-            "Equal" | "" => {}
-            "Exists" if text(toleration, "/value").is_empty() => {}
-            "Exists" => errors.invalid(
-                field("operator"),
-                at(toleration, "/value"),
-                "value must be empty when `operator` is 'Exists'",
-            ),
-            _ => errors.one_of(field("operator"), operator, &["Equal", "Exists"]),
-        }
-        let effect = text(toleration, "/effect");
-        if !effect.is_empty() {
-            errors.one_of(field("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::super::{
 };
 use crate::{
     field::{FieldError, Reason},
-    names::{config_map_key, dns1123_label},
+    names::dns1123_label,
 };
 
 /// Types of hostPath, in the order in which upstream lists them; the empty one asks for no check.
@@ -106,7 +106,9 @@ fn validate_config_map(source: &Value, field: &str, errors: &mut Errors) {
     validate_mode(source, "/defaultMode", &format!("{field}.defaultMode"), errors);
     for (index, item) in list(source, "/items").iter().enumerate() {
         let field = format!("{field}.items[{index}]");
-        errors.named(&format!("{field}.key"), text(item, "/key"), config_map_key);
+        if text(item, "/key").is_empty() {
+            errors.required(format!("{field}.key"));
+        }
         let path = text(item, "/path");
         if path.is_empty() {
             errors.required(format!("{field}.path"));
@@ -164,7 +166,7 @@ pub(super) fn validate_mounts(container: &Value, volumes: &BTreeSet<&str>, root:
 }
 
 /// A path below another.
-fn descending(path: &str, field: &str, errors: &mut Errors) {
+pub(super) fn descending(path: &str, field: &str, errors: &mut Errors) {
     if path.starts_with('/') {
         errors.invalid(field, &path.into(), "must be a relative path");
     }

@@ -45,7 +45,7 @@ pub(super) fn validate(service: &Value) -> Vec<FieldError> {
     if is_set(service, "/spec/internalTrafficPolicy") {
         let policy = text(service, "/spec/internalTrafficPolicy");
         errors.supported("spec.internalTrafficPolicy", policy, &["Cluster", "Local"]);
-    } else if kind(service) != "ExternalName" {
+    } else if matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") {
         errors.required("spec.internalTrafficPolicy");
     }
     if is_set(service, "/spec/trafficDistribution") {

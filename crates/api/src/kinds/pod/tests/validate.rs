@@ -147,10 +147,9 @@ fn the_spec_is_checked() {
             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ],
     );
-    check(
-        |pod| pod["spec"]["terminationGracePeriodSeconds"] = (-1).into(),
-        &["spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"],
-    );
+    let hasty = |pod: &mut Value| pod["spec"]["terminationGracePeriodSeconds"] = (-1).into();
+    check(hasty, &[]);
+    assert_eq!(pod(hasty)["spec"]["terminationGracePeriodSeconds"], 1);
     check(
         |pod| pod["spec"]["hostAliases"] = json!([{"ip": "x", "hostnames": ["a"]}]),
         &[
@@ -317,4 +316,221 @@ fn variables_are_taken_from_fields_that_there_are() {
         json!({"envFrom": [{"prefix": "A_", "configMapRef": {"name": "m"}}, {"prefix": "B_"}]}),
         &["spec.containers[0].envFrom[1]: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"],
     );
+}
+
+#[test]
+fn resources_are_looked_at_for_pods_and_the_pod_as_a_whole() {
+    check_container(
+        json!({"resources": {"limits": {"memory": "-1"}}, "resizePolicy": [{"resourceName": "cpu"}]}),
+        &[
+            "spec.containers[0].resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+            "spec.containers[0].resources.requests[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
+            "spec.containers[0].resizePolicy: Required value",
+        ],
+    );
+    check(
+        |pod| pod["spec"]["resources"] = json!({"limits": {"foo": "1"}}),
+        &["spec.resources.limits[foo]: Invalid value: \"foo\": must be a standard resource type or fully qualified"],
+    );
+    check(
+        |pod| pod["spec"]["overhead"] = json!({"cpu": "-1"}),
+        &["spec.overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"],
+    );
+}
+
+#[test]
+fn hooks_do_one_thing() {
+    let hook = |hook: Value, expect: &[&str]| check_container(json!({"lifecycle": {"preStop": hook}}), expect);
+    const FIELD: &str = "spec.containers[0].lifecycle.preStop";
+    hook(json!({"exec": {"command": ["a"]}}), &[]);
+    hook(json!({"sleep": {"seconds": 0}}), &[]);
+    hook(json!({}), &[&format!("{FIELD}: Required value: must specify a handler type")]);
+    hook(json!({"exec": {}}), &[&format!("{FIELD}.exec.command: Required value")]);
+    hook(
+        json!({"exec": {"command": ["a"]}, "httpGet": {"port": 80}}),
+        &[&format!("{FIELD}.httpGet: Forbidden: may not specify more than 1 handler type")],
+    );
+    hook(
+        json!({"httpGet": {"port": 0, "scheme": "x"}}),
+        &[
+            &format!("{FIELD}.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive"),
+            &format!("{FIELD}.httpGet.scheme: Unsupported value: \"x\": supported values: \"HTTP\", \"HTTPS\""),
+        ],
+    );
+    for seconds in [-1, 31] {
+        let problem = "must be non-negative and less than terminationGracePeriodSeconds (30)";
+        hook(json!({"sleep": {"seconds": seconds}}), &[&format!("{FIELD}.sleep: Invalid value: {seconds}: {problem}")]);
+    }
+}
+
+#[test]
+fn names_are_looked_up_where_there_is_something_to_ask() {
+    let dns = |policy: &str, config: Value, expect: &[&str]| {
+        let change = |pod: &mut Value| {
+            pod["spec"]["dnsPolicy"] = policy.into();
+            pod["spec"]["dnsConfig"] = config.clone();
+        };
+        check(change, expect);
+    };
+    dns(
+        "None",
+        json!({"nameservers": ["192.0.2.1"], "searches": [".", "a_b.", "_a.b"], "options": [{"name": "x"}]}),
+        &[],
+    );
+    dns("None", Value::Null, &["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"]);
+    dns(
+        "None",
+        json!({"searches": ["a"]}),
+        &[
+            "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None",
+        ],
+    );
+    dns(
+        "Default",
+        json!({"nameservers": ["a", "192.0.2.1", "192.0.2.2", "192.0.2.3"], "options": [{}]}),
+        &[
+            "spec.dnsConfig.nameservers: Invalid value: [\"a\",\"192.0.2.1\",\"192.0.2.2\",\"192.0.2.3\"]: must not have \
+             more than 3 nameservers",
+            "spec.dnsConfig.nameservers[0]: Invalid value: \"a\": must be a valid IP address, (e.g. 10.9.8.7 or \
+             2001:db8::ffff)",
+            "spec.dnsConfig.options[0]: Required value: must not be empty",
+        ],
+    );
+}
+
+#[test]
+fn spreading_is_said_in_full() {
+    let spread = |constraints: Value, expect: &[&str]| {
+        check(|pod| pod["spec"]["topologySpreadConstraints"] = constraints.clone(), expect);
+    };
+    let good = || json!({"maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}});
+    const FIELD: &str = "spec.topologySpreadConstraints[0]";
+    spread(json!([good()]), &[]);
+    spread(
+        json!([{}]),
+        &[
+            &format!("{FIELD}.maxSkew: Invalid value: 0: must be greater than zero"),
+            &format!("{FIELD}.topologyKey: Required value: can not be empty"),
+            &format!(
+                "{FIELD}.whenUnsatisfiable: Unsupported value: \"\": supported values: \"DoNotSchedule\", \
+                 \"ScheduleAnyway\""
+            ),
+        ],
+    );
+    spread(
+        json!([good(), good()]),
+        &[&format!("{FIELD}.{{topologyKey, whenUnsatisfiable}}: Duplicate value: \"{{a, ScheduleAnyway}}\"")],
+    );
+    let mut odd = good();
+    odd["minDomains"] = 0.into();
+    odd["nodeTaintsPolicy"] = "y".into();
+    odd["matchLabelKeys"] = json!(["b"]);
+    odd["labelSelector"] = Value::Null;
+    spread(
+        json!([odd]),
+        &[
+            &format!("{FIELD}.minDomains: Invalid value: 0: must be greater than zero"),
+            &format!(
+                "{FIELD}.minDomains: Invalid value: 0: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not \
+                 ScheduleAnyway"
+            ),
+            &format!("{FIELD}.nodeTaintsPolicy: Unsupported value: \"y\": supported values: \"Honor\", \"Ignore\""),
+            &format!("{FIELD}.matchLabelKeys: Forbidden: must not be specified when labelSelector is not set"),
+        ],
+    );
+}
+
+#[test]
+fn preferences_are_well_formed() {
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    let affinity = |kind: &str, term: Value, expect: &[&str]| {
+        let root = format!("spec.affinity.{kind}.{PREFERRED}[0].");
+        let expect: Vec<String> = expect.iter().map(|end| format!("{root}{end}")).collect();
+        let expect: Vec<&str> = expect.iter().map(String::as_str).collect();
+        check(|pod| pod["spec"]["affinity"] = json!({kind: {PREFERRED: [term]}}), &expect);
+    };
+    affinity("podAffinity", json!({"weight": 1, "podAffinityTerm": {"topologyKey": "a", "labelSelector": {}}}), &[]);
+    let expressions = json!([
+        {"key": "a", "operator": "In"},
+        {"key": "a", "operator": "Exists", "values": ["x"]},
+        {"key": "a", "operator": "Gt", "values": ["1", "2"]},
+        {"key": "a", "operator": "Foo"},
+        {"key": "a", "operator": "In", "values": ["no value of a label"]},
+    ]);
+    let fields =
+        json!([{"key": "x", "operator": "Exists"}, {"key": "metadata.name", "operator": "In", "values": ["a", "b"]}]);
+    affinity(
+        "nodeAffinity",
+        json!({"weight": 0, "preference": {"matchExpressions": expressions, "matchFields": fields}}),
+        &[
+            "weight: Invalid value: 0: must be in the range 1-100",
+            "preference.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            "preference.matchExpressions[1].values: Forbidden: may not be specified when `operator` is 'Exists' or \
+             'DoesNotExist'",
+            "preference.matchExpressions[2].values: Required value: must be specified single value when `operator` is 'Lt' \
+             or 'Gt'",
+            "preference.matchExpressions[3].operator: Invalid value: \"Foo\": not a valid selector operator",
+            "preference.matchFields[0].operator: Invalid value: \"Exists\": not a valid selector operator",
+            "preference.matchFields[0].key: Invalid value: \"x\": not a valid field selector key",
+            "preference.matchFields[1].values: Required value: must be only one value when `operator` is 'In' or 'NotIn' \
+             for node field selector",
+        ],
+    );
+    affinity(
+        "podAntiAffinity",
+        json!({"weight": 101, "podAffinityTerm": {
+            "topologyKey": "a", "matchLabelKeys": ["b"], "mismatchLabelKeys": ["b"],
+            "labelSelector": {"matchExpressions": [{"key": "c", "operator": "In"}]},
+        }}),
+        &[
+            "weight: Invalid value: 101: must be in the range 1-100",
+            "podAffinityTerm.labelSelector.matchExpressions[0].values: Required value: must be specified when `operator` \
+             is 'In' or 'NotIn'",
+            "podAffinityTerm.matchLabelKeys[0]: Invalid value: \"b\": exists in both matchLabelKeys and mismatchLabelKeys",
+        ],
+    );
+}
+
+#[test]
+fn annotations_that_mean_something_are_well_formed() {
+    let annotation = |key: &str, value: &str, expect: &[&str]| {
+        check(|pod| pod["metadata"]["annotations"] = json!({key: value}), expect);
+    };
+    annotation("controller.kubernetes.io/pod-deletion-cost", "-5", &[]);
+    annotation("seccomp.security.alpha.kubernetes.io/pod", "localhost/a/b", &[]);
+    annotation(
+        "controller.kubernetes.io/pod-deletion-cost",
+        "x",
+        &[
+            "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: \"x\": must be a 32bit integer",
+        ],
+    );
+    annotation(
+        "kubernetes.io/config.mirror",
+        "x",
+        &[
+            "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: \"x\": must set spec.nodeName if mirror pod \
+           annotation is set",
+        ],
+    );
+    annotation(
+        "container.seccomp.security.alpha.kubernetes.io/web",
+        "x",
+        &[
+            "metadata.annotations.container.seccomp.security.alpha.kubernetes.io/web: Invalid value: \"x\": must be a valid \
+           seccomp profile",
+        ],
+    );
+}
+
+#[test]
+fn who_makes_a_pod_is_warned_and_who_changes_it_is_not() {
+    let made = pod(|pod| {
+        pod["metadata"]["name"] = "a.b".into();
+        pod["spec"]["hostAliases"] = json!([{"ip": "192.0.2.1"}, {"ip": "192.0.2.1"}]);
+    });
+    let warnings = RESOURCE.strategy.warnings(&made, None);
+    assert!(warnings[0].starts_with("metadata.name: this is used in the Pod's hostname, "), "{warnings:?}");
+    assert_eq!(warnings[1..], ["spec.hostAliases[1].ip: duplicate ip \"192.0.2.1\""]);
+    assert_eq!(RESOURCE.strategy.warnings(&made, Some(&made)), [] as [&str; 0]);
 }
