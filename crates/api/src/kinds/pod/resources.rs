@@ -216,7 +216,7 @@ fn validate_against_limit(name: &str, request: Quantity, limit: Option<Quantity>
 fn validate_huge_pages(name: &str, amount: Quantity, field: &str, errors: &mut Errors) {
     let Some(size) = name.strip_prefix(HUGE_PAGES) else { return };
     let size = size.parse::<Quantity>().ok().filter(|size| size.nanos() > 0 && is_whole(*size));
-    if !size.is_some_and(|size| amount.nanos() % size.nanos() == 0) {
+    if size.is_none_or(|size| amount.nanos() % size.nanos() != 0) {
         errors.push(invalid(field, amount, format!("{amount} is not positive integer multiple of {name}")));
     }
 }
