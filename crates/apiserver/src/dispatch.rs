@@ -26,7 +26,7 @@ use crate::{
     server::Inner,
     verbs,
     view::{Extent, Shown, View},
-    yaml::{self, Writing},
+    yaml::Writing,
 };
 
 /// A request for a resource, allowed as far as can be said without the object.

@@ -230,6 +230,24 @@ async fn answers_come_in_yaml_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn what_lists_and_watches_are_asked_for_makes_sense() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let refused = admin.get_as(&format!("{MAPS}?includeObject=Foo"), table).await.expect(400);
+    let text = "Unable to convert to Table as requested: includeObject: Invalid value: \"Foo\": must be 'Metadata', \
+                'Object', 'None', or empty";
+    assert_eq!(refused["message"], text);
+    let one = MAPS.replace("/v1/", "/v1/watch/") + "/a?timeoutSeconds=1&fieldSelector=metadata.";
+    for wrong in ["name=b", "name!=b", "namespace=default"] {
+        let refused = admin.get(&format!("{one}{wrong}")).await.expect(400);
+        assert_eq!(refused["message"], "fieldSelector metadata.name doesn't match requested name", "{wrong}");
+    }
+    let refused = admin.get(&format!("{MAPS}?continue=x&resourceVersionMatch=Exact")).await.expect(422);
+    assert_eq!(refused["details"]["causes"].as_array().unwrap().len(), 2, "{refused}");
+}
+
+#[tokio::test]
 async fn metadata_alone_can_be_asked_for() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();
@@ -242,6 +260,10 @@ async fn metadata_alone_can_be_asked_for() {
     );
     let one = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
     assert_eq!(admin.get_as(&format!("{MAPS}/a"), one).await.expect(200)["kind"], "PartialObjectMetadata");
+    let refused = admin.get_as(MAPS, one).await.expect(406);
+    let text = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
+    assert_eq!(refused["message"], text);
+    assert_eq!(admin.get_as(MAPS, "application/*").await.expect(406)["reason"], "NotAcceptable");
     assert_eq!(admin.get_as(MAPS, "text/html").await.expect(406)["reason"], "NotAcceptable");
     let pretty = admin.get(&format!("{MAPS}?pretty=true")).await;
     assert!(pretty.text.contains("\n  \"items\""), "{}", pretty.text);
