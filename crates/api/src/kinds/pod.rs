@@ -90,6 +90,8 @@ const SELECTABLE: &[&str] = &[
     "status.nominatedNodeName",
 ];
 
+const ANNOTATIONS: &str = "metadata.annotations";
+
 #[derive(Debug)]
 struct Rules;
 
@@ -126,6 +128,7 @@ impl Strategy for Rules {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
+        errors.extend(annotations::validate(object, ANNOTATIONS));
         errors.extend(validate::validate_pod(object));
         errors.extend(unhonoured::refusals(unhonoured::POD_SPEC, at(object, "/spec"), "spec"));
         errors
@@ -133,6 +136,9 @@ impl Strategy for Rules {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta_update(new, old);
+        if at(new, "/metadata/annotations") != at(old, "/metadata/annotations") {
+            errors.extend(annotations::validate(new, ANNOTATIONS));
+        }
         // Most updates are of the status; what the spec says was looked at when it was stored.
         if new.get("spec") != old.get("spec") {
             errors.extend(change::validate_change(new, old));

@@ -9,6 +9,7 @@ use super::{
     },
     volumes::descending,
 };
+use crate::field::FieldError;
 
 /// Marks a pod as the picture of one that a node was given by a file.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -18,7 +19,8 @@ pub(super) const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/po
 pub(super) const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 /// `object` is a pod or a template, whose annotations are called `root`.
-pub(super) fn validate(object: &Value, root: &str, errors: &mut Errors) {
+pub(super) fn validate(object: &Value, root: &str) -> Vec<FieldError> {
+    let mut errors = Errors::default();
     for (key, value) in pairs(object, "/metadata/annotations") {
         let field = format!("{root}[{key}]");
         match key {
@@ -26,11 +28,14 @@ pub(super) fn validate(object: &Value, root: &str, errors: &mut Errors) {
                 errors.invalid(field, &value.into(), "must set spec.nodeName if mirror pod annotation is set");
             }
             DELETION_COST if !is_cost(value) => errors.invalid(field, &value.into(), "must be a 32bit integer"),
-            SECCOMP_OF_POD => validate_seccomp(value, &format!("{root}.{key}"), errors),
-            _ if key.starts_with(SECCOMP_OF_CONTAINER) => validate_seccomp(value, &format!("{root}.{key}"), errors),
+            SECCOMP_OF_POD => validate_seccomp(value, &format!("{root}.{key}"), &mut errors),
+            _ if key.starts_with(SECCOMP_OF_CONTAINER) => {
+                validate_seccomp(value, &format!("{root}.{key}"), &mut errors)
+            }
             _ => {}
         }
     }
+    errors.into_vec()
 }
 
 /// One way to write each number: no plus sign, no zeros before it.

@@ -25,7 +25,6 @@ use crate::{
 /// What holds for a pod, new or changed; metadata apart.
 pub(super) fn validate_pod(pod: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    annotations::validate(pod, "metadata.annotations", &mut errors);
     errors.extend(validate_spec(at(pod, "/spec"), "spec"));
     for (index, container) in list(pod, "/spec/containers").iter().enumerate() {
         let image = text(container, "/image");
@@ -97,7 +96,7 @@ pub(crate) fn validate_template(template: &Value, root: &str) -> Vec<FieldError>
     let annotations = format!("{root}.annotations");
     errors.extend(meta::validate_labels(map(template, "/metadata/labels"), &format!("{root}.labels")));
     errors.extend(meta::validate_annotations(map(template, "/metadata/annotations"), &annotations));
-    annotations::validate(template, &annotations, &mut errors);
+    errors.extend(annotations::validate(template, &annotations));
     errors.extend(validate_spec(at(template, "/spec"), &format!("{root}.spec")));
     errors.into_vec()
 }

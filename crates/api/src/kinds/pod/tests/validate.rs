@@ -505,6 +505,10 @@ fn annotations_that_mean_something_are_well_formed() {
             "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: \"x\": must be a 32bit integer",
         ],
     );
+    check_update(
+        |pod| pod["metadata"]["annotations"] = json!({"controller.kubernetes.io/pod-deletion-cost": "x"}),
+        &["metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: \"x\": must be a 32bit"],
+    );
     annotation(
         "kubernetes.io/config.mirror",
         "x",
