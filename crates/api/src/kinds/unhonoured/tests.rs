@@ -83,7 +83,8 @@ fn nobody_is_warned_twice() {
 #[test]
 fn requests_that_defaults_copied_from_limits_are_not_warned_about() {
     let check = |resources: Value, expect: &[&str]| {
-        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "i", "resources": resources}]}});
+        let spec = json!({"containers": [{"name": "a", "image": "i", "resources": resources}]});
+        let mut pod = json!({"metadata": {"name": "a"}, "spec": spec});
         let strategy = crate::kinds::pod::RESOURCE.strategy;
         strategy.default(&mut pod);
         let warnings = strategy.warnings(&pod, None);

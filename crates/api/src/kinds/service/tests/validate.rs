@@ -68,7 +68,6 @@ fn types_and_what_belongs_to_them() {
         json!({"type": "Web", "ports": [{"port": 80}]}),
         &[
             "spec.type: Unsupported value: \"Web\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
-            "spec.internalTrafficPolicy: Required value",
         ],
     );
     check(
