@@ -7,11 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use stead_api::status::ApiError;
+use stead_metrics::KUBERNETES_VERSION;
 
 use crate::{query::Query, refusal::Refusal, server::Inner};
 
-/// The Kubernetes version whose API this is.
-pub(crate) const GIT_VERSION: &str = "v1.36.2";
 const MAJOR: &str = "1";
 const MINOR: &str = "36";
 /// Patience with a store that is asked whether it is there.
@@ -24,7 +23,7 @@ pub(crate) fn version() -> Bytes {
     json!({
         "major": MAJOR, "minor": MINOR, "emulationMajor": MAJOR, "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": "35",
-        "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "gitVersion": KUBERNETES_VERSION, "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc", "platform": platform,
     })
     .to_string()

@@ -8,17 +8,17 @@ use std::time::Duration;
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use stead_api::status::ApiError;
+use stead_metrics::{classic, describe, encode, process};
 use tokio::time::Instant;
 
 use crate::{refusal::Refusal, server::Inner, view::preferred};
 
 mod asked;
-mod process;
 
 pub(crate) use asked::Asked;
 
@@ -205,12 +205,9 @@ impl Drop for GoesOn {
 
 /// `/metrics`: as Prometheus' text, or as OpenMetrics where that is asked for.
 pub(crate) fn answer(server: &Inner, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let mut text = String::new();
-    encode(&mut text, &server.metrics.registry)
+    let mut text = encode(&server.metrics.registry)
         .map_err(|error| ApiError::internal("metrics cannot be written", error.to_string()))?;
-    let end = text.len().saturating_sub("# EOF\n".len());
-    text.truncate(end);
-    text.push_str("# HELP apiserver_storage_objects Objects in the store.\n# TYPE apiserver_storage_objects gauge\n");
+    describe(&mut text, "apiserver_storage_objects", "gauge", "Objects in the store");
     for cache in server.caches.all() {
         let (resource, count) = (cache.resource, cache.count());
         let name = match resource.group {
@@ -220,12 +217,11 @@ pub(crate) fn answer(server: &Inner, headers: &HeaderMap) -> Result<Response, Re
         text.push_str(&format!("apiserver_storage_objects{{resource=\"{name}\"}} {count}\n"));
     }
     let Credentials { accepted, refused } = server.metrics.credentials();
-    text.push_str("# HELP authentication_attempts Requests by what came of their credentials.\n");
-    text.push_str("# TYPE authentication_attempts counter\n");
+    describe(&mut text, "authentication_attempts", "counter", "Requests by what came of their credentials");
     for (result, counted) in [("success", accepted), ("error", refused)] {
         text.push_str(&format!("authentication_attempts{{result=\"{result}\"}} {}\n", counted.get()));
     }
-    text.push_str(&process::text());
+    text.push_str(&process());
     let wanted = preferred(headers, |range| match range.media_type {
         OPENMETRICS => Some(true),
         "text/plain" | "text/*" | "*/*" => Some(false),
@@ -241,22 +237,4 @@ pub(crate) fn answer(server: &Inner, headers: &HeaderMap) -> Result<Response, Re
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Ok(response)
-}
-
-/// Prometheus' own text, in which counters are described by the name that their series have.
-fn classic(text: &str) -> String {
-    let counters = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"));
-    let counters = counters.filter(|name| !name.ends_with("_total")).collect::<Vec<_>>();
-    let mut classic = String::with_capacity(text.len());
-    for line in text.lines() {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(&name) => {
-                classic.push_str(&format!("# {what} {name}_total {rest}"));
-            }
-            _ => classic.push_str(line),
-        }
-        classic.push('\n');
-    }
-    classic
 }

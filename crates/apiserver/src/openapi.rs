@@ -11,8 +11,9 @@ use stead_api::{
     openapi::{self, OpenApi},
     status::ApiError,
 };
+use stead_metrics::KUBERNETES_VERSION;
 
-use crate::{document::Document, health, legacy, path::Target, query::Query, refusal::Refusal, view};
+use crate::{document::Document, legacy, path::Target, query::Query, refusal::Refusal, view};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -33,7 +34,7 @@ struct Documents {
 fn documents() -> &'static Documents {
     static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
-        let made = OpenApi::new(legacy::shown(), health::GIT_VERSION);
+        let made = OpenApi::new(legacy::shown(), KUBERNETES_VERSION);
         let document =
             |from: &openapi::Document| Document::tagged(Bytes::copy_from_slice(&from.text), from.hash.clone(), JSON);
         let paths = legacy::shown().iter().map(|kind| match kind.group {
@@ -49,7 +50,7 @@ fn documents() -> &'static Documents {
 fn v2_protobuf() -> &'static Document {
     static DOCUMENT: OnceLock<Document> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
-        let made = openapi::v2_protobuf(legacy::shown(), health::GIT_VERSION);
+        let made = openapi::v2_protobuf(legacy::shown(), KUBERNETES_VERSION);
         Document::tagged(made.text.into(), made.hash, PROTOBUF)
     })
 }

@@ -9,18 +9,19 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate may use of the others, dev-dependencies apart.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("api", &["model"]),
     ("store", &["model"]),
-    ("apiserver", &["api", "model", "store"]),
+    ("metrics", &[]),
+    ("apiserver", &["api", "metrics", "model", "store"]),
     ("client", &["api", "model"]),
     ("controllers", &["api", "client", "model"]),
     ("plan", &["api", "model"]),
     ("streams", &[]),
     ("sys", &["model"]),
     ("dataplane", &["model", "plan", "sys"]),
-    ("proxy", &["api", "client", "dataplane", "model", "plan", "sys"]),
+    ("proxy", &["api", "client", "dataplane", "metrics", "model", "plan", "sys"]),
     ("node", &["api", "client", "dataplane", "model", "streams", "sys"]),
     ("lab", &["model", "sys"]),
     ("verbs", &["api", "client", "model", "streams"]),
