@@ -4,6 +4,7 @@
 //! [`probe`](crate::probe)'s, and whether an API server answers is for whoever asks it.
 
 mod facts;
+mod firewalls;
 mod legacy;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,6 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use stead_model::Family;
-use stead_sys::nft::ForeignChain;
 
 pub use self::{
     facts::{Error, Facts, RouteFact},
@@ -106,7 +106,11 @@ pub fn survey(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
     let mut findings = forwarding(facts, wanted);
     findings.extend(reverse_path(facts));
     findings.push(conntrack(facts));
-    findings.extend(or_fine(firewalls(facts, wanted), Subject::Firewall, "no other program drops forwarded packets"));
+    findings.extend(or_fine(
+        firewalls::judge(facts, wanted),
+        Subject::Firewall,
+        "no other program drops forwarded packets",
+    ));
     findings.extend(or_fine(other_proxies(facts), Subject::OtherProxy, "nobody else translates Services"));
     findings.extend(routes(facts, wanted));
     findings
@@ -142,7 +146,19 @@ fn forwarding(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
             ),
         }
     };
-    families(wanted).into_iter().map(judge).collect()
+    families(wanted).into_iter().map(judge).chain(opened_loopback(facts)).collect()
+}
+
+fn opened_loopback(facts: &Facts) -> Option<Finding> {
+    let is_open = facts.sysctl("net.ipv4.conf.all.route_localnet") == Some(1);
+    is_open.then(|| {
+        Finding::warning(
+            Subject::Forwarding,
+            "other machines may send to 127.0.0.0/8 here (net.ipv4.conf.all.route_localnet=1), as kube-proxy's iptables mode sets it, and so \
+             reach what listens on loopback alone",
+            "once kube-proxy is gone: sysctl -w net.ipv4.conf.all.route_localnet=0, unless something else needs it",
+        )
+    })
 }
 
 /// Strict filtering drops what comes in by another way than its answer would leave. IPv6 has no such setting.
@@ -184,148 +200,6 @@ fn conntrack(facts: &Facts) -> Finding {
         return Finding::warning(Subject::Conntrack, text, remedy);
     }
     Finding::fine(Subject::Conntrack, format!("{count} of {max} connections are tracked"))
-}
-
-const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
-const INPUT: u32 = 1;
-const FORWARD: u32 = 2;
-
-/// Whose firewall it is, by the chains that it makes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Firewall {
-    Docker,
-    Ufw,
-    Firewalld,
-    Unknown,
-}
-
-impl Firewall {
-    fn of<'c>(chains: impl Iterator<Item = &'c str> + Clone) -> Self {
-        let has = |test: &dyn Fn(&str) -> bool| chains.clone().any(test);
-        // ufw first: where both run, it is ufw that set the policy before docker came.
-        if has(&|name| name.starts_with("ufw-") || name.starts_with("ufw6-")) {
-            Self::Ufw
-        } else if has(&|name| name == "DOCKER-USER" || name == "DOCKER") {
-            Self::Docker
-        } else {
-            Self::Unknown
-        }
-    }
-
-    fn remedy(self, wanted: &Wanted, program: &str) -> String {
-        let ranges: Vec<_> = wanted.pod_ranges.iter().map(ToString::to_string).collect();
-        let each = |line: &dyn Fn(&String) -> String| ranges.iter().map(line).collect::<Vec<_>>().join("; ");
-        match self {
-            Self::Docker if !ranges.is_empty() => each(&|range| {
-                let program =
-                    if range.contains(':') { program.replace("iptables", "ip6tables") } else { program.to_owned() };
-                format!("{program} -I DOCKER-USER -s {range} -j ACCEPT; {program} -I DOCKER-USER -d {range} -j ACCEPT")
-            }),
-            Self::Docker => {
-                "\"ip-forward-no-drop\": true in /etc/docker/daemon.json and a restart of docker".to_owned()
-            }
-            Self::Ufw => {
-                "DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw, then: ufw reload; or: ufw route allow \
-                          from and to each pod range"
-                    .to_owned()
-            }
-            Self::Firewalld if !ranges.is_empty() => {
-                let sources = each(&|range| format!("firewall-cmd --permanent --zone=trusted --add-source={range}"));
-                format!("{sources}; firewall-cmd --reload")
-            }
-            Self::Firewalld => {
-                "firewall-cmd --permanent --set-default-zone=trusted on a machine that only forwards, or open \
-                                the interfaces of endpoints"
-                    .to_owned()
-            }
-            Self::Unknown => {
-                "accept there what goes to and comes from endpoints, or set the chain's policy to accept".to_owned()
-            }
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => " (docker's)",
-            Self::Ufw => " (ufw's)",
-            Self::Firewalld => " (firewalld's)",
-            Self::Unknown => "",
-        }
-    }
-}
-
-/// An accept in one table does not undo a drop in another, so none of ours could help.
-fn firewalls(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let is_wanted = |family: u8| {
-        let has = |family| families(wanted).contains(&family);
-        match family {
-            NFPROTO_INET => true,
-            NFPROTO_IPV4 => has(Family::V4),
-            NFPROTO_IPV6 => has(Family::V6),
-            _ => false,
-        }
-    };
-    for chain in facts.chains.iter().filter(|chain| is_wanted(chain.family)) {
-        let Some(base) = &chain.base else { continue };
-        if base.kind == "filter" && base.hook == INPUT && base.drops {
-            findings.push(Finding::warning(
-                Subject::Firewall,
-                format!("chain {} of table {} drops what it does not accept among packets to this machine", chain.name, table(chain)),
-                "accept there TCP to the health-check node ports of Services and to port 10256, where a load balancer asks for them",
-            ));
-        }
-        if base.kind != "filter" || base.hook != FORWARD {
-            continue;
-        }
-        let siblings = facts.chains.iter().filter(|other| (other.family, &other.table) == (chain.family, &chain.table));
-        let firewalld = chain.table == "firewalld";
-        if base.drops || firewalld {
-            let firewall =
-                if firewalld { Firewall::Firewalld } else { Firewall::of(siblings.map(|other| other.name.as_str())) };
-            let does = if base.drops { "drops what it does not accept" } else { "rejects what no zone accepts" };
-            findings.push(Finding::warning(
-                Subject::Firewall,
-                format!(
-                    "chain {} of table {} {does} among forwarded packets{}",
-                    chain.name,
-                    table(chain),
-                    firewall.name()
-                ),
-                firewall.remedy(wanted, "iptables"),
-            ));
-        }
-    }
-    for legacy in facts.legacy.iter().filter(|legacy| legacy.table == "filter") {
-        if legacy.drops_forwarded() {
-            let firewall = Firewall::of(legacy.chains.keys().map(String::as_str));
-            findings.push(Finding::warning(
-                Subject::Firewall,
-                format!("policy of {} FORWARD is DROP{}", legacy.program, firewall.name()),
-                firewall.remedy(wanted, "iptables-legacy"),
-            ));
-        }
-    }
-    findings.extend(facts.unread_legacy.iter().map(|names| {
-        Finding::warning(
-            Subject::Firewall,
-            format!("tables of the older iptables are in use ({names}) and cannot be looked at here"),
-            "install iptables and run this again",
-        )
-    }));
-    findings
-}
-
-fn table(chain: &ForeignChain) -> String {
-    let family = match chain.family {
-        NFPROTO_INET => "inet",
-        NFPROTO_IPV4 => "ip",
-        NFPROTO_IPV6 => "ip6",
-        _ => "another family's",
-    };
-    format!("{family} {}", chain.table)
 }
 
 fn other_proxies(facts: &Facts) -> Vec<Finding> {

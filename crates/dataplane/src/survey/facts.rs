@@ -91,7 +91,8 @@ impl fmt::Display for RouteFact {
     }
 }
 
-const SYSCTLS: [&str; 5] = [
+const SYSCTLS: [&str; 6] = [
+    "net.ipv4.conf.all.route_localnet",
     "net.ipv4.ip_forward",
     "net.ipv6.conf.all.forwarding",
     "net.ipv4.conf.all.rp_filter",

@@ -3,7 +3,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use stead_sys::{namespace::Namespace, nft::ForeignBase};
+use stead_sys::{
+    namespace::Namespace,
+    nft::{ForeignBase, ForeignChain},
+};
 
 use super::*;
 
@@ -71,6 +74,10 @@ fn settings_of_the_kernel() {
     let set = |name: &'static str, value| move |facts: &mut Facts| facts.sysctls.extend([(name.to_owned(), value)]);
     check(set("net.ipv4.ip_forward", 0), &[(Failure, Subject::Forwarding, "sysctl -w net.ipv4.ip_forward=1")]);
     check(|facts| facts.sysctls.retain(|name, _| !name.contains("ipv6")), &[(Failure, Subject::Forwarding, "no IPv6")]);
+    check(
+        set("net.ipv4.conf.all.route_localnet", 1),
+        &[(Warning, Subject::Forwarding, "sysctl -w net.ipv4.conf.all.route_localnet=0")],
+    );
     check(set("net.ipv4.conf.all.rp_filter", 1), &[]);
     check(set("net.ipv4.conf.eth0.rp_filter", 1), &[(Warning, Subject::ReversePath, "on eth0")]);
     check(
