@@ -18,18 +18,23 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode> {
         service_ranges: args.service_cluster_ip_range.clone().unwrap_or(config.server.service_ranges),
         pod_ranges: args.cluster_cidr.clone().unwrap_or(config.server.pod_ranges),
     };
-    let mut findings = vec![kernel(&probe())];
+    let mut findings = kernel(&probe());
     findings.extend(survey(&Facts::read()?, &wanted));
     crate::console::say(&render(&findings));
     let fails = findings.iter().any(|finding| finding.grade == Grade::Failure);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn kernel(found: &Capabilities) -> Finding {
-    match found.problem() {
+fn kernel(found: &Capabilities) -> Vec<Finding> {
+    let needs = match found.problem() {
         None => Finding::fine(Subject::Kernel, "the kernel can do all that the nftables data plane needs"),
         Some(problem) => Finding::failure(Subject::Kernel, problem, ""),
-    }
+    };
+    let hashes = found.without_hashes().map(|problem| {
+        let remedy = "nothing, unless Services are to have the algorithms source-hash or maglev; they are spread at random here until then";
+        Finding::warning(Subject::Kernel, problem, remedy)
+    });
+    [needs].into_iter().chain(hashes).collect()
 }
 
 /// One line for each finding, and one more for what to do about it.

@@ -21,14 +21,15 @@ use crate::{
 };
 
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
-    log::start();
     let config = Config::load(args.config.as_deref())?;
     let lock = Lock::take()?;
-    capabilities::check(&stead_dataplane::probe::probe())?;
-    let plane = NfTables::open()?;
     let agent = agent_config(args, &config);
     let mut warnings = settings::of_a_node_without_effect(&config.proxy);
     let (settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    log::start_at(settings.verbosity, settings.log_format);
+    let found = stead_dataplane::probe::probe();
+    capabilities::check(&found)?;
+    let plane = NfTables::open()?;
     warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
     let cluster = Cluster {
@@ -37,10 +38,12 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
         external_ips: config.server.allow_external_ips.unwrap_or_default(),
     };
     let mut proxy = settings.into_config(args.name.clone(), cluster);
+    proxy.without_hashes = found.without_hashes().map(Into::into);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        let (client, address) = stead_client::connect_to(Some(&args.kubeconfig), None).await?;
+        let (client, address, requests) = stead_client::connect_to(Some(&args.kubeconfig), None).await?;
         proxy.reserved.extend(address);
+        proxy.requests = requests;
         let cache = ServiceCache::start(&client, Interest::All);
         let proxy = stead_proxy::run(lock, proxy, client.clone(), cache.clone(), Box::new(plane));
         let agent = stead_node::run(agent, client, cache);

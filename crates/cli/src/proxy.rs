@@ -22,8 +22,9 @@ use anyhow::{Context, Result, bail};
 use kube::Client;
 use stead_client::{Interest, ServiceCache};
 use stead_dataplane::{
-    DataPlane, NfTables,
+    DataPlane, NfTables, Traffic,
     leftovers::{self, Found},
+    probe::probe,
 };
 use stead_proxy::{Config, Lock};
 
@@ -41,7 +42,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: ProxyArgs) -> Result<()> {
     let file = File::load(args.config.as_deref())?;
     let (settings, warnings) = settings::resolve(args.said, &file)?;
-    log::start_at(settings.verbosity);
+    log::start_at(settings.verbosity, settings.log_format);
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match &settings.task {
         Task::WriteConfig(path) => write_configuration(&settings, path),
@@ -61,6 +62,7 @@ fn clean_up(whose: Whose) -> Result<()> {
     if matches!(whose, Whose::Ours | Whose::Both) {
         let _lock = Lock::take()?;
         NfTables::open()?.remove()?;
+        Traffic::open()?.remove()?;
         println!("removed: what a Stead proxy put into the kernel");
     }
     if matches!(whose, Whose::KubeProxys | Whose::Both) {
@@ -75,7 +77,8 @@ fn clean_up(whose: Whose) -> Result<()> {
 }
 
 fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
-    in_cluster(settings, cluster, async |config, client| {
+    in_cluster(settings, cluster, async |mut config, client| {
+        config.without_hashes = probe().without_hashes().map(Into::into);
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         let (plan, problems) = stead_proxy::plan_once(&config, &cache).await?;
         problems.iter().for_each(|problem| tracing::warn!("{problem}"));
@@ -87,11 +90,13 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
     // Before anything of the machine is touched: what is set on it is the other's where another proxy runs.
     let lock = Lock::take()?;
-    capabilities::check(&stead_dataplane::probe::probe())?;
+    let found = probe();
+    capabilities::check(&found)?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
     let plane = NfTables::open()?;
-    in_cluster(settings, cluster, async |config, client| {
+    in_cluster(settings, cluster, async |mut config, client| {
+        config.without_hashes = found.without_hashes().map(Into::into);
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         tokio::select! {
             ended = stead_proxy::run(lock, config, client, cache, Box::new(plane)) => match ended? {},
@@ -116,8 +121,9 @@ fn in_cluster(
     let mut config = settings.into_config(node, cluster);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
-        let (client, address) = stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?;
+        let (client, address, requests) = stead_client::connect_to(kubeconfig.as_deref(), server.as_deref()).await?;
         config.reserved.extend(address);
+        config.requests = requests;
         work(config, client).await
     })
 }

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use kube::{
     Client, Config,
-    client::Body,
+    client::{Body, ClientBuilder},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tower::{BoxError, Service};
+
+use crate::Requests;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -49,11 +51,11 @@ pub async fn connect_with(kubeconfig: Kubeconfig, options: &KubeConfigOptions) -
 }
 
 /// As [`connect`], or with the service account that Kubernetes mounts into pods where no kubeconfig is given, and to `server` instead of
-/// what those name. With `server` alone there are no credentials. Also the server's address, where it is named by one.
+/// what those name. With `server` alone there are no credentials. Also the server's address, where it is named by one, and a count of what is sent.
 pub async fn connect_to(
     kubeconfig: Option<&Path>,
     server: Option<&str>,
-) -> Result<(Client, Option<IpAddr>), ConnectError> {
+) -> Result<(Client, Option<IpAddr>, Requests), ConnectError> {
     let mut config = match (kubeconfig, server) {
         (Some(path), _) => read(path).await?,
         (None, None) => Config::incluster().map_err(ConnectError::InCluster)?,
@@ -69,7 +71,11 @@ pub async fn connect_to(
     }
     let host = config.cluster_url.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    Ok((client(config)?, address))
+    let requests = Requests::to(config.cluster_url.authority().map(ToString::to_string).unwrap_or_default());
+    install_provider();
+    let url = config.cluster_url.to_string();
+    let builder = ClientBuilder::try_from(config).map_err(|source| ConnectError::Client { url, source })?;
+    Ok((builder.with_layer(&requests).build(), address, requests))
 }
 
 /// A client whose requests go straight into `service`, such as the API server's router: no socket, no TLS.
@@ -86,8 +92,12 @@ where
 }
 
 fn client(config: Config) -> Result<Client, ConnectError> {
-    // Whoever was first has installed the same provider: no other is in this program.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    install_provider();
     let url = config.cluster_url.to_string();
     Client::try_from(config).map_err(|source| ConnectError::Client { url, source })
+}
+
+fn install_provider() {
+    // Whoever was first has installed the same one: no other is in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

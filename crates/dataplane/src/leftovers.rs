@@ -83,7 +83,16 @@ pub fn remove() -> Result<Vec<Found>, Error> {
     remove_chains(&mut found)?;
     remove_sets(&mut found)?;
     remove_link(&mut found)?;
+    found.extend(opened_loopback());
     Ok(found)
+}
+
+/// Others may need it too, so it is only told.
+fn opened_loopback() -> Option<Found> {
+    let value = fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap_or_default();
+    let remedy = "net.ipv4.conf.all.route_localnet=1, which the iptables mode sets for node ports on 127.0.0.1 and which lets other machines send there: \
+                  `sysctl -w net.ipv4.conf.all.route_localnet=0` unless something else needs it";
+    (value.trim() == "1").then(|| Found::Left(remedy.to_owned()))
 }
 
 fn remove_tables(found: &mut Vec<Found>) -> Result<(), Error> {

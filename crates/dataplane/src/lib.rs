@@ -2,7 +2,8 @@
 //!
 //! [`DataPlane`] is the front of all of them; [`NfTables`] is the default and [`Fake`] keeps the plan in memory for the tests of others.
 //! Beside them: [`leftovers`] removes what kube-proxy left, [`flows`] says which connections must be forgotten, [`egress`] masquerades what pods send out of the cluster, and
-//! [`probe`] tells what a kernel lacks before anything is changed, and [`survey`] what else on the machine stands in the way.
+//! [`probe`] tells what a kernel lacks before anything is changed, and [`survey`] what else on the machine stands in the way. [`Traffic`] counts what
+//! Services are asked and answer, where that is wanted.
 
 pub mod egress;
 mod fake;
@@ -12,7 +13,9 @@ mod nftables;
 mod plane;
 pub mod probe;
 pub mod survey;
+mod traffic;
 
 pub use fake::Fake;
 pub use nftables::{NfTables, render};
 pub use plane::{Applied, CLEANING_DELAY, Class, Cleaner, DataPlane, Departed, Error, Scope, Verified};
+pub use traffic::{Count, Traffic, TrafficError};

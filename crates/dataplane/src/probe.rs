@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stead_model::{Family, Protocol};
 use stead_sys::{
+    conntrack::{self, Conntrack},
     namespace::Namespace,
     nft::{
         BaseChain, Chain, Change, Data, Error, Field, Hook, Name, Nftables, Rule, Selector, Set, Shape, Statement,
@@ -14,13 +15,14 @@ use stead_sys::{
 /// What was found; a value, so that a test can say what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
+    /// What no Service can do without, and what only some ask for.
     pub missing: Vec<Missing>,
 }
 
 /// A feature that the kernel lacks. The text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Missing {
-    #[error("root rights are missing (CAP_NET_ADMIN and CAP_SYS_ADMIN); run as root")]
+    #[error("the right to change nf_tables is missing (CAP_NET_ADMIN); run as root or with that capability")]
     Rights,
     #[error("kernel lacks nf_tables; load module nf_tables or build CONFIG_NF_TABLES")]
     NfTables,
@@ -53,19 +55,57 @@ pub enum Missing {
 impl Capabilities {
     /// What is missing in one line; `None` where the data plane can run.
     pub fn problem(&self) -> Option<String> {
-        let texts = self.missing.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let texts = self.missing.iter().filter(|missing| !missing.is_wish()).map(ToString::to_string);
+        let texts = texts.collect::<Vec<_>>();
         (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Why no Service can have an algorithm that hashes; `None` where each can.
+    pub fn without_hashes(&self) -> Option<String> {
+        self.missing.contains(&Missing::Hash).then(|| Missing::Hash.to_string())
     }
 }
 
-/// Tries what the nftables data plane needs, in a network namespace that is gone afterwards.
+impl Missing {
+    /// Whether only a Service that asks for it needs it.
+    const fn is_wish(self) -> bool {
+        matches!(self, Self::Hash)
+    }
+}
+
+/// Tries what the nftables data plane needs, in a network namespace that is gone afterwards; who may not make one (it takes CAP_SYS_ADMIN) tries
+/// where it is, and nothing comes into effect there.
 pub fn probe() -> Capabilities {
-    let Ok(namespace) = Namespace::create() else { return Capabilities { missing: vec![Missing::Rights] } };
-    let missing = match Nftables::open_in(&namespace) {
-        Ok(mut nft) => missing(|transaction| nft.commit(transaction, None).map(drop), &namespace),
-        Err(_) => vec![Missing::NfTables],
+    let missing = match Namespace::create() {
+        Ok(namespace) => match Nftables::open_in(&namespace) {
+            Ok(mut nft) => {
+                missing(|transaction| nft.commit(transaction, None).map(drop), || Conntrack::open_in(&namespace))
+            }
+            Err(_) => vec![Missing::NfTables],
+        },
+        Err(_) => match Nftables::open() {
+            Ok(mut nft) => missing(in_vain(&mut nft), Conntrack::open),
+            Err(_) => vec![Missing::NfTables],
+        },
     };
     Capabilities { missing }
+}
+
+/// Commits what must be refused in the end, and with it all before it: what the kernel says of that is what counts.
+fn in_vain(nft: &mut Nftables) -> impl FnMut(&Transaction) -> Result<(), Error> {
+    let mut accepted = Vec::new();
+    move |transaction| {
+        let last = Change::DeleteTable(Name { table: "stead-probe-absent", ..NAME });
+        let wanted: Vec<_> = accepted.iter().chain(&transaction.changes).cloned().collect();
+        let changes = wanted.iter().chain([&last]).cloned().collect();
+        match nft.commit(&Transaction { changes }, None) {
+            Err(Error::Refused { change, .. }) if change == last.to_string() => {
+                accepted = wanted;
+                Ok(())
+            }
+            result => result.map(drop),
+        }
+    }
 }
 
 const NAME: Name = Name { family: Family::V4, table: "stead-probe" };
@@ -73,11 +113,17 @@ const MAP: &str = "map";
 const CHAIN: &str = "chain";
 const HASH: Selector = Selector::Hash { key: &[Selector::SourceAddress], modulus: 2, seed: 1 };
 
-fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace: &Namespace) -> Vec<Missing> {
-    let mut try_all = |changes: Vec<Change>| commit(&Transaction { changes }).is_ok();
-    if !try_all(vec![Change::AddTable(NAME, Table { comment: "".into() })]) {
-        return vec![Missing::NfTables];
+fn missing(
+    mut commit: impl FnMut(&Transaction) -> Result<(), Error>,
+    conntrack: impl FnOnce() -> Result<Conntrack, conntrack::Error>,
+) -> Vec<Missing> {
+    let table = Change::AddTable(NAME, Table { comment: "".into() });
+    match commit(&Transaction { changes: vec![table] }) {
+        Ok(()) => {}
+        Err(error) if error.is_forbidden() => return vec![Missing::Rights],
+        Err(_) => return vec![Missing::NfTables],
     }
+    let mut try_all = |changes: Vec<Change>| commit(&Transaction { changes }).is_ok();
     let mut missing = Vec::new();
     let base = Some(BaseChain { hook: Hook::Prerouting, priority: -100 });
     let nat_chain = Change::AddChain(NAME, Chain { name: CHAIN.into(), base });
@@ -131,8 +177,7 @@ fn missing(mut commit: impl FnMut(&Transaction) -> Result<(), Error>, namespace:
         (Missing::Conntrack, vec![rule(CHAIN, vec![Statement::NotTranslated, accept])]),
     ];
     missing.extend(trials.into_iter().filter_map(|(feature, changes)| (!try_all(changes)).then_some(feature)));
-    let entries = stead_sys::conntrack::Conntrack::open_in(namespace).and_then(|mut conntrack| conntrack.count());
-    if entries.is_err() {
+    if conntrack().and_then(|mut conntrack| conntrack.count()).is_err() {
         missing.push(Missing::ConntrackNetlink);
     }
     missing
@@ -148,6 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn who_may_make_no_namespace_finds_the_same_and_changes_nothing() {
+        let namespace = Namespace::create().unwrap();
+        let mut nft = Nftables::open_in(&namespace).unwrap();
+        let generation = nft.generation().unwrap();
+        let found = missing(in_vain(&mut nft), || Conntrack::open_in(&namespace));
+        assert_eq!(found, [] as [Missing; 0]);
+        let left = nft.tables(Family::V4).unwrap().len() + nft.tables(Family::V6).unwrap().len();
+        assert_eq!((left, nft.generation().unwrap()), (0, generation));
+    }
+
+    #[test]
     fn what_fails_is_named_with_what_to_do() {
         let namespace = Namespace::create().unwrap();
         let mut nft = Nftables::open_in(&namespace).unwrap();
@@ -160,13 +216,19 @@ mod tests {
                 });
                 if lacks { Err(refusal()) } else { nft.commit(transaction, None).map(drop) }
             };
-            let missing = missing(commit, &namespace);
+            let missing = missing(commit, || Conntrack::open_in(&namespace));
             nft.commit(&Transaction { changes: vec![Change::DeleteTable(NAME)] }, None).unwrap();
             Capabilities { missing }.problem()
         };
         let nat = "kernel lacks nf_tables NAT (nft_nat); load module nft_nat or build CONFIG_NFT_NAT";
         assert_eq!(lacking(&|statement| matches!(statement, Statement::Dnat(..))).as_deref(), Some(nat));
         assert_eq!(lacking(&|_| false), None);
+        let hashes = |statement: &Statement| matches!(statement, Statement::SetPriority(key, _) if key.iter().any(|part| matches!(part, Selector::Hash { .. })));
+        assert_eq!(lacking(&hashes), None, "no Service needs a hash unless it asks for one");
+        let found = Capabilities { missing: vec![Missing::Hash] };
+        let expect = "kernel lacks nf_tables hashes (nft_hash); load module nft_hash or build CONFIG_NFT_HASH";
+        assert_eq!(found.without_hashes().as_deref(), Some(expect));
+        assert_eq!(Capabilities { missing: vec![Missing::Nat] }.without_hashes(), None);
     }
 
     /// A transaction that every kernel refuses and that changes nothing.

@@ -4,7 +4,7 @@
 
 mod endpoints;
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use stead_api::service_snapshot::{
@@ -32,6 +32,8 @@ pub struct NodeContext {
     pub open_to_external: Vec<OpenRange>,
     /// Addresses that no Service gets, such as the API server's.
     pub reserved: Vec<IpAddr>,
+    /// `Some`: why no backend can be chosen by a hash on this node.
+    pub without_hashes: Option<Arc<str>>,
 }
 
 /// Where even this node's own addresses may be external ones of a Service (`--allow-external-ips`).
@@ -117,7 +119,14 @@ impl Draft<'_> {
             self.causes.push(Cause::AffinityFirst);
             return Algorithm::Random;
         }
-        self.service.algorithm
+        match (self.service.algorithm, &self.context.without_hashes) {
+            (Algorithm::SourceHash | Algorithm::Maglev, Some(why)) => {
+                let node = self.context.node.clone();
+                self.causes.push(Cause::NoHashes { node, why: Arc::clone(why) });
+                Algorithm::Random
+            }
+            (algorithm, _) => algorithm,
+        }
     }
 
     fn has_node_ports(&self) -> bool {

@@ -46,7 +46,7 @@ pub fn scale(hash: u32, modulus: u32) -> u32 {
 
 /// What of a connection chooses its backend by an algorithm that hashes; `None` for the others. nf_tables is told the same by the
 /// data plane.
-pub(crate) fn hash(algorithm: Algorithm, source: SocketAddr, to: Frontend) -> Option<u32> {
+pub fn hash(algorithm: Algorithm, source: SocketAddr, to: Frontend) -> Option<u32> {
     let source_address = Registers::default().address(source.ip());
     let registers = match algorithm {
         Algorithm::Random | Algorithm::RoundRobin => return None,

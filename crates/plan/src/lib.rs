@@ -13,7 +13,7 @@ mod table;
 
 pub use decide::{Arrival, Balance, Masquerade, Origin, Packet, Verdict, decide};
 pub use desired::{NodeContext, OpenRange, plan_service};
-pub use jhash::{SEED as HASH_SEED, jhash, scale};
+pub use jhash::{SEED as HASH_SEED, hash as flow_hash, jhash, scale};
 pub use planner::{Outcome, Planner, plan_all};
 pub use problem::{Cause, Problem};
 pub use table::{

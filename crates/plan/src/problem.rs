@@ -1,6 +1,6 @@
 //! What a plan could not carry out, and for which Service.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use stead_api::service_snapshot::ViewProblem;
 use stead_model::{Frontend, ObjectKey};
@@ -60,6 +60,10 @@ pub enum Cause {
         "sessionAffinity ClientIP decides before metadata.annotations[stead.local/algorithm]; clients that are new are spread at random"
     )]
     AffinityFirst,
+    #[error(
+        "metadata.annotations[stead.local/algorithm] is not possible on node {node}: {why}; its connections are spread at random there"
+    )]
+    NoHashes { node: Box<str>, why: Arc<str> },
 }
 
 impl Problem {
@@ -75,7 +79,7 @@ impl Problem {
             }
             Cause::Itself { .. } | Cause::Loop { .. } | Cause::TooFar { .. } => "EndpointLoop",
             Cause::Taken { .. } => "FrontendTaken",
-            Cause::AffinityFirst => "NotSupported",
+            Cause::AffinityFirst | Cause::NoHashes { .. } => "NotSupported",
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     http::{Answer, json, listen, serve, text, with_type},
     metrics::Metrics,
     report::NodeRecorder,
+    zpages::{flagz, statusz},
 };
 
 /// Where the proxy serves HTTP, if anywhere.
@@ -36,6 +37,8 @@ pub struct Endpoints {
     pub when_taken: WhenTaken,
     /// What `/configz` answers: JSON.
     pub configuration: Arc<str>,
+    /// What `/flagz` answers: `NAME=VALUE`, a line each.
+    pub flags: Arc<str>,
 }
 
 /// What becomes of the proxy where it cannot listen.
@@ -71,7 +74,9 @@ pub(crate) async fn run(
     sources: Arc<Sources>,
     recorder: &NodeRecorder,
 ) -> Result<Infallible, Error> {
-    let Endpoints { healthz, metrics, when_taken, configuration } = endpoints;
+    let Endpoints { healthz, metrics, when_taken, configuration, flags } = endpoints;
+    let started = Timestamp::now();
+    let said = Said { configuration, flags, started };
     let ours = Arc::clone(&sources);
     let health =
         at(healthz, when_taken, recorder, "FailedToStartProxierHealthcheck", move |request: &Request<Incoming>, _| {
@@ -79,7 +84,7 @@ pub(crate) async fn run(
         });
     let status =
         at(metrics, when_taken, recorder, "FailedToStartMetricServer", move |request: &Request<Incoming>, _| {
-            status_answer(&sources, &configuration, request)
+            status_answer(&sources, &said, request)
         });
     tokio::select! {
         ended = health => ended,
@@ -133,14 +138,24 @@ fn healthz_answer(sources: &Sources, request: &Request<Incoming>) -> Answer {
     json(status, body)
 }
 
-fn status_answer(sources: &Sources, configuration: &str, request: &Request<Incoming>) -> Answer {
+/// What does not change.
+#[derive(Clone, Debug)]
+struct Said {
+    configuration: Arc<str>,
+    flags: Arc<str>,
+    started: Timestamp,
+}
+
+fn status_answer(sources: &Sources, said: &Said, request: &Request<Incoming>) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok"),
         "/proxyMode" => text(StatusCode::OK, "nftables"),
-        "/configz" => json(StatusCode::OK, format!("{{\"kubeproxy.config.k8s.io\":{configuration}}}")),
+        "/configz" => json(StatusCode::OK, format!("{{\"kubeproxy.config.k8s.io\":{}}}", said.configuration)),
+        "/flagz" => flagz(request.headers(), &said.flags),
+        "/statusz" => statusz(request.headers(), said.started, Timestamp::now()),
         "/metrics" => match sources.metrics.text(&sources.cache, Instant::now()) {
             Ok(body) => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -159,7 +174,7 @@ impl Sources {
             node: config.node.clone(),
             cache,
             health: Health::new(config.sync_period),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(config.requests.clone()),
             serving: watch::Sender::default(),
         }
     }
@@ -174,11 +189,12 @@ impl Sources {
                 self.health.on_queued(start);
                 self.metrics.on_failure();
             }
-            (None, Some(Programmed { extent, applied, triggers, .. })) => {
+            (None, Some(Programmed { extent, applied, triggers, no_local, .. })) => {
                 let now = Timestamp::now();
                 self.health.on_updated(now);
                 self.metrics.on_synced(*extent, took, applied.operations, now, seen);
                 self.metrics.on_programmed(triggers, now);
+                self.metrics.on_no_local(*no_local);
             }
             (None, None) => {
                 self.health.on_idle();

@@ -15,7 +15,15 @@ use stead_model::ObjectKey;
 use stead_plan::{NodeContext, Outcome, Planner, Problem};
 use stead_sys::link::LinkError;
 
-use crate::{Config, addresses::Addresses, local_ports, metrics::Extent, triggers::Triggers};
+use crate::{
+    Config,
+    addresses::Addresses,
+    local_ports,
+    metrics::Extent,
+    no_local::{Counts, NoLocal},
+    traffic::Meter,
+    triggers::Triggers,
+};
 
 /// Every cause of work.
 #[derive(Debug)]
@@ -49,7 +57,13 @@ pub(crate) struct Programmed {
     pub(crate) applied: Applied,
     /// When what the slices show happened that were programmed for the first time.
     pub(crate) triggers: Vec<Timestamp>,
+    pub(crate) no_local: Counts,
+    /// Some of the Services, where it was not about all.
+    pub(crate) names: Vec<ObjectKey>,
 }
+
+/// How many Services are named of those that a change was about.
+const NAMED: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -68,6 +82,8 @@ pub(crate) struct Forwarder {
     planner: Option<Planner>,
     due: Due,
     triggers: Triggers,
+    no_local: NoLocal,
+    meter: Meter,
 }
 
 /// What the kernel has to be told.
@@ -102,7 +118,13 @@ impl Forwarder {
             planner: None,
             due: Due::All,
             triggers: Triggers::since(Timestamp::now()),
+            no_local: NoLocal::default(),
+            meter: Meter::default(),
         }
+    }
+
+    pub(crate) fn metered_by(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// The addresses that node ports answer on, as far as they are known.
@@ -196,6 +218,7 @@ impl Forwarder {
             Due::Services(keys) => (Extent::Partial, keys.len(), Scope::Services(keys)),
         };
         let applied = self.plane.apply(plan, scope)?;
+        self.meter.apply(plan, scope);
         report.local = self.config.serves_localhost().then(|| {
             let snapshot = self.cache.read();
             let targets = |key: &ObjectKey| (key.clone(), local_ports::targets(&snapshot, plan, key));
@@ -207,12 +230,19 @@ impl Forwarder {
                 Scope::Services(keys) => local_ports::Change::Some(keys.iter().map(targets).collect()),
             }
         });
-        let triggers = match scope {
+        let (triggers, names) = match scope {
             // Adopted or re-planned as a whole: nothing of it is news.
-            Scope::All => Vec::new(),
-            Scope::Services(keys) => self.triggers.take(&self.cache.read(), keys),
+            Scope::All => {
+                self.no_local.update_all(plan);
+                (Vec::new(), Vec::new())
+            }
+            Scope::Services(keys) => {
+                self.no_local.update(plan, keys);
+                (self.triggers.take(&self.cache.read(), keys), keys.iter().take(NAMED).cloned().collect())
+            }
         };
-        report.programmed = Some(Programmed { extent, services, applied, triggers });
+        let no_local = self.no_local.counts();
+        report.programmed = Some(Programmed { extent, services, applied, triggers, no_local, names });
         self.due = Due::Services(BTreeSet::new());
         Ok(())
     }

@@ -122,10 +122,12 @@ impl Health {
 }
 
 impl Standing {
-    /// The body, and whether it says that all is well. `/livez` has no part for the node.
+    /// The body, and whether it says that all is well. `/livez` has no part for the node, and none for what was never programmed: who is
+    /// only about to forward is alive, though nobody should be sent there yet.
     pub(crate) fn body(self, now: Timestamp, node: Option<NodeStanding>, heard: Heard) -> (bool, String) {
         let node_eligible = node.map(|node| node == NodeStanding::Eligible);
-        let is_well = self.is_healthy && node_eligible.unwrap_or(true);
+        let may_be_sent_to = |eligible: bool| eligible && self.updated.is_some();
+        let is_well = self.is_healthy && node_eligible.is_none_or(may_be_sent_to);
         let family = self.updated.map(|last_updated| Family { last_updated, healthy: self.is_healthy });
         let body = Body {
             // As upstream: who is well is up to date, though nothing changed.
@@ -198,6 +200,13 @@ mod tests {
         let starting = Standing { is_healthy: true, updated: None };
         let expect = json!({"lastUpdated": now, "currentTime": now, "healthy": true, "secondsSinceHeard": heard});
         assert_eq!(body(starting, None), (true, expect));
-        assert_eq!(body(starting, Some(NodeStanding::Leaving)).1["lastUpdated"], "0001-01-01T00:00:00Z");
+        for node in [NodeStanding::Leaving, NodeStanding::Eligible] {
+            let (is_well, told) = body(starting, Some(node));
+            let healthy = json!(true);
+            assert_eq!(
+                (is_well, &told["healthy"], &told["lastUpdated"]),
+                (false, &healthy, &json!("0001-01-01T00:00:00Z"))
+            );
+        }
     }
 }

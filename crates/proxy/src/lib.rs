@@ -18,11 +18,14 @@ mod listeners;
 mod local_ports;
 mod lock;
 mod metrics;
+mod no_local;
 mod report;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod triggers;
+mod zpages;
 
 use std::{
     convert::Infallible,
@@ -37,8 +40,8 @@ use futures::{Stream, StreamExt};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::Client;
-use stead_client::{Backoff, EventKind, Recorder, ServiceCache, Subscription};
-use stead_dataplane::{Class, DataPlane};
+use stead_client::{Backoff, EventKind, Recorder, Requests, ServiceCache, Subscription};
+use stead_dataplane::{Class, DataPlane, TrafficError};
 pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
 use stead_plan::{Plan, Problem, plan_all};
 use stead_sys::link::LinkError;
@@ -55,11 +58,13 @@ use self::{
     health_ports::HealthPorts,
     local_ports::LocalPorts,
     report::{NodeRecorder, Reporter, ServiceRecorder},
+    traffic::Meter,
 };
 pub use self::{
     endpoints::{Endpoints, WhenTaken},
     lock::{Lock, LockError},
     surroundings::{LocalhostPorts, NodePortAddresses, PodTraffic},
+    traffic::ServiceTraffic,
 };
 
 /// How often the kernel is compared with what was put into it.
@@ -86,11 +91,16 @@ pub struct Config {
     pub open_to_external: Vec<OpenRange>,
     /// Addresses that no Service gets, such as the API server's.
     pub reserved: Vec<IpAddr>,
+    /// `Some`: why the kernel cannot choose by a hash; who asks for that is told, and gets what is at random.
+    pub without_hashes: Option<Arc<str>>,
     pub node_ports: NodePortAddresses,
     pub localhost_ports: LocalhostPorts,
     /// The node's address of its family, whatever its Node object says.
     pub primary: Option<IpAddr>,
     pub endpoints: Endpoints,
+    pub traffic: ServiceTraffic,
+    /// What the client of the API server has sent, for `/metrics`.
+    pub requests: Requests,
     /// Once a change waits for twice as long the proxy is not healthy.
     pub sync_period: Duration,
 }
@@ -103,6 +113,8 @@ pub enum Error {
     Listen { address: SocketAddr, source: io::Error },
     #[error("read this node's addresses")]
     Read(#[from] LinkError),
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
 }
 
 /// Who acts after each step of the loop, beside it.
@@ -126,6 +138,7 @@ pub async fn run(
 ) -> Result<Infallible, Error> {
     let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
+    let meter = Meter::open(config.traffic)?;
     let recorder = Recorder::new(client, "stead-proxy", &config.node);
     let (node, services) =
         (NodeRecorder::new(recorder.clone(), &config.node), ServiceRecorder::new(recorder, cache.clone()));
@@ -142,10 +155,12 @@ pub async fn run(
     let endpoints = endpoints::run(config.endpoints.clone(), Arc::clone(&sources), &node);
     let reporter = Reporter::new(node.clone(), services);
     let cleaning = clean_after(&followers.changed, plane.cleaner(), &sources.metrics);
-    let forwarder = Forwarder::new(config, cache, Box::new(addresses), plane);
+    let telling = meter.clone().tell(&sources.metrics);
+    let forwarder = Forwarder::new(config, cache, Box::new(addresses), plane).metered_by(meter);
     tokio::select! {
         never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &followers, &sources) => match never {},
         never = cleaning => match never {},
+        never = telling => match never {},
         never = health_ports => match never {},
         never = local_ports.run(local_changes) => match never {},
         ended = endpoints => ended,
@@ -183,10 +198,13 @@ impl Default for Config {
             masquerade_all: MasqueradeAll::default(),
             open_to_external: Vec::new(),
             reserved: Vec::new(),
+            without_hashes: None,
             node_ports: NodePortAddresses::All,
             localhost_ports: LocalhostPorts::default(),
             primary: None,
             endpoints: Endpoints::default(),
+            traffic: ServiceTraffic::default(),
+            requests: Requests::default(),
             sync_period: SYNC_PERIOD,
         }
     }

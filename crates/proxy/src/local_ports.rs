@@ -1,35 +1,38 @@
 //! Node ports on 127.0.0.1, over TCP: a process of the node reaches them there by a listener of ours, as packets to loopback cannot be translated without
 //! `route_localnet`, which would open the node's loopback to its neighbours.
 //!
-//! Owns these listeners and what goes through them: one backend of the plan's cluster list for each connection, the next one where that refuses, bytes both ways
+//! Owns these listeners and what goes through them: one backend of the plan's cluster list for each connection, chosen as the plan says ([`pool`]), the next one where that refuses, bytes both ways
 //! with as much held back as two buffers. A connection whose backend leaves the plan is cut, as the kernel's are. A port without backends is closed, so that
-//! it is refused; nobody off the node can reach it.
+//! it is refused; nobody off the node can reach it, and who comes from no loopback address is reset.
+
+mod pool;
 
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use rand::seq::IndexedRandom;
 use socket2::SockRef;
 use stead_api::service_snapshot::{ServiceSnapshot, ServiceType};
 use stead_client::EventKind;
 use stead_model::{Family, ObjectKey, Protocol};
-use stead_plan::{List, Plan, ServicePortPlan};
+use stead_plan::{Plan, ServicePortPlan};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 
+use self::pool::Pool;
 use crate::{listeners::Listeners, report::ServiceRecorder};
 
 const RETRY: Duration = Duration::from_secs(5);
-/// How many backends are tried for one connection.
-const TRIES: usize = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,10 +45,10 @@ pub(crate) enum Change {
 }
 
 /// Where connections to one port go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// For new ones; never empty.
-    backends: Vec<SocketAddr>,
+    /// For new ones.
+    pool: Pool,
     /// Where others may go on besides.
     draining: Vec<SocketAddr>,
     affinity: Option<Duration>,
@@ -68,11 +71,11 @@ pub(crate) fn targets(snapshot: &ServiceSnapshot, plan: &Plan, key: &ObjectKey) 
         let is_admitted = |ranges: &[ipnet::IpNet]| {
             ranges.iter().any(|range| range.contains(&LOOPBACK) || own.iter().any(|address| range.contains(address)))
         };
-        let backends: Vec<_> = planned.list(List::Cluster).map(|backend| backend.address).collect();
-        if !backends.is_empty() && planned.sources.as_deref().is_none_or(is_admitted) {
+        let Some(pool) = Pool::of(planned, number.get()) else { continue };
+        if planned.sources.as_deref().is_none_or(is_admitted) {
             let others = planned.backends.iter().chain(&planned.draining).map(|backend| backend.address);
-            let draining = others.filter(|address| backends.binary_search(address).is_err()).collect();
-            targets.insert(number.get(), Target { backends, draining, affinity: planned.affinity });
+            let draining = others.filter(|address| !pool.has(*address)).collect();
+            targets.insert(number.get(), Target { pool, draining, affinity: planned.affinity });
         }
     }
     targets
@@ -151,14 +154,16 @@ impl LocalPorts {
 }
 
 async fn serve(listener: TcpListener, target: watch::Receiver<Target>, connections: Arc<Semaphore>) {
-    let sticky = Arc::new(Mutex::new(None));
+    let before = Arc::new(Before::default());
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((client, _)) => {
-                let (target, sticky) = (target.clone(), Arc::clone(&sticky));
+            // Where the node's loopback is open to its neighbours (`route_localnet`, which kube-proxy leaves behind), they come as far as here.
+            Ok((stream, client)) if !client.ip().is_loopback() => reset(&stream),
+            Ok((stream, client)) => {
+                let (target, before) = (target.clone(), Arc::clone(&before));
                 tokio::spawn(async move {
-                    forward(client, target, &sticky).await;
+                    forward(stream, client, target, &before).await;
                     drop(permit);
                 });
             }
@@ -170,15 +175,20 @@ async fn serve(listener: TcpListener, target: watch::Receiver<Target>, connectio
     }
 }
 
-/// Who was connected to last, and when: all clients are one to affinity, as all are this node.
-type Sticky = Mutex<Option<(SocketAddr, Instant)>>;
+/// What earlier connections to a port leave to later ones.
+#[derive(Debug, Default)]
+struct Before {
+    /// Who was connected to last, and when: all clients are one to affinity, as all are this node.
+    last: Mutex<Option<(SocketAddr, Instant)>>,
+    connections: AtomicUsize,
+}
 
-async fn forward(mut client: TcpStream, mut target: watch::Receiver<Target>, sticky: &Sticky) {
-    let choice = target.borrow().choose(*lock(sticky));
+async fn forward(mut client: TcpStream, from: SocketAddr, mut target: watch::Receiver<Target>, before: &Before) {
+    let choice = target.borrow().choose(from, before);
     for backend in choice {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(backend)).await {
             Ok(Ok(mut server)) => {
-                *lock(sticky) = Some((backend, Instant::now()));
+                *before.last() = Some((backend, Instant::now()));
                 // Small answers do not wait for large ones.
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 tokio::select! {
@@ -208,17 +218,20 @@ async fn gone(target: &mut watch::Receiver<Target>, backend: SocketAddr) {
     }
 }
 
-fn lock(sticky: &Sticky) -> std::sync::MutexGuard<'_, Option<(SocketAddr, Instant)>> {
-    sticky.lock().unwrap_or_else(PoisonError::into_inner)
+impl Before {
+    fn last(&self) -> MutexGuard<'_, Option<(SocketAddr, Instant)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Target {
     /// In the order of trying.
-    fn choose(&self, last: Option<(SocketAddr, Instant)>) -> Vec<SocketAddr> {
-        let mut choice: Vec<_> = self.backends.choose_multiple(&mut rand::rng(), TRIES).copied().collect();
-        if let (Some(affinity), Some((backend, at))) = (self.affinity, last)
+    fn choose(&self, client: SocketAddr, before: &Before) -> Vec<SocketAddr> {
+        let turn = before.connections.fetch_add(1, Ordering::Relaxed);
+        let mut choice = self.pool.choose(client, turn, &mut rand::rng());
+        if let (Some(affinity), Some((backend, at))) = (self.affinity, *before.last())
             && at.elapsed() < affinity
-            && self.backends.contains(&backend)
+            && self.pool.has(backend)
         {
             choice.retain(|other| *other != backend);
             choice.insert(0, backend);
@@ -227,7 +240,7 @@ impl Target {
     }
 
     fn keeps(&self, backend: SocketAddr) -> bool {
-        self.backends.contains(&backend) || self.draining.contains(&backend)
+        self.pool.has(backend) || self.draining.contains(&backend)
     }
 }
 

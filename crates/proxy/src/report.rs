@@ -82,10 +82,11 @@ impl Reporter {
 
     /// `took`: how long the step was at work.
     pub(crate) fn tell(&mut self, report: Report, took: Duration) {
-        if let Some(Programmed { extent, services, applied, .. }) = &report.programmed {
+        if let Some(Programmed { extent, services, applied, names, .. }) = &report.programmed {
             let Applied { operations, bytes, .. } = applied;
             if self.has_programmed {
-                tracing::debug!(?extent, services, operations, bytes, ?took, "programmed");
+                let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                tracing::debug!(?extent, services, names, operations, bytes, ?took, "programmed");
             } else {
                 tracing::info!(services, operations, bytes, ?took, "all Services are programmed");
             }

@@ -84,6 +84,7 @@ impl Config {
             settings,
             open_to_external: self.open_to_external.clone(),
             reserved: self.reserved_addresses(snapshot),
+            without_hashes: self.without_hashes.clone(),
         }
     }
 

@@ -17,10 +17,10 @@ mod transaction;
 mod tests;
 
 pub use connection::{Commit, Error, Nftables};
-pub use element::{Data, Elements, Expiring, Field, Shape, WordReader, Words};
+pub use element::{Counted, Data, Elements, Expiring, Field, Shape, WordReader, Words};
 pub use object::{BaseChain, Chain, ChainInfo, Hook, RuleInfo, Set, SetInfo, Table, TableInfo};
 pub use overview::{ForeignBase, ForeignChain};
-pub use rule::{Comparison, LinkName, Rule, Selector, Statement, Verdict};
+pub use rule::{Comparison, Direction, LinkName, Rule, Selector, Statement, Verdict};
 pub use transaction::{Change, Name, Transaction, digest};
 
 use stead_model::Family;

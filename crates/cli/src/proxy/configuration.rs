@@ -1,4 +1,4 @@
-//! The settings in force as a KubeProxyConfiguration, for `--write-config-to` and `/configz`.
+//! The settings in force as a KubeProxyConfiguration, for `--write-config-to` and `/configz`, and as flags for `/flagz`.
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,13 @@ pub(crate) fn configuration(said: &Said) -> Value {
     root.insert("apiVersion".to_owned(), "kubeproxy.config.k8s.io/v1alpha1".into());
     root.insert("kind".to_owned(), "KubeProxyConfiguration".into());
     Value::Object(root)
+}
+
+/// Every flag with its value, a line each, in the order of their names.
+pub(crate) fn flags(said: &Said) -> String {
+    let mut rows: Vec<_> = ROWS.iter().filter(|row| row.is_flag()).collect();
+    rows.sort_unstable_by_key(|row| row.name);
+    rows.into_iter().map(|row| format!("{}={}\n", row.name, said.get(row.name).unwrap_or(row.default))).collect()
 }
 
 fn place(fields: &mut Map<String, Value>, path: &str, value: Value) {

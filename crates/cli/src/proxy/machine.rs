@@ -37,7 +37,7 @@ pub(crate) fn tune(machine: &Machine, root: &Path) -> Result<(), MachineError> {
     keep(set_timeout(root, "tcp_timeout_close_wait", machine.close_wait));
     keep(set_timeout(root, "udp_timeout", Wish::Said(machine.udp)));
     keep(set_timeout(root, "udp_timeout_stream", Wish::Said(machine.udp_stream)));
-    if machine.be_liberal {
+    if machine.be_liberal && read(root, &sysctl("tcp_be_liberal")) != Some(1) {
         keep(set(root, &sysctl("tcp_be_liberal"), 1));
     }
     first

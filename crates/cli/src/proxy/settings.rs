@@ -7,17 +7,20 @@ use std::{
 };
 
 use stead_apiserver::ExternalRange;
+use stead_client::Requests;
 use stead_proxy::{
-    Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic, WhenTaken,
+    Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic,
+    ServiceTraffic, WhenTaken,
 };
 
 use super::{
-    configuration::configuration,
+    configuration::{configuration, flags},
     file::{Cluster, File},
     said::Said,
     table::{MODE, Row, Verdict, row_of},
     value::{parse_duration, parse_listen, parse_ranges, parse_switch},
 };
+use crate::log::Format;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -35,10 +38,12 @@ pub(crate) struct Settings {
     pub(crate) healthz: Option<SocketAddr>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) when_taken: WhenTaken,
+    pub(crate) traffic: ServiceTraffic,
     /// How long a change may wait before the proxy counts as ill is twice this.
     pub(crate) sync_period: Duration,
     pub(crate) machine: Machine,
     pub(crate) verbosity: u32,
+    pub(crate) log_format: Format,
     /// All of it, as a KubeProxyConfiguration says it.
     pub(crate) effective: Said,
 }
@@ -125,12 +130,11 @@ pub(crate) fn resolve(flags: Said, file: &File) -> Result<(Settings, Vec<String>
 /// A line for each setting that means nothing where the proxy runs beside an agent: its node, its API server and its process are the
 /// agent's too.
 pub(crate) fn of_a_node_without_effect(said: &Said) -> Vec<String> {
-    const OF_THE_PROCESS: [&str; 10] = [
+    const OF_THE_PROCESS: [&str; 9] = [
         "hostname-override",
         "kubeconfig",
         "master",
         "oom-score-adj",
-        "v",
         "cleanup",
         "cleanup-kube-proxy",
         "dry-run",
@@ -272,6 +276,7 @@ impl Settings {
             masquerade_all: self.masquerade_all,
             open_to_external,
             reserved: Vec::new(),
+            without_hashes: None,
             node_ports: self.node_ports,
             localhost_ports: self.localhost_ports,
             primary: self.primary,
@@ -280,7 +285,10 @@ impl Settings {
                 metrics: self.metrics,
                 when_taken: self.when_taken,
                 configuration: configuration(&self.effective).to_string().into(),
+                flags: flags(&self.effective).into(),
             },
+            traffic: self.traffic,
+            requests: Requests::default(),
             sync_period: self.sync_period,
         }
     }
@@ -315,6 +323,10 @@ impl Settings {
                 true => WhenTaken::Fail,
                 false => WhenTaken::TryAgain,
             },
+            traffic: match reader.switch("service-traffic-metrics") {
+                true => ServiceTraffic::Counted,
+                false => ServiceTraffic::Uncounted,
+            },
             sync_period: reader.sync_period(),
             machine: Machine {
                 oom_score_adj: reader.number("oom-score-adj"),
@@ -327,6 +339,10 @@ impl Settings {
                 udp_stream: reader.duration("conntrack-udp-timeout-stream"),
             },
             verbosity: reader.number("v"),
+            log_format: match reader.text("logging-format") {
+                "json" => Format::Json,
+                _ => Format::Text,
+            },
             effective: reader.0,
         })
     }

@@ -127,6 +127,7 @@ pub(crate) static ROWS: &[Row] = &[
     row("metrics-bind-address", Everywhere("metricsBindAddress"), Listen, Honoured, "Address and port of /metrics, /proxyMode and /configz; empty: none").default("127.0.0.1:10249"),
     row("metrics-port", Flag, Integer(0, 65535), Honoured, "Port of --metrics-bind-address where that has none; 0: none").default("10249"),
     row("bind-address-hard-fail", Everywhere("bindAddressHardFail"), Switch, Honoured, "End where one of these addresses cannot be had, instead of trying again").default("false"),
+    row("service-traffic-metrics", Flag, Switch, Honoured, "Count each Service's connections and bytes in the kernel, and tell them at /metrics").default("false"),
     row("profiling", Everywhere("enableProfiling"), Switch, Ignored("there is no Go runtime to profile"), "Serve profiles").default("false"),
     row("show-hidden-metrics-for-version", Everywhere("showHiddenMetricsForVersion"), Text("VERSION"), Ignored("no metric is hidden"), "Show metrics that went with this version"),
     // How it forwards.
@@ -157,9 +158,9 @@ pub(crate) static ROWS: &[Row] = &[
     row("conntrack-udp-timeout", Everywhere("conntrack.udpTimeout"), Duration(0), Honoured, "How long UDP without an answer is remembered; 0 leaves it as it is"),
     row("conntrack-udp-timeout-stream", Everywhere("conntrack.udpStreamTimeout"), Duration(0), Honoured, "How long UDP with answers is remembered; 0 leaves it as it is"),
     // Logs, and what only kube-proxy has.
-    row("v", Everywhere("logging.verbosity"), Integer(0, i32::MAX as i64), Honoured, "How much is logged: from 4 on details, from 6 on all; STEAD_LOG counts more").default("0"),
+    row("v", Everywhere("logging.verbosity"), Integer(0, i32::MAX as i64), Honoured, "How much is logged: from 2 on each change and how long it took, from 4 on details, from 6 on all; STEAD_LOG counts more").default("0"),
     row("vmodule", Everywhere("logging.vmodule"), Verbosities, Ignored("it names files of kube-proxy; STEAD_LOG sets levels by part"), "How much is logged, by file"),
-    row("logging-format", Everywhere("logging.format"), Choice("FORMAT", &["text", "json"]), Ignored("log lines are text"), "Form of log lines").default("text"),
+    row("logging-format", Everywhere("logging.format"), Choice("FORMAT", &["text", "json"]), Honoured, "Form of log lines: text, or one JSON object for each").default("text"),
     row("log-flush-frequency", Everywhere("logging.flushFrequency"), Duration(0), ONE_STREAM, "How often log lines are written").default("5s"),
     row("log-json-info-buffer-size", Everywhere("logging.options.json.infoBufferSize"), Text("BYTES"), ONE_STREAM, "Buffer for log lines").default("0"),
     row("log-json-split-stream", Everywhere("logging.options.json.splitStream"), Switch, ONE_STREAM, "Errors apart from other lines").default("false"),
@@ -201,7 +202,7 @@ mod tests {
         log-text-split-stream logging-format machine-id-file masquerade-all master metrics-bind-address nodeport-addresses \
         oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode show-hidden-metrics-for-version v \
         version vmodule write-config-to healthz-port metrics-port";
-    const OWN: [&str; 3] = ["allow-external-ips", "cleanup-kube-proxy", "dry-run"];
+    const OWN: [&str; 4] = ["allow-external-ips", "cleanup-kube-proxy", "dry-run", "service-traffic-metrics"];
     /// The fields of KubeProxyConfiguration in 1.36.2.
     const FIELDS: &str = "bindAddress bindAddressHardFail clientConnection.acceptContentTypes clientConnection.burst \
         clientConnection.contentType clientConnection.kubeconfig clientConnection.qps clusterCIDR configSyncPeriod \

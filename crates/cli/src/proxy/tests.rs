@@ -7,8 +7,10 @@ use super::{
     file::File,
     said::Said,
     settings::{InvalidSettings, Settings, Task, Wish, of_a_node_without_effect, resolve},
+    table::ROWS,
+    value::Form,
 };
-use crate::config::parse_yaml;
+use crate::{config::parse_yaml, log::Format};
 
 fn flags(pairs: &[(&str, &str)]) -> Said {
     let mut said = Said::default();
@@ -47,6 +49,35 @@ fn a_file_of_ours_counts_less_than_flags_and_kube_proxys_more() {
         (Some("two"), 5, Some("http://x:1"))
     );
     assert_eq!(warnings, ["--healthz-bind-address is left aside: the file of --config counts"]);
+}
+
+#[test]
+fn every_flag_can_stand_in_a_file_of_ours() {
+    for row in ROWS.iter().filter(|row| row.is_flag()) {
+        let text = match row.form {
+            Form::Switch => "true",
+            Form::Text(_) => "x",
+            Form::Integer(least, _) => &least.to_string(),
+            Form::Number => "2.5",
+            Form::Duration(_) => "31s",
+            Form::Ip => "10.0.0.1",
+            Form::Listen => "127.0.0.1:1",
+            Form::Ranges | Form::Addresses => "10.0.0.0/8,fd00::/8",
+            Form::External => "10.0.0.0/8@shop,192.0.2.1/32",
+            Form::List(_) => "a,b",
+            Form::Choice(_, words) => words[words.len() - 1],
+            Form::Gates => "A=true",
+            Form::Verbosities => "a=3",
+        };
+        let section = json!({"proxy": {row.key(): row.form.value_of(text)}});
+        let File::Own { proxy, .. } = File::read(section).unwrap_or_else(|error| panic!("{}: {error}", row.name))
+        else {
+            panic!("{}", row.name)
+        };
+        assert_eq!(proxy.get(row.name), Some(text));
+        let names = proxy.iter().map(|(row, _)| row.name).collect::<Vec<_>>();
+        assert_eq!(names, [row.name], "and nothing else is said");
+    }
 }
 
 #[test]
@@ -98,6 +129,16 @@ fn the_file_that_kubeadm_writes_is_taken_without_a_word() {
     assert_eq!(settings.kubeconfig, Some("/var/lib/kube-proxy/kubeconfig.conf".into()));
     assert_eq!(settings.pods, stead_proxy::PodTraffic::of(vec!["10.244.0.0/16".parse().unwrap()]));
     assert_eq!((settings.healthz, settings.sync_period.as_secs()), ("0.0.0.0:10256".parse().ok(), 30));
+}
+
+#[test]
+fn logs_are_as_they_are_asked_for_also_beside_an_agent() {
+    let text = "proxy:\n  v: 4\n  loggingFormat: json\n  oomScoreAdj: -7\n";
+    let (settings, warnings) = settings(&[], text);
+    assert_eq!((settings.verbosity, settings.log_format, warnings.len()), (4, Format::Json, 0));
+    let File::Own { proxy, .. } = file(text).unwrap() else { panic!("ours") };
+    let without = of_a_node_without_effect(&proxy);
+    assert!(without.len() == 1 && without[0].starts_with("oomScoreAdj -7 has no effect"), "{without:?}");
 }
 
 #[test]

@@ -332,6 +332,9 @@ fn postrouting(services: &[IpNet]) -> Vec<Rule> {
 }
 
 /// Nothing where nobody can be told from pods.
+///
+/// Where a bridge hands its frames to these rules (`bridge-nf-call-iptables`), what comes in by one of its ports and is translated to behind another is
+/// not routed: on its way out nothing is known of the way in but that there was none, and only the node itself sends so too.
 fn masquerade_outside(pods: &[Statement], all: MasqueradeAll) -> Vec<Rule> {
     let masquerade = vec![Statement::Masquerade];
     match all {
@@ -339,7 +342,14 @@ fn masquerade_outside(pods: &[Statement], all: MasqueradeAll) -> Vec<Rule> {
         MasqueradeAll::No if pods.is_empty() => Vec::new(),
         MasqueradeAll::No => {
             let inside = pods.iter().map(|pod| vec![pod.clone(), Statement::Verdict(Verdict::Return)]);
-            inside.chain([masquerade]).collect()
+            let bridged = pods.iter().filter_map(|pod| match pod {
+                Statement::Link(name) => Some([
+                    vec![Statement::SourceIsOwn, Statement::Masquerade],
+                    vec![Statement::LinkOut(name.clone()), Statement::NoLink, Statement::Verdict(Verdict::Return)],
+                ]),
+                _ => None,
+            });
+            inside.chain(bridged.flatten()).chain([masquerade]).collect()
         }
     }
 }

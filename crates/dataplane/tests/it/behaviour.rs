@@ -11,7 +11,9 @@ use stead_plan::{FrontendKind, ServicePortPlan, TrafficPolicy};
 use stead_testbed::{Calls, Failure, Host};
 
 pub(crate) use crate::balance::*;
-pub(crate) use crate::matrix::{any_change_leads_where_the_plan_says, every_rule_holds_for_every_client};
+pub(crate) use crate::matrix::{
+    any_change_leads_where_the_plan_says, every_rule_holds_for_every_client, pods_are_known_by_their_links,
+};
 use crate::{
     bench::{Bench, POD_PORT, eventually},
     matrix,
@@ -47,6 +49,7 @@ macro_rules! behaviour_tests {
             connections_of_departed_services_are_forgotten
             a_datagram_flow_that_was_there_first_finds_the_service
             every_rule_holds_for_every_client
+            pods_are_known_by_their_links
             any_change_leads_where_the_plan_says
             connections_that_a_change_forbids_are_cut
             removal_leaves_nothing

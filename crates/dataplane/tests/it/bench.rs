@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use stead_dataplane::{Applied, CLEANING_DELAY, DataPlane, Scope};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
 use stead_plan::{
@@ -28,6 +29,8 @@ pub(crate) struct Bench {
     pub(crate) plane: Box<dyn DataPlane>,
     /// Connections that were deleted after the last change.
     pub(crate) forgotten: usize,
+    /// The link of node 1 that packets of its pod 1 come in by.
+    pub(crate) pods_link: &'static str,
     open: Open,
     servers: Vec<Server>,
 }
@@ -54,7 +57,7 @@ impl Bench {
         };
         let plane = open(lab.node(1).namespace());
         let plan = Plan { settings, ..Plan::default() };
-        Self { lab, family, plan, plane, forgotten: 0, open, servers }
+        Self { lab, family, plan, plane, forgotten: 0, pods_link: "pod1", open, servers }
     }
 
     /// Questions that servers have answered.
@@ -153,6 +156,38 @@ impl Bench {
     /// As if the proxy had been killed and started again.
     pub(crate) fn restart(&mut self) {
         self.plane = (self.open)(self.lab.node(1).namespace());
+    }
+
+    /// Puts the pods of node 1 behind one bridge, whose packets are routed as before.
+    pub(crate) fn bridge_pods(&mut self, name: &'static str) {
+        let node = self.lab.node(1);
+        let mut links = node.links().unwrap();
+        let bridge = links.create_bridge(name).unwrap();
+        links.set_up(bridge).unwrap();
+        for scope in ["all", name] {
+            // A pod that knew a shorter way would go around the node's rules.
+            node.set_sysctl(&format!("ipv4.conf.{scope}.send_redirects"), "0").unwrap();
+        }
+        for pod in 1..=2 {
+            let port = links.index(&format!("pod{pod}")).unwrap();
+            let is_given = |address: &IpNet| !matches!(address, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+            let addresses = links.addresses().unwrap().into_iter().filter(|address| address.link == port);
+            for address in addresses.map(|address| address.address).filter(is_given) {
+                links.delete_address(port, address).unwrap();
+                // The gateway is the same for all pods.
+                let _ = links.add_address(bridge, address);
+            }
+            links.attach(port, bridge).unwrap();
+            // So that a pod meets itself, as it is set up for Kubernetes.
+            links.enable_hairpin(port).unwrap();
+            let host = self.lab.pod(1, pod);
+            host.set_sysctl("ipv6.conf.eth0.accept_redirects", "0").unwrap();
+            for family in Family::ALL {
+                let to = host.address(family).into();
+                links.replace_route(Route { to, via: None, link: Some(bridge) }).unwrap();
+            }
+        }
+        self.pods_link = name;
     }
 
     /// One more plane on the node, that knows nothing of what this one did.

@@ -9,3 +9,5 @@ mod faults;
 mod matrix;
 mod nftables;
 mod scaling;
+mod survey;
+mod traffic;

@@ -12,7 +12,8 @@ use std::{
 use stead_dataplane::Scope;
 use stead_model::{Family, Frontend, Protocol};
 use stead_plan::{
-    Arrival, Backend, FrontendKind, FrontendRule, Lists, Packet, Plan, ServicePortPlan, TrafficPolicy, Verdict, decide,
+    Arrival, Backend, DetectLocal, FrontendKind, FrontendRule, Lists, Packet, Plan, ServicePortPlan, TrafficPolicy,
+    Verdict, decide,
 };
 use stead_sys::link::Route;
 use stead_testbed::{Calls, Failure, Host, Lab, POD_RANGES, Tally};
@@ -122,9 +123,9 @@ impl Client {
         }
     }
 
-    fn arrival(self) -> Arrival<'static> {
+    fn arrival(self, pods_link: &'static str) -> Arrival<'static> {
         match self {
-            Self::PodHere => Arrival::OnLink("pod1"),
+            Self::PodHere => Arrival::OnLink(pods_link),
             Self::Node => Arrival::FromNode,
             Self::PodElsewhere | Self::Outside => Arrival::OnLink("eth0"),
         }
@@ -219,8 +220,34 @@ pub(crate) fn every_rule_holds_for_every_client(bench: &mut Bench) {
     route_by_node(bench);
     let other = bench.port(Protocol::Tcp, 9, None, &[(2, 1)]);
     bench.all("other", [other]);
-    let (mut printed, mut problems) = (String::new(), 0);
-    for row in rows() {
+    try_rows(bench, rows());
+}
+
+/// The same where pods are known by the links that they come in by, one each or one bridge for all, and no range of theirs is. Where the kernel has
+/// br_netfilter the bridge shows the rules what it passes on between its ports.
+pub(crate) fn pods_are_known_by_their_links(bench: &mut Bench) {
+    route_by_node(bench);
+    let other = bench.port(Protocol::Tcp, 9, None, &[(2, 1)]);
+    bench.plan.settings.detect_local = DetectLocal::Prefix("pod".into());
+    bench.all("other", [other]);
+    let rows = || {
+        let meant = ["policy Cluster", "policy Local", "external policy Local", "a pod's own"];
+        rows().into_iter().filter(move |row| meant.contains(&row.name)).collect::<Vec<_>>()
+    };
+    try_rows(bench, rows());
+    bench.bridge_pods(BRIDGE);
+    bench.plan.settings.detect_local = DetectLocal::Bridge(BRIDGE.into());
+    bench.apply(Scope::All);
+    // Whether a pod meets itself through a bridge is the bridge's to say.
+    let between = rows().into_iter().filter(|row| row.name != "a pod's own").collect();
+    try_rows(bench, between);
+}
+
+const BRIDGE: &str = "cni0";
+
+fn try_rows(bench: &mut Bench, rows: Vec<Row>) {
+    let (mut printed, mut problems) = (format!("pods: {:?}\n", bench.plan.settings.detect_local), 0);
+    for row in rows {
         let ports = ports(bench, &row);
         bench.change("web", ports);
         let before = bench.answered();
@@ -311,14 +338,17 @@ fn every_place() -> Vec<Place> {
 fn cells(bench: &Bench, affinity: Option<Duration>, places: &[Place]) -> Vec<Cell> {
     /// Conversations at once.
     const AT_ONCE: usize = 16;
-    let (lab, family, plan) = (&bench.lab, bench.family, &bench.plan);
+    let (lab, family, plan, pods_link) = (&bench.lab, bench.family, &bench.plan, bench.pods_link);
     let places: Vec<_> = places.iter().map(|place| (*place, place.1.socket(bench))).collect();
     let mut cells = Vec::new();
     for chunk in places.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
             let asking: Vec<_> = chunk
                 .iter()
-                .map(|(place, socket)| scope.spawn(move || cell(lab, family, plan, affinity, *place, *socket)))
+                .map(|((client, to, protocol), socket)| {
+                    let place = (*client, *to, *protocol);
+                    scope.spawn(move || cell(lab, family, plan, affinity, place, client.arrival(pods_link), *socket))
+                })
                 .collect();
             cells.extend(asking.into_iter().map(|asked| asked.join().unwrap()));
         });
@@ -326,14 +356,22 @@ fn cells(bench: &Bench, affinity: Option<Duration>, places: &[Place]) -> Vec<Cel
     cells
 }
 
-fn cell(lab: &Lab, family: Family, plan: &Plan, affinity: Option<Duration>, place: Place, socket: SocketAddr) -> Cell {
+fn cell(
+    lab: &Lab,
+    family: Family,
+    plan: &Plan,
+    affinity: Option<Duration>,
+    place: Place,
+    arrival: Arrival<'_>,
+    socket: SocketAddr,
+) -> Cell {
     /// Of those that nobody answers.
     const SILENCE: Duration = Duration::from_millis(300);
     let (client, _, protocol) = place;
     let host = client.host(lab);
     let source = host.address(family);
     let destination = Frontend { address: socket.ip(), protocol, port: socket.port() };
-    let packet = Packet { source, arrival: client.arrival(), destination };
+    let packet = Packet { source, arrival, destination };
     let verdict = decide(plan, &packet);
     // EPERM: what the own host's rules do not let out never leaves `send`.
     let unsent = |tally: &Tally| protocol != Protocol::Tcp && tally.all_failed(Failure::Other(1));

@@ -49,6 +49,7 @@ fn context() -> NodeContext {
         zone: Some("a".into()),
         open_to_external: vec![OpenRange { range: "10.0.2.0/24".parse().unwrap(), namespace: None }],
         reserved: vec![ip("192.0.2.1")],
+        without_hashes: None,
     }
 }
 

@@ -75,6 +75,9 @@ async fn the_node_counts_for_healthz_and_the_loop_for_both() {
     };
     check(503, 200).await;
     cache.apply([node(r#"{"metadata":{"name":"node1"}}"#)]);
+    // Nothing was programmed yet.
+    check(503, 200).await;
+    sources.health.on_updated(Timestamp::now());
     check(200, 200).await;
     let taint = r#"{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","effect":"NoSchedule"}]}"#;
     cache.apply([node(&format!(r#"{{"metadata":{{"name":"node1"}},"spec":{taint}}}"#))]);
@@ -82,12 +85,11 @@ async fn the_node_counts_for_healthz_and_the_loop_for_both() {
     cache.apply([node(r#"{"metadata":{"name":"node1","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#)]);
     check(503, 200).await;
     cache.apply([node(r#"{"metadata":{"name":"node1"}}"#)]);
-    sources.health.on_updated(Timestamp::now());
     sources.health.on_queued(Instant::now());
     check(503, 503).await;
     assert_eq!(get(address, "/metrics").await.0, 404, "only health is for everybody");
     let metrics = sources.metrics.text(&cache, Instant::now()).unwrap();
-    for line in ["kubeproxy_proxy_healthz_total{code=\"503\"} 4", "kubeproxy_proxy_livez_total{code=\"200\"} 4"] {
+    for line in ["kubeproxy_proxy_healthz_total{code=\"503\"} 5", "kubeproxy_proxy_livez_total{code=\"200\"} 5"] {
         assert!(metrics.lines().any(|each| each == line), "{line} is not in\n{metrics}");
     }
     serving.abort();
@@ -105,6 +107,7 @@ async fn the_operator_is_told_the_mode_the_configuration_and_counts() {
         seen,
     );
     sources.metrics.on_cleaned(Duration::from_millis(1), 5);
+    sources.metrics.on_no_local([[0, 2], [0, 0]]);
     let address = free_address().await;
     let configuration = r#"{"mode":"nftables"}"#.into();
     let endpoints = Endpoints { metrics: Some(address), configuration, ..Endpoints::default() };
@@ -124,6 +127,11 @@ async fn the_operator_is_told_the_mode_the_configuration_and_counts() {
         "stead_proxy_kernel_operations_total 7",
         "stead_proxy_foreign_changes_healed_total 0",
         "kubeproxy_sync_proxy_rules_endpoint_changes_pending 0",
+        "# TYPE kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge",
+        "kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=\"IPv4\",traffic_policy=\"external\"} 2",
+        "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total{ip_family=\"IPv6\"} 0",
+        "# TYPE process_resident_memory_bytes gauge",
+        "kubernetes_build_info{git_version=\"v1.36.2\",major=\"1\",minor=\"36\"} 1",
     ];
     for line in lines {
         assert!(metrics.lines().any(|each| each == line), "{line} is not in\n{metrics}");

@@ -4,7 +4,7 @@ use axum::{Router, response::Response};
 use serde_json::{Value, json};
 use stead_api::{item::FromItem, service_snapshot::ServiceChange, snapshot};
 use stead_client::{Recorder, ServiceCache, in_process};
-use stead_plan::{NodeContext, plan_all};
+use stead_plan::{Algorithm, NodeContext, maglev::Member, plan_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -35,7 +35,9 @@ fn node_ports_lead_where_a_process_of_the_node_may_go() {
         let found = targets(&cache.read(), &plan, &ObjectKey::new("a", "web"));
         let found: Vec<_> = found
             .iter()
-            .map(|(port, target)| (*port, target.backends.iter().map(ToString::to_string).collect::<Vec<_>>()))
+            .map(|(port, target)| {
+                (*port, target.pool.addresses().map(|address| address.to_string()).collect::<Vec<_>>())
+            })
             .collect();
         let expect: Vec<_> =
             expect.iter().map(|(port, backends)| (*port, backends.iter().map(ToString::to_string).collect())).collect();
@@ -125,7 +127,10 @@ impl Rig {
 }
 
 fn target(backends: &[SocketAddr]) -> Target {
-    Target { backends: backends.to_vec(), ..Target::default() }
+    let mut members: Box<[_]> = backends.iter().map(|address| Member { address: *address, weight: 1 }).collect();
+    members.sort_unstable_by_key(|member| member.address);
+    let pool = Pool::new(members, Algorithm::Random, 30080).unwrap();
+    Target { pool, draining: Vec::new(), affinity: None }
 }
 
 #[tokio::test]

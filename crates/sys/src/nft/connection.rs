@@ -5,8 +5,9 @@ use std::time::Duration;
 use stead_model::Family;
 
 use super::{
-    ChainInfo, Change, Data, Elements, Expiring, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction, Words,
-    encode::{Encoder, RANGE_END, SUBSYSTEM, TABLE, message, user_data, write_element},
+    ChainInfo, Change, Counted, Data, Elements, Expiring, Name, RuleInfo, SetInfo, Shape, TableInfo, Transaction,
+    Words,
+    encode::{COUNTER, Encoder, RANGE_END, SUBSYSTEM, TABLE, message, user_data, write_element},
     protocol_family,
 };
 use crate::{
@@ -35,11 +36,21 @@ pub enum Error {
 impl Error {
     /// Whether the kernel says that an object which the request names is missing.
     pub fn is_missing(&self) -> bool {
-        let errno = match self {
-            Self::Refused { refusal, .. } | Self::Netlink(netlink::Error::Refused(refusal)) => refusal.errno,
-            _ => 0,
-        };
-        errno == libc::ENOENT
+        self.errno() == Some(libc::ENOENT)
+    }
+
+    /// Whether the kernel says that this process may not do so.
+    pub fn is_forbidden(&self) -> bool {
+        self.errno() == Some(libc::EPERM)
+    }
+
+    fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Refused { refusal, .. }
+            | Self::Netlink(netlink::Error::Refused(refusal))
+            | Self::Aborted(refusal) => Some(refusal.errno),
+            _ => None,
+        }
     }
 }
 
@@ -273,6 +284,23 @@ impl Nftables {
         }
     }
 
+    /// The elements of a set that counts, and how far they have counted; such as come or go meanwhile may be missed.
+    pub fn counters(&mut self, name: Name, set: &str) -> Result<Vec<Counted>, Error> {
+        let narrow = |writer: &mut Writer| {
+            writer.string(TABLE, name.table);
+            writer.string(2, set);
+        };
+        let mut elements = Vec::new();
+        let read = self.get(protocol_family(name.family), message::GET_ELEMENT, DUMP, narrow, |message| {
+            elements.extend(message.attributes().find(3).into_iter().flat_map(Attribute::nested).filter_map(counted));
+            Ok(())
+        });
+        match read {
+            Ok(()) | Err(Error::Netlink(netlink::Error::Unsteady)) => Ok(elements),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The verdicts of a map whose keys are one [`super::Field::Classid`]: key, and the chain it leads to if it leads to one.
     pub fn verdicts(&mut self, name: Name, map: &str) -> Result<Vec<(u32, Option<String>)>, Error> {
         let narrow = |writer: &mut Writer| {
@@ -366,6 +394,21 @@ fn expiring(element: Attribute<'_>) -> Option<Expiring> {
         timeout: time(4).unwrap_or(left).max(left),
         left,
     })
+}
+
+/// `None` for an element that does not count.
+fn counted(element: Attribute<'_>) -> Option<Counted> {
+    /// What an element does when it is met: one thing, or several in a list.
+    const EXPRESSION: u16 = 7;
+    const EXPRESSIONS: u16 = 11;
+    let key = element.nested().find(1).and_then(|key| key.nested().find(1))?;
+    let one = element.nested().find(EXPRESSION);
+    let several = element.nested().find(EXPRESSIONS).into_iter().flat_map(Attribute::nested);
+    let is_counter =
+        |expression: &Attribute<'_>| expression.nested().find(1).is_some_and(|name| name.text() == COUNTER);
+    let counter = one.into_iter().chain(several).find(is_counter)?.nested().find(2)?;
+    let number = |kind| counter.nested().find(kind).and_then(Attribute::long);
+    Some(Counted { key: Words::from_bytes(key.value)?, packets: number(2)?, bytes: number(1)? })
 }
 
 fn read_elements(message: &Message<'_>, shape: Shape, each: &mut impl FnMut(&[u8], &[u8])) {

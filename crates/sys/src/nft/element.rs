@@ -124,6 +124,8 @@ pub(crate) fn print_range(fields: &[Field], first: &[u8], last: &[u8], f: &mut f
 pub enum Data {
     /// Nothing: a set.
     None,
+    /// Nothing: a set whose elements count the packets that meet them, and their bytes.
+    Counter,
     /// Nothing: a set of ranges. An element has its last key for data, in which no field is less than in the first; no two overlap.
     End,
     Fields(&'static [Field]),
@@ -157,7 +159,7 @@ impl Shape {
         match self.data {
             Data::Fields(fields) => size(fields),
             Data::End => self.key_size(),
-            Data::None | Data::Verdict => 0,
+            Data::None | Data::Counter | Data::Verdict => 0,
         }
     }
 }
@@ -234,6 +236,15 @@ impl Default for Words {
     fn default() -> Self {
         Self { bytes: [0; Self::CAPACITY], length: 0 }
     }
+}
+
+/// An element of a set that counts ([`Data::Counter`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub key: Words,
+    pub packets: u64,
+    /// Of the packets with their IP headers.
+    pub bytes: u64,
 }
 
 impl Words {

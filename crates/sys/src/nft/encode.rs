@@ -36,6 +36,10 @@ pub(crate) const TABLE: u16 = 1;
 /// The attribute of an element that has the last key of a range.
 pub(crate) const RANGE_END: u16 = 10;
 
+/// The attribute of a set that says what its elements do when they are met.
+const SET_EXPRESSION: u16 = 17;
+pub(crate) const COUNTER: &str = "counter";
+
 pub(crate) mod set_flag {
     pub(crate) const INTERVAL: u32 = 0x4;
     pub(crate) const MAP: u32 = 0x8;
@@ -136,7 +140,7 @@ impl Encoder {
                         writer.number(2, base.priority as u32);
                     });
                     writer.number(5, libc::NF_ACCEPT as u32);
-                    writer.string(7, "nat");
+                    writer.string(7, base.hook.kind());
                 }
             }),
             Change::FlushChain(name, chain) => self.message(index, message::DELETE_RULE, 0, name, |writer| {
@@ -352,7 +356,7 @@ fn byte_order(fields: &[Field]) -> u32 {
 fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
     let Shape { key, data } = set.shape;
     let mut flags = match data {
-        Data::None => 0,
+        Data::None | Data::Counter => 0,
         Data::End => set_flag::INTERVAL | set_flag::CONCATENATION,
         Data::Fields(_) | Data::Verdict => set_flag::MAP,
     };
@@ -366,7 +370,7 @@ fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
     writer.number(5, set.shape.key_size() as u32);
     let mut notes = entry(user_data::SET_KEY_BYTE_ORDER, &byte_order(key).to_ne_bytes());
     match data {
-        Data::None | Data::End => {}
+        Data::None | Data::Counter | Data::End => {}
         Data::Fields(fields) => {
             writer.number(6, type_number(fields));
             writer.number(7, set.shape.data_size() as u32);
@@ -399,4 +403,8 @@ fn write_set(writer: &mut Writer, name: &Name, set: &Set, id: u32) {
         writer.long(11, timeout.as_millis() as u64);
     }
     writer.attribute(13, &notes);
+    if data == Data::Counter {
+        // Each element gets one of its own.
+        writer.nest(SET_EXPRESSION, |writer| writer.string(1, COUNTER));
+    }
 }

@@ -18,35 +18,46 @@ pub struct Chain {
     pub base: Option<BaseChain>,
 }
 
-/// What makes a chain of type nat see packets; its policy is accept.
+/// What makes a chain see packets; its policy is accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseChain {
     pub hook: Hook,
     pub priority: i32,
 }
 
+/// Where in a packet's way, and of which packets: a connection's first ones (type nat), or all (type filter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     Prerouting,
     Output,
     Postrouting,
+    EveryPrerouting,
+    EveryOutput,
 }
 
 impl Hook {
     /// `NF_INET_*`
     pub const fn number(self) -> u32 {
         match self {
-            Self::Prerouting => 0,
-            Self::Output => 3,
+            Self::Prerouting | Self::EveryPrerouting => 0,
+            Self::Output | Self::EveryOutput => 3,
             Self::Postrouting => 4,
         }
     }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Prerouting => "prerouting",
-            Self::Output => "output",
+            Self::Prerouting | Self::EveryPrerouting => "prerouting",
+            Self::Output | Self::EveryOutput => "output",
             Self::Postrouting => "postrouting",
+        }
+    }
+
+    /// The chain's type.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Prerouting | Self::Output | Self::Postrouting => "nat",
+            Self::EveryPrerouting | Self::EveryOutput => "filter",
         }
     }
 }

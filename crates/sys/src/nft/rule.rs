@@ -47,6 +47,14 @@ pub enum Comparison {
     Different,
 }
 
+/// Which way of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// That of its first packet.
+    Original,
+    Reply,
+}
+
 /// How a link is named; at most 15 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkName {
@@ -63,10 +71,16 @@ pub enum Statement {
     Range(Selector, Comparison, IpNet),
     /// `iifname "NAME"`, with an asterisk at its end for a prefix; nothing for who sends himself.
     Link(LinkName),
+    /// `oifname "NAME"`, likewise.
+    LinkOut(LinkName),
+    /// `iif 0`: it came in by no link, as what the node sends itself, and what a bridge passes on from one of its ports to another.
+    NoLink,
     /// `fib saddr type local`
     SourceIsOwn,
     /// `ct status & dnat == 0`
     NotTranslated,
+    /// `ct direction original`
+    Direction(Direction),
     /// `KEY @SET`
     InSet(Vec<Selector>, &'static str),
     /// `meta priority set KEY map @MAP`; a key that the map lacks ends the rule.

@@ -114,6 +114,17 @@ fn everything() -> Transaction {
             ],
         ),
         rule("own", vec![Statement::Verdict(Verdict::Return)]),
+        set("counted", Shape { data: Data::Counter, ..RANGES }),
+        chain("every-in", base(Hook::EveryPrerouting, 0)),
+        chain("every-out", base(Hook::EveryOutput, 0)),
+        rule("every-in", vec![Statement::Direction(Direction::Original), Statement::Verdict(Verdict::Accept)]),
+        rule(
+            "every-out",
+            vec![
+                Statement::Direction(Direction::Reply),
+                Statement::InSet(vec![DestinationAddress, Protocol, DestinationPort, SourceAddress], "counted"),
+            ],
+        ),
         rule(
             "in",
             vec![
@@ -124,6 +135,8 @@ fn everything() -> Transaction {
         rule("out", vec![Statement::Link(LinkName::Whole("br0".into())), Statement::Verdict(Verdict::Return)]),
         rule("out", vec![Statement::Link(LinkName::Prefix("veth".into())), Statement::Verdict(Verdict::Return)]),
         rule("out", vec![Statement::SourceIsOwn, Statement::Masquerade]),
+        rule("out", vec![Statement::LinkOut(LinkName::Whole("br0".into())), Statement::NoLink]),
+        rule("out", vec![Statement::LinkOut(LinkName::Prefix("br".into())), Statement::Verdict(Verdict::Return)]),
         Change::AddElements(NAME, "ranges", ranges()),
         Change::AddVerdict(NAME, "kinds", 0xa000_0001, Verdict::Goto("send".into())),
         Change::AddElements(NAME, "frontends", frontends(0..3)),
@@ -168,7 +181,14 @@ fn what_was_committed_is_read_back() {
     assert_eq!(tables.tables(Family::V6).unwrap(), []);
     let chains = tables.chains(NAME).unwrap();
     let bases = chains.iter().map(|chain| (chain.name.as_str(), chain.base)).collect::<Vec<_>>();
-    let expect = [("send", None), ("in", Some((0, -100))), ("own", Some((3, -100))), ("out", Some((4, 100)))];
+    let expect = [
+        ("send", None),
+        ("in", Some((0, -100))),
+        ("own", Some((3, -100))),
+        ("out", Some((4, 100))),
+        ("every-in", Some((0, 0))),
+        ("every-out", Some((3, 0))),
+    ];
     assert_eq!(bases, expect);
     let written = transaction.changes.iter().filter_map(|change| match change {
         Change::AddRule(_, chain, rule) => Some((Cow::clone(chain), digest(rule))),

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use stead_model::{Family, Protocol};
 
 use super::{
-    Change, Comparison, Data, Elements, Expiring, Field, LinkName, Name, Selector, Set, Shape, Statement, Transaction,
-    Verdict,
+    BaseChain, Change, Comparison, Data, Direction, Elements, Expiring, Field, LinkName, Name, Selector, Set, Shape,
+    Statement, Transaction, Verdict,
     element::{print_fields, print_range},
 };
 
@@ -40,7 +40,8 @@ impl Display for Change {
             Self::AddChain(name, chain) => {
                 write!(f, "add chain {name} {}", chain.name)?;
                 let Some(base) = chain.base else { return Ok(()) };
-                write!(f, " {{ type nat hook {} priority {}; policy accept; }}", base.hook.name(), base.priority)
+                let BaseChain { hook, priority } = base;
+                write!(f, " {{ type {} hook {} priority {priority}; policy accept; }}", hook.kind(), hook.name())
             }
             Self::FlushChain(name, chain) => write!(f, "flush chain {name} {chain}"),
             Self::DeleteChain(name, chain) => write!(f, "delete chain {name} {chain}"),
@@ -66,14 +67,16 @@ impl Display for Change {
 }
 
 fn print_set(name: &Name, set: &Set, f: &mut Formatter<'_>) -> fmt::Result {
-    let kind = if matches!(set.shape.data, Data::None | Data::End) { "set" } else { "map" };
+    let kind = if matches!(set.shape.data, Data::None | Data::Counter | Data::End) { "set" } else { "map" };
     write!(f, "add {kind} {name} {} {{ ", set.name)?;
     print_shape(set.shape, f)?;
     if set.dynamic.is_some() {
         f.write_str(" flags dynamic,timeout;")?;
     }
-    if set.shape.data == Data::End {
-        f.write_str(" flags interval;")?;
+    match set.shape.data {
+        Data::End => f.write_str(" flags interval;")?,
+        Data::Counter => f.write_str(" counter;")?,
+        Data::None | Data::Fields(_) | Data::Verdict => {}
     }
     if let Some(timeout) = set.dynamic {
         write!(f, " timeout {}s;", timeout.as_secs())?;
@@ -100,7 +103,7 @@ fn print_shape(shape: Shape, f: &mut Formatter<'_>) -> fmt::Result {
     f.write_str(if by_expression { "typeof " } else { "type " })?;
     print_names(shape.key, f)?;
     match shape.data {
-        Data::None | Data::End => {}
+        Data::None | Data::Counter | Data::End => {}
         Data::Fields(fields) => {
             f.write_str(" : ")?;
             print_names(fields, f)?;
@@ -195,8 +198,13 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
         }
         Statement::Link(LinkName::Whole(name)) => write!(f, "iifname \"{name}\""),
         Statement::Link(LinkName::Prefix(prefix)) => write!(f, "iifname \"{prefix}*\""),
+        Statement::LinkOut(LinkName::Whole(name)) => write!(f, "oifname \"{name}\""),
+        Statement::LinkOut(LinkName::Prefix(prefix)) => write!(f, "oifname \"{prefix}*\""),
+        Statement::NoLink => f.write_str("iif 0"),
         Statement::SourceIsOwn => f.write_str("fib saddr type local"),
         Statement::NotTranslated => f.write_str("ct status & dnat == 0"),
+        Statement::Direction(Direction::Original) => f.write_str("ct direction original"),
+        Statement::Direction(Direction::Reply) => f.write_str("ct direction reply"),
         Statement::InSet(key, set) => keyed("", key, &format!(" @{set}"), f),
         Statement::SetPriority(key, map) => keyed("meta priority set ", key, &format!(" map @{map}"), f),
         Statement::VerdictMap(key, map) => keyed("", key, &format!(" vmap @{map}"), f),

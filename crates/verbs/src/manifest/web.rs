@@ -18,7 +18,7 @@ pub(super) async fn get(url: &str) -> Result<String, VerbError> {
     let refused = |problem: String| VerbError::usage(format!("unable to read URL {url:?}, {problem}"));
     let uri: Uri = url.parse().map_err(|error| refused(format!("{error}")))?;
     let (scheme, authority) = (uri.scheme_str().unwrap_or("http"), uri.authority().map_or("", |one| one.as_str()));
-    let (client, _) = stead_client::connect_to(None, Some(&format!("{scheme}://{authority}"))).await?;
+    let (client, ..) = stead_client::connect_to(None, Some(&format!("{scheme}://{authority}"))).await?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path).body(Body::empty());
     let request = request.map_err(|source| VerbError::Request { request: format!("GET {url}"), source })?;

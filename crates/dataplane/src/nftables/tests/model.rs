@@ -8,8 +8,8 @@ use std::{
 use stead_model::{Family, Frontend};
 use stead_plan::{Arrival, Packet, jhash, scale};
 use stead_sys::nft::{
-    Change, Comparison, Data, Elements, LinkName, Rule, Selector, Set, Statement, Transaction, Verdict, WordReader,
-    Words, digest,
+    Change, Comparison, Data, Direction, Elements, LinkName, Rule, Selector, Set, Statement, Transaction, Verdict,
+    WordReader, Words, digest,
 };
 
 use crate::nftables::{
@@ -279,8 +279,12 @@ impl<'a> Walk<'a> {
                 (LinkName::Prefix(prefix), Arrival::OnLink(link)) => link.starts_with(&**prefix),
                 (_, Arrival::FromNode) => false,
             }),
+            // Nothing is bridged here.
+            Statement::LinkOut(_) | Statement::NoLink => Step::Break,
             Statement::SourceIsOwn => matches(self.arrival == Arrival::FromNode),
             Statement::NotTranslated => Step::Break,
+            // The first packet of a connection.
+            Statement::Direction(direction) => matches(*direction == Direction::Original),
             Statement::InSet(key, set) => matches(self.look_up(key, set).is_some()),
             Statement::SetPriority(key, map) => {
                 let found = match *map {

@@ -63,6 +63,25 @@ fn affinity_decides_before_an_algorithm() {
     check_balance(json!({"stead.local/weights": "10.244.1.2=2"}), sticky(), Algorithm::Random, &[2, 1, 1], &[]);
 }
 
+#[test]
+fn a_node_that_cannot_hash_says_so_to_who_asks_for_it() {
+    let check = |algorithm: &str, expect: Algorithm, problems: &[&str]| {
+        let (object, slice) =
+            web(json!({"stead.local/algorithm": algorithm, "stead.local/weights": "10.244.1.2=2"}), json!({}), 3);
+        let context = NodeContext { without_hashes: Some("no nft_hash".into()), ..context() };
+        let (plan, found) = plan_all(&snapshot(&[object], &[slice]), &context);
+        let Verdict::To { balance, .. } = decide(&plan, &packet("10.244.2.9")) else { panic!("forwarded") };
+        assert_eq!(balance, Balance { algorithm: expect, weights: vec![2, 1, 1] });
+        let found: Vec<_> = found.iter().map(|problem| (problem.reason(), problem.cause.to_string())).collect();
+        assert_eq!(found, problems.iter().map(|text| ("NotSupported", (*text).to_owned())).collect::<Vec<_>>());
+    };
+    let why = "metadata.annotations[stead.local/algorithm] is not possible on node node1: no nft_hash; its connections are spread at random there";
+    check("maglev", Algorithm::Random, &[why]);
+    check("source-hash", Algorithm::Random, &[why]);
+    check("round-robin", Algorithm::RoundRobin, &[]);
+    check("random", Algorithm::Random, &[]);
+}
+
 /// Where each of these connections goes; the node is in the context.
 fn led(algorithm: &str, node: &str, count: u8, weights: &str) -> BTreeMap<(u8, u16), String> {
     let (object, slice) =

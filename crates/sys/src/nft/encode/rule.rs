@@ -8,7 +8,7 @@ use stead_model::{Family, Protocol};
 use crate::{
     conntrack::Status,
     netlink::Writer,
-    nft::{Comparison, LinkName, Rule, Selector, Statement, Verdict, protocol_family},
+    nft::{Comparison, Direction, LinkName, Rule, Selector, Statement, Verdict, protocol_family},
 };
 
 /// The first register; word `n` behind it is register `WORD + n`.
@@ -42,6 +42,14 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             write_meta(writer, WORD, libc::NFT_META_IIFNAME as u32);
             write_comparison(writer, Comparison::Equal, &link_bytes(name));
         }
+        Statement::LinkOut(name) => {
+            write_meta(writer, WORD, libc::NFT_META_OIFNAME as u32);
+            write_comparison(writer, Comparison::Equal, &link_bytes(name));
+        }
+        Statement::NoLink => {
+            write_meta(writer, WORD, libc::NFT_META_IIF as u32);
+            write_comparison(writer, Comparison::Equal, &[0; 4]);
+        }
         Statement::SourceIsOwn => {
             expression(writer, "fib", |writer| {
                 writer.number(1, WORD);
@@ -57,6 +65,18 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             });
             write_mask(writer, &Status::DESTINATION_NAT.0.to_ne_bytes());
             write_comparison(writer, Comparison::Equal, &[0; 4]);
+        }
+        Statement::Direction(direction) => {
+            expression(writer, "ct", |writer| {
+                writer.number(1, WORD);
+                writer.number(2, libc::NFT_CT_DIRECTION as u32);
+            });
+            // IP_CT_DIR_ORIGINAL, IP_CT_DIR_REPLY
+            let number = match direction {
+                Direction::Original => 0,
+                Direction::Reply => 1,
+            };
+            write_comparison(writer, Comparison::Equal, &[number]);
         }
         Statement::InSet(key, set) => {
             write_key(writer, family, key);
