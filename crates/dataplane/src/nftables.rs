@@ -2,10 +2,11 @@
 //!
 //! A plan's part is lowered into [`mirror`] state per Service; [`program`] has the elements and their difference, [`table`] turns that into
 //! changes, [`read`] gets back what an earlier process left. Here is only the order of it: what is read when, and committed how.
-//! Every apply is one transaction for both families. Nothing outside the two tables is touched, but conntrack entries of departed backends,
+//! Every apply is one transaction for both families, but for a large new table ([`filling`]). Nothing outside the two tables is touched, but conntrack entries of departed backends,
 //! which [`cleaner`] deletes.
 
 mod cleaner;
+mod filling;
 mod id;
 mod layout;
 mod mirror;
@@ -30,6 +31,7 @@ use stead_sys::{
 
 use self::{
     cleaner::{FlowCleaner, Leavings},
+    filling::{Filled, Rooms},
     layout::{AFFINITY, affinity_shape, name, sticky_timeout},
     mirror::{Mirror, Update, position},
     program::Difference,
@@ -69,6 +71,16 @@ struct State {
     generation: u32,
     /// Somebody else committed since the tables were last read.
     suspect: bool,
+}
+
+impl Core {
+    /// Tables that were not there before.
+    fn take_in(&mut self, filled: Filled) -> Applied {
+        let Filled { mirror, known, commit, operations, generation } = filled;
+        self.leavings.due.merge(Cleaning::everything());
+        self.state = Some(State { mirror, known, generation, suspect: false });
+        Applied { operations, bytes: commit.bytes, departed: BTreeMap::new() }
+    }
 }
 
 impl State {
@@ -182,6 +194,15 @@ impl NfTables {
             let generation = self.nft.generation().map_err(Error::Read)?;
             let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
             let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
+            let is_new = actuals.iter().all(|actual| actual.known == Known::Absent);
+            if let Some(rooms) = Rooms::of(plan).filter(|_| is_new) {
+                match filling::fill(&mut self.nft, plan, &rooms, generation) {
+                    Ok(filled) => return Ok(core.take_in(filled)),
+                    // What was begun is replaced as a whole.
+                    Err(Error::Write(nft::Error::Stale)) => continue,
+                    Err(error) => return Err(error),
+                }
+            }
             let (mirror, standing) = lower(plan, &actuals)?;
             let (transaction, known) = reconcile(&mirror, actuals);
             let insists = attempt < ATTEMPTS;
@@ -305,7 +326,7 @@ fn lower(plan: &Plan, actuals: &[Actual]) -> Result<(Mirror, Standing), Error> {
             }
         }
     }
-    mirror.fill(plan, &mut standing)?;
+    mirror.fill(plan, &mut standing, None)?;
     Ok((mirror, standing))
 }
 

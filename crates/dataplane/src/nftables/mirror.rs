@@ -148,11 +148,17 @@ impl Mirror {
         self.kinds.len() < before
     }
 
-    /// Brings an empty mirror to what `plan` says, keeping what stands in the kernel.
+    /// Brings an empty mirror to what `plan` says, keeping what stands in the kernel. `each` is given every element that is one Service's alone,
+    /// as soon as it is known.
     ///
     /// # Errors
     /// Checked before anything is changed.
-    pub(crate) fn fill(&mut self, plan: &Plan, adopt: &mut dyn Adopt) -> Result<(), Error> {
+    pub(crate) fn fill(
+        &mut self,
+        plan: &Plan,
+        adopt: &mut dyn Adopt,
+        mut each: Option<&mut dyn FnMut(Family, Entry)>,
+    ) -> Result<(), Error> {
         check(&plan.services)?;
         self.prepare(plan.services.values());
         for (key, service) in &plan.services {
@@ -163,6 +169,9 @@ impl Mirror {
                     *self.kinds.entry((port.family, way, kind)).or_insert(0) += 1;
                 }
                 port.shared(&self.settings).for_each(|entry| *self.shared.entry(entry).or_insert(0) += 1);
+                if let Some(each) = &mut each {
+                    port.each_entry(|entry| each(port.family, entry));
+                }
             }
             if !ports.is_empty() {
                 self.services.insert(key, ports);

@@ -76,6 +76,11 @@ impl SetId {
         }
     }
 
+    /// Whether a large table gets its elements in parts: those are nearly all there are.
+    pub(crate) const fn comes_in_parts(self) -> bool {
+        matches!(self, Self::Frontends | Self::Lists | Self::Slots | Self::Backends)
+    }
+
     /// The frontends whose connections are masqueraded whoever sends.
     pub(crate) const fn external(protocol: Protocol) -> Self {
         match protocol {
@@ -353,7 +358,10 @@ impl Difference {
     }
 }
 
-/// All elements of a new table, set by set.
+/// How many elements there are in each set.
+pub(crate) type Counts = BTreeMap<SetId, u32>;
+
+/// Elements of a new table, set by set.
 #[derive(Debug)]
 pub(crate) struct Contents(Vec<(SetId, Elements)>);
 
@@ -367,6 +375,10 @@ impl Contents {
         let (key, data) = entry.words();
         // `SetId::ALL` is in the order of declaration.
         self.0[entry.set() as usize].1.push(key.as_bytes(), data.as_bytes());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|(_, elements)| elements.len()).sum()
     }
 
     pub(crate) fn counts(&self) -> impl Iterator<Item = (SetId, u32)> {

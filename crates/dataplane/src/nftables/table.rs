@@ -12,7 +12,7 @@ use super::{
         skeleton,
     },
     mirror::Mirror,
-    program::{Contents, Difference, SetId},
+    program::{Contents, Counts, Difference, SetId},
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(crate) enum Known {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TableState {
     pub(crate) outline: Outline,
-    pub(crate) counts: BTreeMap<SetId, u32>,
-    pub(crate) sizes: BTreeMap<SetId, u32>,
+    pub(crate) counts: Counts,
+    pub(crate) sizes: Counts,
 }
 
 /// A skeleton as far as it can be read back.
@@ -117,26 +117,72 @@ fn replace(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
 fn fresh(family: Family, mirror: &Mirror) -> (Vec<Change>, Known) {
     let mut contents = Contents::new(family);
     mirror.each_entry(family, |entry| contents.push(entry));
-    let counts: BTreeMap<SetId, u32> = contents.counts().collect();
-    let sizes: BTreeMap<SetId, u32> =
-        SetId::ALL.iter().map(|set| (*set, size(*set, counts.get(set).copied().unwrap_or(0)))).collect();
-    let wanted = wanted(family, mirror);
-    let outline = Outline::of(&wanted);
-    let steps = steps_between(family, &Outline::default(), &wanted, &outline).unwrap_or_default();
+    let counts: Counts = contents.counts().collect();
+    let sizes: Counts = SetId::ALL.into_iter().map(|set| (set, room(set, &counts))).collect();
+    let (skeleton, outline) = new_skeleton(family, mirror);
 
-    let mut changes = vec![Change::AddTable(name(family), Table { comment: COMMENT.into() })];
-    changes.extend(sets(family, &sizes).into_iter().map(|set| Change::AddSet(name(family), set)));
-    changes.extend(steps.before);
-    changes.extend(steps.between);
+    let mut changes = vec![table(family)];
+    changes.extend(SetId::ALL.into_iter().map(|set| add_set(family, set, &sizes)));
+    changes.extend(rules_fill(family));
+    changes.extend(skeleton);
     changes.extend(contents.into_additions(family));
     (changes, Known::Ours(TableState { outline, counts, sizes }))
 }
 
-fn sets(family: Family, sizes: &BTreeMap<SetId, u32>) -> Vec<Set> {
-    let mut sets: Vec<Set> = SetId::ALL
-        .iter()
-        .map(|set| Set { name: set.name(), shape: set.shape(family), size: sizes.get(set).copied(), dynamic: None })
-        .collect();
+/// A new table with the sets that get their elements in parts, `expected` of them at most. Without the others it is none of our layout.
+pub(crate) fn begin(family: Family, expected: &Counts) -> Vec<Change> {
+    let in_parts = SetId::ALL.into_iter().filter(|set| set.comes_in_parts());
+    let sizes: Counts = in_parts.map(|set| (set, room(set, expected))).collect();
+    [table(family)].into_iter().chain(sizes.keys().map(|set| add_set(family, *set, &sizes))).collect()
+}
+
+/// What is left to do for a table that was [begun](begin): everything but those elements that came in parts, of which `last` are the last.
+pub(crate) fn complete(family: Family, mirror: &Mirror, expected: &Counts, last: Contents) -> (Vec<Change>, Known) {
+    let (mut counts, mut rest) = (Counts::new(), Contents::new(family));
+    mirror.each_entry(family, |entry| {
+        *counts.entry(entry.set()).or_insert(0) += 1;
+        if !entry.set().comes_in_parts() {
+            rest.push(entry);
+        }
+    });
+    let of = |set: SetId| if set.comes_in_parts() { expected } else { &counts };
+    let sizes: Counts = SetId::ALL.into_iter().map(|set| (set, room(set, of(set)))).collect();
+    let (skeleton, outline) = new_skeleton(family, mirror);
+
+    let others = SetId::ALL.into_iter().filter(|set| !set.comes_in_parts());
+    let mut changes: Vec<_> = others.map(|set| add_set(family, set, &sizes)).collect();
+    changes.extend(rules_fill(family));
+    changes.extend(last.into_additions(family));
+    changes.extend(rest.into_additions(family));
+    changes.extend(skeleton);
+    (changes, Known::Ours(TableState { outline, counts, sizes }))
+}
+
+fn table(family: Family) -> Change {
+    Change::AddTable(name(family), Table { comment: COMMENT.into() })
+}
+
+/// Chains, rules and verdicts where there are none.
+fn new_skeleton(family: Family, mirror: &Mirror) -> (Vec<Change>, Outline) {
+    let wanted = wanted(family, mirror);
+    let outline = Outline::of(&wanted);
+    let Steps { before, between, .. } =
+        steps_between(family, &Outline::default(), &wanted, &outline).unwrap_or_default();
+    (before.into_iter().chain(between).collect(), outline)
+}
+
+fn room(set: SetId, counts: &Counts) -> u32 {
+    size(set, counts.get(&set).copied().unwrap_or(0))
+}
+
+fn add_set(family: Family, set: SetId, sizes: &Counts) -> Change {
+    let size = sizes.get(&set).copied();
+    Change::AddSet(name(family), Set { name: set.name(), shape: set.shape(family), size, dynamic: None })
+}
+
+/// The maps that rules fill, and those that lead to chains.
+fn rules_fill(family: Family) -> impl Iterator<Item = Change> {
+    let mut sets = Vec::with_capacity(3);
     sets.push(Set {
         name: AFFINITY,
         shape: affinity_shape(family),
@@ -145,7 +191,7 @@ fn sets(family: Family, sizes: &BTreeMap<SetId, u32>) -> Vec<Set> {
     });
     let balances = [Way::Frontends, Way::Inside].map(balance);
     sets.extend(balances.map(|name| Set { name, shape: BALANCE_SHAPE, size: None, dynamic: None }));
-    sets
+    sets.into_iter().map(move |set| Change::AddSet(name(family), set))
 }
 
 /// Room in a new table for what there is and at least half as much again, so that tables are seldom replaced. The kernel's hash table

@@ -1,11 +1,14 @@
 //! The nftables plane, held to the suite and to what is its own.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use stead_dataplane::{DataPlane, NfTables, Scope};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
-use stead_plan::{FrontendKind, FrontendRule, Plan, ServicePlan, ServicePortPlan};
-use stead_sys::namespace::Namespace;
+use stead_plan::{Backend, FrontendKind, FrontendRule, Lists, Plan, ServicePlan, ServicePortPlan};
+use stead_sys::{
+    namespace::Namespace,
+    nft::{Change, Name, Nftables, Table, Transaction},
+};
 
 use crate::bench::Bench;
 
@@ -65,4 +68,42 @@ fn a_preview_says_what_an_apply_would_do_and_does_nothing() {
     plan.services.insert(ObjectKey::new("default", "web"), ServicePlan { ports: vec![port] });
     let change = plane.preview(&plan).unwrap();
     assert!(change.contains("10.96.0.1") && change.len() < whole.len(), "{change}");
+}
+
+#[test]
+fn a_large_new_table_comes_in_parts_and_is_whole() {
+    let port = |number: u16| ServicePortPlan {
+        protocol: Protocol::Tcp,
+        frontends: vec![FrontendRule {
+            frontend: Frontend { address: "10.96.0.1".parse().unwrap(), protocol: Protocol::Tcp, port: number },
+            kind: FrontendKind::ClusterIp,
+        }],
+        backends: (1..=5).map(|host| backend([10, 244, (number >> 8) as u8, host], number)).collect(),
+        ..ServicePortPlan::default()
+    };
+    let service =
+        |number: u16| (ObjectKey::new("a", format!("service-{number}")), ServicePlan { ports: vec![port(number)] });
+    let mut plan = Plan { services: (1..=4_000).map(service).collect(), ..Plan::default() };
+    plan.settings.service_ranges = vec!["10.96.0.0/16".parse().unwrap(), "fd56:96::/112".parse().unwrap()];
+    let is_whole = |namespace: &Namespace| NfTables::open_in(namespace).unwrap().preview(&plan).unwrap().is_empty();
+
+    let namespace = Namespace::create().unwrap();
+    let mut nft = Nftables::open_in(&namespace).unwrap();
+    let before = nft.generation().unwrap();
+    let applied = NfTables::open_in(&namespace).unwrap().apply(&plan, Scope::All).unwrap();
+    assert!(applied.operations > 4_000 * 12, "{applied:?}");
+    assert!(nft.generation().unwrap() > before + 2);
+    assert!(is_whole(&namespace));
+
+    // Whoever was interrupted left a table that lacks sets.
+    let namespace = Namespace::create().unwrap();
+    let name = Name { family: Family::V4, table: "stead" };
+    let begun = Change::AddTable(name, Table { comment: "Services by Stead, layout 2".into() });
+    Nftables::open_in(&namespace).unwrap().commit(&Transaction { changes: vec![begun] }, None).unwrap();
+    NfTables::open_in(&namespace).unwrap().apply(&plan, Scope::All).unwrap();
+    assert!(is_whole(&namespace));
+}
+
+fn backend(address: [u8; 4], port: u16) -> Backend {
+    Backend { address: SocketAddr::new(address.into(), port), local: false, lists: Lists::Cluster }
 }
