@@ -1,13 +1,17 @@
 //! A server on loopback, as other programs reach it: over TLS, with a kubeconfig of the administrator. It can be restarted, with
 //! its history gone, under programs that go on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::json;
 use stead_apiserver::{
-    Server,
+    Config, ExternalRange, Server,
     pki::{kubeconfig, write_private},
 };
+use stead_store::Model;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -26,7 +30,8 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn new() -> Self {
-        let cluster = Cluster::new().await;
+        // Clients write the address of a load balancer.
+        let cluster = Cluster::with(Arc::new(Model::new()), |config| config.external_ips = balancers()).await;
         let directory = tempfile::tempdir().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -57,7 +62,8 @@ impl Served {
         admin.post(MAPS, &json!({"metadata": {"name": "come"}})).await.expect(201);
         let store = self.cluster.store.clone();
         store.compact(store.revision().await.unwrap()).await.unwrap();
-        self.cluster.server = Server::new(store, config(&self.cluster.pki)).await.unwrap();
+        self.cluster.server =
+            Server::new(store, Config { external_ips: balancers(), ..config(&self.cluster.pki) }).await.unwrap();
         (self.stop, self.serving) = serve(&self.cluster, &self.listener);
     }
 
@@ -66,6 +72,10 @@ impl Served {
         let _ = self.stop.send(());
         tokio::time::timeout(DEADLINE, self.serving).await.unwrap().unwrap();
     }
+}
+
+fn balancers() -> Vec<ExternalRange> {
+    vec!["192.0.2.0/24".parse().unwrap()]
 }
 
 fn serve(cluster: &Cluster, listener: &std::net::TcpListener) -> (oneshot::Sender<()>, JoinHandle<()>) {
