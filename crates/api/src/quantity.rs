@@ -19,7 +19,7 @@ const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)
 
 /// An amount, and in which family of suffixes it was written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantity {
+pub struct Quantity {
     /// The amount is `mantissa` × 10^`scale`; NANO ≤ `scale`.
     mantissa: i128,
     scale: i32,
@@ -38,7 +38,7 @@ pub(crate) enum Format {
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum ParseQuantityError {
+pub enum ParseQuantityError {
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
     #[error("unable to parse quantity's suffix")]
@@ -48,6 +48,13 @@ pub(crate) enum ParseQuantityError {
 /// The amount that a text states, in units of 10⁻⁹; `None` where it is no quantity.
 pub fn parse_nanos(text: &str) -> Option<i128> {
     text.parse().ok().map(Quantity::nanos)
+}
+
+impl Default for Quantity {
+    /// Nothing.
+    fn default() -> Self {
+        Self { mantissa: 0, scale: 0, format: Format::DecimalSi }
+    }
 }
 
 enum Suffix {
@@ -62,8 +69,16 @@ impl Quantity {
         Self { mantissa: nanos, scale: NANO, format: like.format }
     }
 
+    /// Both amounts together, in the suffixes of the first that is not nothing.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let format = if self.mantissa == 0 { other.format } else { self.format };
+        let nanos = self.nanos().saturating_add(other.nanos());
+        Self { mantissa: nanos.clamp(-MAX * 1_000_000_000, MAX * 1_000_000_000), scale: NANO, format }
+    }
+
     /// The amount in units of 10⁻⁹, at the ends of the range of `i128` where it is beyond.
-    pub(crate) fn nanos(self) -> i128 {
+    pub fn nanos(self) -> i128 {
         let factor = u32::try_from(self.scale - NANO).ok().and_then(|power| 10_i128.checked_pow(power));
         let limit = if self.mantissa < 0 { i128::MIN } else { i128::MAX };
         match factor.and_then(|factor| self.mantissa.checked_mul(factor)) {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
 
 use crate::{
+    complete::Shell,
     config::{EndpointsPerSlice, PortRange},
     proxy::flags::ProxyArgs,
 };
@@ -27,7 +28,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that may stand before a client verb, as in `stead -n web get pods`; each has a value.
-const BEFORE_VERBS: [&str; 6] = ["-n", "--namespace", "--context", "--kubeconfig", "--as", "--as-group"];
+pub(crate) const BEFORE_VERBS: [&str; 6] = ["-n", "--namespace", "--context", "--kubeconfig", "--as", "--as-group"];
 
 /// The words with those flags behind the verb and its subcommands, where it takes them.
 pub(crate) fn verb_first(words: Vec<OsString>) -> Vec<OsString> {
@@ -81,7 +82,7 @@ pub(crate) enum Command {
     Completion {
         /// Which shell
         #[arg(value_enum)]
-        shell: clap_complete::Shell,
+        shell: Shell,
     },
     /// Write a man page for each command into a directory
     Man {

@@ -3,6 +3,7 @@
 mod args;
 mod capabilities;
 mod check;
+mod complete;
 mod config;
 mod console;
 mod down;
@@ -17,7 +18,7 @@ mod server;
 mod store;
 mod up;
 
-use std::{env, path::Path, process::ExitCode};
+use std::{env, io, io::Write as _, path::Path, process::ExitCode};
 
 use clap::Parser;
 
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         && let Some(directory) = words.next()
     {
         return stead_node::shim::main(Path::new(&directory));
+    }
+    if env::args_os().nth(1).is_some_and(|word| word == "__complete") {
+        return complete::run(&env::args_os().skip(2).collect::<Vec<_>>());
     }
     let cli = match Cli::try_parse_from(args::verb_first(env::args_os().collect())) {
         Ok(cli) => cli,
@@ -63,7 +67,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(args),
         Command::Check(args) => return check::run(&args),
-        Command::Completion { shell } => manual::complete(shell),
+        Command::Completion { shell } => Ok(io::stdout().write_all(shell.script().as_bytes())?),
         Command::Man { directory } => manual::write_pages(&directory),
         Command::Anchor { lab } => Ok(stead_lab::anchor::run(&lab)?),
         Command::Shim { directory } => {

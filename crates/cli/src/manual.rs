@@ -1,22 +1,11 @@
-//! Shell completion and man pages, made from the definitions that arguments are read by.
+//! Man pages, made from the definitions that arguments are read by.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use clap_complete::Shell;
 
 use crate::args::Cli;
-
-/// Writes the completion script of `shell` to standard output.
-pub(crate) fn complete(shell: Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "stead", &mut script);
-    Ok(io::stdout().write_all(&script)?)
-}
 
 /// Writes `stead.1`, `stead-get.1` and so on into `directory`, which is made if it is not there.
 pub(crate) fn write_pages(directory: &Path) -> anyhow::Result<()> {

@@ -26,6 +26,10 @@ pub struct Container {
     /// Absolute path below the cgroup mounts.
     pub cgroup: PathBuf,
     pub limits: Limits,
+    #[serde(default)]
+    pub stdio: Stdio,
+    #[serde(default)]
+    pub input: Input,
     /// Where output goes, in CRI's log format.
     pub log: PathBuf,
     /// The number of the signal that asks it to end.
@@ -59,6 +63,27 @@ pub struct Mount {
 pub enum Access {
     ReadWrite,
     ReadOnly,
+}
+
+/// What a program's standard streams are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    #[default]
+    Pipes,
+    /// One terminal for all three.
+    Terminal,
+}
+
+/// Who writes to a program's standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// It is at its end from the start, or a terminal that nobody types at.
+    #[default]
+    Nobody,
+    /// Whoever attaches; it never ends.
+    Kept,
+    /// Whoever attaches; but for terminals it ends with the first one's input.
+    Once,
 }
 
 /// What a container may use; `None` is without limit.

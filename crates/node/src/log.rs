@@ -5,7 +5,7 @@
 mod read;
 mod write;
 
-pub(crate) use read::{End, LogQuery, LogReader, Output, Run};
+pub(crate) use read::{End, LogQuery, LogReader, Run};
 pub(crate) use write::{LogFile, Stream};
 
 use std::path::{Path, PathBuf};

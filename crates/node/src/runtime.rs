@@ -1,8 +1,10 @@
 //! Running containers, as the agent sees it. [`OciRuntime`] does it with a shim for each; a driver that speaks CRI would be another.
 
+mod attach;
 mod exec;
 mod oci;
 
+pub use attach::{Attached, AttachedInput, AttachedOutput, Piece};
 pub use exec::{ExecIo, Executing, Terminal, Wanted};
 pub use oci::{OciRuntime, ShimCommand};
 
@@ -71,6 +73,9 @@ pub trait ContainerRuntime: fmt::Debug + Send + Sync {
     /// Runs `args`, which are not empty, in a running container beside its own program: as its user, with its environment and
     /// directory. Answers once the process is about to start; whether it did, [`Executing::exit`] tells.
     async fn exec(&self, key: &ContainerKey, args: Vec<String>, wanted: Wanted) -> Result<Executing, RuntimeError>;
+
+    /// Joins what the program of a running container writes from now on, and, where the container has an input, what it reads.
+    async fn attach(&self, key: &ContainerKey) -> Result<Attached, RuntimeError>;
 
     /// Every run that is here, in order.
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError>;

@@ -3,26 +3,28 @@
 //! It makes the container from `DIR/container.json`, is the parent of its first process, writes its log, and leaves how it ended
 //! in `DIR/status.json`. It belongs to no agent: whoever started it may die and come back, and finds it by the lock file that it
 //! holds for as long as it lives. Standard input is that lock file, already locked; on standard output it says `running` once,
-//! then closes it. SIGTERM passes on the container's stop signal, SIGUSR1 kills the container.
+//! then closes it. SIGTERM passes on the container's stop signal, SIGUSR1 kills the container. Who wants to see what the program
+//! writes, and to write to it, connects to `DIR/attach` and speaks [`frame`]s.
 //!
 //! A directory with an `exec.json` is for one more process in a container that runs: [`exec`].
 //!
 //! One thread, and no runtime: there is one of these for each container. When containers start is the agent's business.
 
+pub(crate) mod console;
 mod create;
 mod environment;
 pub(crate) mod exec;
+pub(crate) mod frame;
+mod relay;
 mod status;
+mod stdio;
 
 pub use status::{Exit, ExitCause, Running, State, Status};
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
     process::ExitCode,
 };
@@ -30,7 +32,6 @@ use std::{
 use jiff::Timestamp;
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
@@ -41,11 +42,8 @@ use nix::{
 
 use stead_client::error_text;
 
-use crate::{
-    cgroup::Hierarchies,
-    container::Container,
-    log::{LogFile, Stream},
-};
+use crate::{cgroup::Hierarchies, container::Container};
+use relay::Relay;
 
 /// Names of files in a shim's directory.
 pub const CONTAINER_FILE: &str = "container.json";
@@ -68,9 +66,6 @@ pub enum ShimError {
     #[error("cannot watch the container")]
     Watch(#[source] io::Error),
 }
-
-/// How long output may still come after the container's first process, and so all of them, has ended.
-const LAST_OUTPUT_MS: u16 = 1000;
 
 /// Runs the container described in `dir` to its end. Call it before any thread is started.
 ///
@@ -166,68 +161,23 @@ fn file_error(dir: &Path, operation: &'static str, source: io::Error) -> ShimErr
 /// From here on signals are read, not delivered. The container was started before, so its own mask is empty.
 fn block_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGINT, Signal::SIGHUP] {
+    // SIGPIPE would come from input that the program has closed.
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE] {
         set.add(signal);
     }
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// Writes the log and passes signals on until the container has ended and all its output is read.
-fn watch(container: &Container, running: create::Started, signals: &SignalFd) -> Result<(i32, Option<i32>), ShimError> {
-    let mut log = LogFile::open(&container.log).map_err(ShimError::Watch)?;
-    let mut streams = [(Stream::Stdout, Some(running.stdout)), (Stream::Stderr, Some(running.stderr))];
-    let mut ended = reap(running.pid);
-    loop {
-        let open = streams.iter().filter(|(_, pipe)| pipe.is_some()).count();
-        if let (Some(ended), 0) = (ended, open) {
-            let _ = log.finish(Timestamp::now());
-            return Ok(ended);
-        }
-        let timeout = if ended.is_some() { PollTimeout::from(LAST_OUTPUT_MS) } else { PollTimeout::NONE };
-        let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        polled.extend(
-            streams
-                .iter()
-                .filter_map(|(_, pipe)| pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))),
-        );
-        let count = match poll(&mut polled, timeout) {
-            Err(Errno::EINTR) => continue,
-            Err(error) => return Err(ShimError::Watch(error.into())),
-            Ok(count) => count,
-        };
-        let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
-        if count == 0 {
-            streams.iter_mut().for_each(|(_, pipe)| *pipe = None);
-            continue;
-        }
-        if ready[0] {
-            pass_on(signals, running.pid, container.stop_signal);
-            ended = ended.or_else(|| reap(running.pid));
-        }
-        let pipes = streams.iter_mut().filter(|(_, pipe)| pipe.is_some());
-        for ((stream, pipe), _) in pipes.zip(&ready[1..]).filter(|(_, ready)| **ready) {
-            copy_output(*stream, pipe, &mut log);
-        }
-    }
-}
-
-/// Reads once from a pipe; closes it at its end. A log that cannot be written is no reason to stop the container.
-fn copy_output(stream: Stream, pipe: &mut Option<OwnedFd>, log: &mut LogFile) {
-    let mut buffer = [0; 16 << 10];
-    let read = pipe.as_ref().map(|fd| {
-        use std::os::fd::AsRawFd;
-        nix::unistd::read(fd.as_raw_fd(), &mut buffer)
-    });
-    match read {
-        Some(Ok(read)) if read > 0 => {
-            if let Err(error) = log.write(stream, &buffer[..read], Timestamp::now()) {
-                eprintln!("log: {error}");
-            }
-        }
-        Some(Err(Errno::EINTR | Errno::EAGAIN)) => {}
-        _ => *pipe = None,
-    }
+/// Relays and passes signals on until the container has ended and all its output is read.
+fn watch(container: &Container, started: create::Started, signals: &SignalFd) -> Result<(i32, Option<i32>), ShimError> {
+    let pid = started.pid;
+    let relay = Relay::new(container, started.ends, started.attaching).map_err(ShimError::Watch)?;
+    let on_signals = || {
+        pass_on(signals, pid, container.stop_signal);
+        reap(pid)
+    };
+    relay.run(signals, reap(pid), on_signals).map_err(ShimError::Watch)
 }
 
 /// Carries out the signals that came.

@@ -18,7 +18,7 @@ use stead_api::{
 };
 use stead_client::in_process;
 use stead_dataplane::{Fake, NfTables};
-use stead_model::ObjectKey;
+use stead_model::{ObjectKey, Revision};
 use stead_plan::{FrontendKind, Plan};
 use stead_sys::{link::LinkError, namespace::Namespace};
 use tokio::{task::JoinHandle, time::timeout};
@@ -232,6 +232,22 @@ async fn a_service_that_a_new_list_lacks_goes() {
     assert!(rig.plane.plan().services.len() == 2, "not before the list is complete");
     rig.cache.apply([ServiceChange::Service(Change::InitDone)]);
     rig.until(|rig| rig.plane.plan().services.len() == 1).await;
+}
+
+/// As after a restart, when nothing is known of it from before.
+#[tokio::test]
+async fn a_service_that_could_never_be_read_holds_up_no_other() {
+    let unread = |name: &str| ServiceChange::Service(Change::Unread(ObjectKey::new("default", name), Revision(1)));
+    let rig = Rig::synced([unread("bad"), service("web", "10.96.0.1"), slice("web", &["10.244.1.2"])]).await;
+    assert_eq!(rig.lines()[0], "web 10.96.0.1:80/TCP -> 10.244.1.2:8080");
+    assert_eq!(rig.plane.plan().services.len(), 1);
+    rig.cache.apply([unread("bad"), slice("bad", &["10.244.1.3"])]);
+    rig.cache.apply([service("bad", "10.96.0.2")]);
+    rig.until(|rig| rig.lines().contains(&"bad 10.96.0.2:80/TCP -> 10.244.1.3:8080".to_owned())).await;
+    // Once known, it stays as it was when it could be read.
+    rig.cache.apply([unread("bad"), slice("web", &[])]);
+    rig.until(|rig| rig.lines().contains(&"web 10.96.0.1:80/TCP ->".to_owned())).await;
+    assert!(rig.lines().contains(&"bad 10.96.0.2:80/TCP -> 10.244.1.3:8080".to_owned()));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(crate) const FIELD_MANAGER: &str = "stead";
 pub(crate) struct Api {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// How long an answer may take.
+    patience: Option<Duration>,
     /// Warnings that have been printed.
     warned: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -55,8 +58,18 @@ impl Ask<'_> {
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, namespace: String) -> Self {
-        Self { client, namespace, warned: Arc::default() }
+    pub(crate) fn new(client: Client, namespace: String, patience: Option<Duration>) -> Self {
+        Self { client, namespace, patience, warned: Arc::default() }
+    }
+
+    async fn in_time<Answer>(
+        &self,
+        request: &str,
+        asked: impl Future<Output = Result<Answer, VerbError>>,
+    ) -> Result<Answer, VerbError> {
+        let Some(patience) = self.patience else { return asked.await };
+        let answered = tokio::time::timeout(patience, asked).await;
+        answered.unwrap_or_else(|_| Err(VerbError::TimedOut(format!("the answer to {request}"))))
     }
 
     /// Prints the server's warnings (RFC 7234 5.5: `299 - "text"`) that it has not sent before.
@@ -97,8 +110,11 @@ impl Api {
     pub(crate) async fn bytes(&self, ask: Ask<'_>) -> Result<Bytes, VerbError> {
         let request = ask.name();
         let response = self.open(ask).await?;
-        let body = response.into_body().collect().await.map_err(|source| VerbError::Body { request, source })?;
-        Ok(body.to_bytes())
+        let read = async {
+            let body = response.into_body().collect().await;
+            body.map_err(|source| VerbError::Body { request: request.clone(), source })
+        };
+        Ok(self.in_time(&request, read).await?.to_bytes())
     }
 
     /// The answer once its head is here; a refusal is an error.
@@ -111,8 +127,11 @@ impl Api {
             .header(header::ACCEPT, ask.accept)
             .body(Body::from(ask.body))
             .map_err(|source| VerbError::Request { request: name.clone(), source })?;
-        let sent = self.client.send(request).await;
-        let response = sent.map_err(|source| VerbError::Transport { request: name.clone(), source })?;
+        let sent = async {
+            let sent = self.client.send(request).await;
+            sent.map_err(|source| VerbError::Transport { request: name.clone(), source })
+        };
+        let response = self.in_time(&name, sent).await?;
         self.warn(response.headers());
         if response.status().is_success() {
             return Ok(response);

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    api::{APPLY_PATCH, Api, FIELD_MANAGER, escape},
+    api::{APPLY_PATCH, Api},
     connection::Connection,
     error::{VerbError, told},
     kinds::Kinds,
@@ -27,13 +27,13 @@ pub struct ApplyArgs {
     /// It is the server that applies in any case; this tells so for each object, as kubectl does
     #[arg(long)]
     server_side: bool,
-    /// Who sets the fields
-    #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER)]
-    field_manager: String,
+    /// Only those with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
 }
 
 pub(crate) async fn run(args: &ApplyArgs) -> Result<(), VerbError> {
-    let objects = args.files.read().await?;
+    let objects = args.files.read_chosen(&[], args.selector.as_ref()).await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
@@ -61,7 +61,7 @@ async fn apply(args: &ApplyArgs, api: &Api, kinds: &Kinds, object: Value) -> Res
         return args.options.report(kind, object, if before.is_some() { "configured" } else { "created" });
     }
     let force = if args.force_conflicts { "&force=true" } else { "" };
-    let query = args.options.query_of(&escape(&args.field_manager));
+    let query = args.options.query();
     let after = api.patch(&format!("{path}?{query}{force}"), APPLY_PATCH, &object).await?;
     let done = match before {
         _ if args.server_side => "serverside-applied",

@@ -21,7 +21,7 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 
 pub(crate) async fn run(args: &ClusterInfoArgs) -> Result<(), VerbError> {
-    let server = args.connection.server()?;
+    let server = args.connection.address()?;
     let server = server.trim_end_matches('/');
     let api = args.connection.open().await?;
     let services = items(api.get(SERVICES).await?);

@@ -5,6 +5,7 @@ mod secret;
 mod token;
 
 use clap::{Args, Subcommand};
+use http::Method;
 
 use crate::{
     connection::Connection,
@@ -12,7 +13,7 @@ use crate::{
     generated,
     kinds::Kinds,
     manifest::Files,
-    write,
+    raw, write,
     write::WriteOptions,
 };
 
@@ -21,6 +22,12 @@ use crate::{
 pub struct CreateArgs {
     #[command(flatten)]
     files: Files,
+    /// Of what the files have, only what has these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
+    /// Send the file to this path of the API server, and print the answer as it is
+    #[arg(long, value_name = "PATH", requires = "filename")]
+    raw: Option<String>,
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
@@ -74,8 +81,11 @@ impl Generator {
 }
 
 pub(crate) async fn run(args: &CreateArgs) -> Result<(), VerbError> {
+    if let Some(path) = &args.raw {
+        return raw::ask(&args.common.connection, Method::POST, path, &args.files).await;
+    }
     let (common, objects) = match &args.generator {
-        None => (&args.common, args.files.read().await?),
+        None => (&args.common, args.files.read_chosen(&[], args.selector.as_ref()).await?),
         Some(Generator::Service(generator)) => (generator.common(), vec![generator.object()?]),
         Some(Generator::Deployment(generator)) => (&generator.common, vec![generator.object()]),
         Some(Generator::Namespace(named)) => (&named.common, vec![named.object("Namespace")]),

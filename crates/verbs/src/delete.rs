@@ -1,5 +1,7 @@
 //! `stead delete`: by name, by selector, or what a manifest names; it waits until they are gone.
 
+use std::io::{self, BufRead as _, Read as _, Write as _};
+
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use crate::{
     kinds::{Kind, Kinds},
     manifest::Files,
     print::Output,
+    raw,
     selection::{self, Target},
     write::{DryRun, namespace_of},
 };
@@ -65,7 +68,16 @@ pub struct DeleteArgs {
     /// `name`: only TYPE/NAME of each
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
+    /// Say what is to be deleted, and ask whether to go on
+    #[arg(long, short)]
+    interactive: bool,
+    /// Delete at this path of the API server, and print the answer as it is
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["words", "selector", "all", "interactive", "output"])]
+    raw: Option<String>,
 }
+
+/// A longer line is no answer.
+const MAX_ANSWER: u64 = 1000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Cascade {
@@ -76,6 +88,9 @@ enum Cascade {
 }
 
 pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
+    if let Some(path) = &args.raw {
+        return raw::ask(&args.connection, Method::DELETE, path, &args.files).await;
+    }
     let body = args.body()?;
     if args.force {
         eprintln!(
@@ -88,6 +103,10 @@ pub(crate) async fn run(args: &DeleteArgs) -> Result<(), VerbError> {
     let victims = victims(args, &api, &kinds).await?;
     if victims.is_empty() && !args.ignore_not_found {
         println!("No resources found");
+    }
+    if args.interactive && !victims.is_empty() && !is_confirmed(&victims)? {
+        println!("deletion is cancelled");
+        return Ok(());
     }
     let mut problems = Vec::new();
     let mut going = Vec::new();
@@ -201,6 +220,19 @@ async fn victims(args: &DeleteArgs, api: &Api, kinds: &Kinds) -> Result<Vec<(Kin
         }));
     }
     Ok(victims)
+}
+
+/// Asks whoever is at standard input.
+fn is_confirmed(victims: &[(Kind, String, String)]) -> io::Result<bool> {
+    println!("You are about to delete the following {} resource(s):", victims.len());
+    for (kind, _, name) in victims {
+        println!("{}/{name}", kind.full_name());
+    }
+    print!("Do you want to continue? (y/N): ");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
 async fn wait_until_gone(

@@ -2,6 +2,7 @@
 //!
 //! This module asks for the objects that a page needs; the pages themselves are pure, one module for each family of kinds.
 
+mod allocated;
 mod endpoints;
 mod events;
 mod generic;
@@ -23,15 +24,19 @@ use crate::{
     connection::Connection,
     error::{VerbError, told},
     kinds::{Kind, Kinds},
+    manifest::Files,
     older::{self, OutputVersion},
-    selection::{self, Target},
+    selection,
+    write::namespace_of,
 };
 
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// TYPE, TYPE NAME…, or TYPE/NAME…
-    #[arg(value_name = "TYPE", required = true)]
+    /// TYPE, TYPE NAME…, or TYPE/NAME…; where nothing has that name, all whose names begin so
+    #[arg(value_name = "TYPE")]
     words: Vec<String>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     connection: Connection,
     /// Over all namespaces
@@ -46,6 +51,9 @@ pub struct DescribeArgs {
     /// Whether to show what happened to them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     show_events: bool,
+    /// How many objects to ask for at a time (0: all)
+    #[arg(long, value_name = "N", default_value_t = 500, allow_negative_numbers = true)]
+    chunk_size: i64,
 }
 
 pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
@@ -53,15 +61,9 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
     let mut described = 0;
-    let targets = selection::parse(&args.words, &kinds)?;
-    if selection::given(args.selector.as_ref()).is_some() {
-        selection::refuse_names(&targets)?;
-    }
-    for Target { kind, names } in targets {
-        // Pages are made of v1.
-        let kind = kinds.in_v1(&kind);
-        for object in objects(args, &api, kind, &names, &mut problems).await? {
-            match page(args, &api, kind, &object).await {
+    for Target { kind, namespace, names } in targets(args, &api, &kinds).await? {
+        for object in objects(args, &api, &kind, &namespace, &names, &mut problems).await? {
+            match page(args, &api, &kind, &object).await {
                 Ok(text) => {
                     if described > 0 {
                         println!("\n");
@@ -79,28 +81,93 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     told(problems)
 }
 
+/// A kind in a namespace, and the names in it; none means all.
+struct Target {
+    kind: Kind,
+    namespace: String,
+    names: Vec<String>,
+}
+
+/// What words or manifests name, in v1, which pages are made of.
+async fn targets(args: &DescribeArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Target>, VerbError> {
+    if args.files.is_empty() {
+        let targets = selection::parse(&args.words, kinds)?;
+        if selection::given(args.selector.as_ref()).is_some() {
+            selection::refuse_names(&targets)?;
+        }
+        return Ok(targets
+            .into_iter()
+            .map(|target| Target {
+                kind: kinds.in_v1(&target.kind).clone(),
+                namespace: api.namespace.clone(),
+                names: target.names,
+            })
+            .collect());
+    }
+    let said = args.connection.namespace.as_deref();
+    let objects = args.files.read_chosen(&args.words, args.selector.as_ref()).await?;
+    let target = |object: &Value| {
+        Ok(Target {
+            kind: kinds.in_v1(kinds.of_object(object)?).clone(),
+            namespace: namespace_of(api, object, said)?,
+            names: vec![stead_api::meta::name(object).to_owned()],
+        })
+    };
+    objects.iter().map(target).collect()
+}
+
 /// Those named, or all that the selector chooses. What is not there is a problem, not an end.
 async fn objects(
     args: &DescribeArgs,
     api: &Api,
     kind: &Kind,
+    namespace: &str,
     names: &[String],
     problems: &mut Vec<VerbError>,
 ) -> Result<Vec<Value>, VerbError> {
+    let within = (!args.all_namespaces).then_some(namespace);
+    let selector = args.selector.as_ref().map(|text| format!("labelSelector={}", escape(text)));
+    let all = || list(args, api, kind, within, selector.as_deref().unwrap_or_default());
+    if names.is_empty() {
+        return all().await;
+    }
     let mut found = Vec::new();
     for name in names {
-        match kind.read(api, &api.namespace, name).await {
+        match kind.read(api, namespace, name).await {
             Ok(object) => found.push(object),
+            Err(error) if error.is_not_found() && names.len() == 1 && args.files.is_empty() => {
+                found = all().await?;
+                found.retain(|object| stead_api::meta::name(object).starts_with(name));
+                if found.is_empty() {
+                    problems.push(error);
+                }
+            }
             Err(error) => problems.push(error),
         }
     }
-    if names.is_empty() {
-        let namespace = (!args.all_namespaces).then_some(api.namespace.as_str());
-        let selector = args.selector.as_ref().map(|text| format!("?labelSelector={}", escape(text)));
-        let path = format!("{}{}", kind.collection(namespace), selector.unwrap_or_default());
-        found = items(api.get(&path).await?);
-    }
     Ok(found)
+}
+
+/// All pages of a collection.
+async fn list(
+    args: &DescribeArgs,
+    api: &Api,
+    kind: &Kind,
+    namespace: Option<&str>,
+    query: &str,
+) -> Result<Vec<Value>, VerbError> {
+    let limit = if args.chunk_size > 0 { format!("&limit={}", args.chunk_size) } else { String::new() };
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let more = if token.is_empty() { String::new() } else { format!("&continue={}", escape(&token)) };
+        let page = api.get(&format!("{}?{query}{limit}{more}", kind.collection(namespace))).await?;
+        token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        found.extend(items(page));
+        if token.is_empty() {
+            return Ok(found);
+        }
+    }
 }
 
 async fn page(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -> Result<String, VerbError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stead_api::meta;
 
 use crate::{
-    api::{APPLY_PATCH, Api, FIELD_MANAGER},
+    api::{APPLY_PATCH, Api, FIELD_MANAGER, escape},
     connection::Connection,
     error::VerbError,
     kinds::Kinds,
@@ -27,6 +27,12 @@ pub struct DiffArgs {
     /// Who set which field, too
     #[arg(long)]
     show_managed_fields: bool,
+    /// Who would apply
+    #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER)]
+    field_manager: String,
+    /// Only those with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    selector: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -41,7 +47,7 @@ pub(crate) async fn run(args: &DiffArgs) -> Result<(), VerbError> {
 }
 
 async fn compare(args: &DiffArgs) -> Result<(), VerbError> {
-    let objects = args.files.read().await?;
+    let objects = args.files.read_chosen(&[], args.selector.as_ref()).await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let sides = Sides::new()?;
@@ -69,7 +75,8 @@ async fn add(args: &DiffArgs, api: &Api, kinds: &Kinds, object: &Value, sides: &
         Err(error) => return Err(error),
     };
     let force = if args.force_conflicts { "&force=true" } else { "" };
-    let query = format!("fieldManager={FIELD_MANAGER}&fieldValidation=Strict&dryRun=All{force}");
+    let manager = escape(&args.field_manager);
+    let query = format!("fieldManager={manager}&fieldValidation=Strict&dryRun=All{force}");
     let merged = api.patch(&format!("{path}?{query}"), APPLY_PATCH, object).await?;
     let version = kind.api_version().replace('/', ".");
     let file = format!("{version}.{}.{namespace}.{}", kind.kind, meta::name(object));

@@ -9,6 +9,12 @@ pub(crate) enum Span {
     Positive(Duration),
 }
 
+impl Default for Span {
+    fn default() -> Self {
+        Self::Positive(Duration::ZERO)
+    }
+}
+
 const UNITS: &[(&str, f64)] =
     &[("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
 

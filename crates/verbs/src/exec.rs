@@ -1,4 +1,5 @@
-//! `stead exec POD -- CMD`: a command in a container, with this process's standard streams, and its exit code.
+//! `stead exec POD -- CMD`: a command in a container, with this process's standard streams, and its exit code. `stead attach POD`:
+//! the same with the container's own program.
 
 use std::{
     io::{self, Read as _, Write},
@@ -17,6 +18,7 @@ use tokio::{
 use crate::{
     api::{Api, escape},
     connection::Connection,
+    duration::Span,
     error::VerbError,
     kinds::Kinds,
     pods,
@@ -39,6 +41,12 @@ struct Target {
     /// Pass standard input on
     #[arg(long, short = 'i')]
     stdin: bool,
+    /// Show nothing but what comes from there
+    #[arg(long, short)]
+    quiet: bool,
+    /// With TYPE/NAME: how long to wait for a pod, as 20s or 5m
+    #[arg(long, value_name = "TIME", default_value = "1m0s")]
+    pod_running_timeout: Span,
     #[command(flatten)]
     connection: Connection,
 }
@@ -72,28 +80,61 @@ pub struct AttachArgs {
     tty: bool,
 }
 
+/// How somebody wants to be joined with a container's own program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    pub(crate) stdin: bool,
+    pub(crate) tty: bool,
+    pub(crate) quiet: bool,
+}
+
 pub(crate) async fn run(args: &ExecArgs) -> Result<(), VerbError> {
-    let input = input(args.target.stdin, args.tty);
-    let Place { api, path, container } = place(&args.target, "exec into").await?;
+    let Place { api, path, container, .. } = place(&args.target, "exec into").await?;
+    let input = input(args.target.stdin, args.tty, args.target.quiet);
     let path = format!("{path}/exec?{}", query(&args.command, container.as_deref(), input));
     outcome(&join(&api, &path, input).await?)
 }
 
 pub(crate) async fn attach(args: &AttachArgs) -> Result<(), VerbError> {
-    let input = input(args.target.stdin, args.tty);
-    let Place { api, path, container } = place(&args.target, "attach a container in").await?;
-    if input == Input::Terminal {
-        eprintln!("If you don't see a command prompt, try pressing enter.");
-    }
-    let path = format!("{path}/attach?{}", query(&[], container.as_deref(), input));
-    let said = join(&api, &path, input).await?;
-    // Who attaches is told nothing when the program ends well.
-    if said.is_empty() { Ok(()) } else { outcome(&said) }
+    let Place { api, pod, container, .. } = place(&args.target, "attach a container in").await?;
+    let wishes = Wishes { stdin: args.target.stdin, tty: args.tty, quiet: args.target.quiet };
+    join_program(&api, &pod, container.as_deref(), wishes).await
 }
 
-/// The pod's path, and the container in it.
+/// Joins this process's streams with those of a container's own program, until that ends or standard input does.
+pub(crate) async fn join_program(
+    api: &Api,
+    pod: &Value,
+    container: Option<&str>,
+    wishes: Wishes,
+) -> Result<(), VerbError> {
+    let name = container.unwrap_or_default();
+    let mut containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let has_terminal = containers.any(|one| one["name"] == name && one["tty"] == true);
+    if wishes.tty && !has_terminal && !wishes.quiet {
+        eprintln!("error: Unable to use a TTY - container {name} did not allocate one");
+    }
+    let input = input(wishes.stdin, has_terminal, wishes.quiet);
+    if !wishes.quiet {
+        eprintln!("If you don't see a command prompt, try pressing enter.");
+    }
+    let path = format!("{}/attach?{}", path_of(api, pod), query(&[], container, input));
+    let said = join(api, &path, input).await?;
+    // Who attaches is told nothing when the program ends well.
+    if !said.is_empty() {
+        outcome(&said)?;
+    }
+    if input == Input::Terminal && !wishes.quiet && pod["spec"]["restartPolicy"] == "Always" {
+        let pod = stead_api::meta::name(pod);
+        println!("Session ended, resume using 'stead attach {pod} -c {name} -i -t' command when the pod is running");
+    }
+    Ok(())
+}
+
+/// The pod, its path, and the container in it.
 struct Place {
     api: Api,
+    pod: Value,
     path: String,
     container: Option<String>,
 }
@@ -101,15 +142,19 @@ struct Place {
 async fn place(target: &Target, what: &str) -> Result<Place, VerbError> {
     let api = target.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let pod = pods::find(&api, &kinds, &target.pod).await?;
+    let pod = pods::find(&api, &kinds, &target.pod, target.pod_running_timeout).await?;
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     if matches!(phase, "Succeeded" | "Failed") {
         let place = if what.ends_with("in") { "a completed pod" } else { "a container in a completed pod" };
         return Err(VerbError::Remote(format!("cannot {what} {place}; current phase is {phase}")));
     }
     let container = target.container.clone().or_else(|| pods::default_container(&pod));
-    let path = format!("/api/v1/namespaces/{}/pods/{}", api.namespace, stead_api::meta::name(&pod));
-    Ok(Place { api, path, container })
+    let path = path_of(&api, &pod);
+    Ok(Place { api, pod, path, container })
+}
+
+fn path_of(api: &Api, pod: &Value) -> String {
+    format!("/api/v1/namespaces/{}/pods/{}", api.namespace, stead_api::meta::name(pod))
 }
 
 /// Joins this process's streams with the far ones, and returns what was said at the end.
@@ -143,13 +188,15 @@ async fn join(api: &Api, path: &str, input: Input) -> Result<Vec<u8>, VerbError>
     Ok(said)
 }
 
-fn input(stdin: bool, tty: bool) -> Input {
+fn input(stdin: bool, tty: bool, quiet: bool) -> Input {
     match (stdin, tty) {
         (false, _) => Input::None,
         (true, false) => Input::Pipe,
         (true, true) if terminal::is_at_stdin() => Input::Terminal,
         (true, true) => {
-            eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+            if !quiet {
+                eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+            }
             Input::Pipe
         }
     }

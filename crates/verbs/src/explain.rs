@@ -21,6 +21,9 @@ pub struct ExplainArgs {
     /// The fields of fields too, without their descriptions
     #[arg(long)]
     recursive: bool,
+    /// The version that is meant, as `events.k8s.io/v1` (default: the one that the server prefers)
+    #[arg(long, value_name = "GROUP/VERSION")]
+    api_version: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -36,7 +39,10 @@ pub(crate) async fn run(args: &ExplainArgs) -> Result<(), VerbError> {
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let (word, fields) = args.path.split_once('.').unwrap_or((&args.path, ""));
-    let kind = kinds.find(word)?;
+    let kind = match &args.api_version {
+        None => kinds.find(word)?,
+        Some(version) => kinds.find_in(word, version)?,
+    };
     let root = if kind.group.is_empty() { "api" } else { "apis" };
     let document = api.get(&format!("/openapi/v3/{root}/{}", kind.api_version())).await?;
     let fields: Vec<&str> = fields.split('.').filter(|field| !field.is_empty()).collect();

@@ -4,6 +4,7 @@ mod tables;
 mod whole;
 
 use clap::Args;
+use http::Method;
 use serde_json::Value;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     manifest::Files,
     older::OutputVersion,
     print::Output,
+    raw,
     selection::{self, Target},
 };
 
@@ -74,9 +76,18 @@ pub struct GetArgs {
     /// With --watch: before each object what happened to it
     #[arg(long)]
     output_watch_events: bool,
+    /// A part of the object with a path of its own: status, scale
+    #[arg(long, value_name = "NAME")]
+    subresource: Option<String>,
+    /// Ask for this path of the API server, and print the answer as it is
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["words", "filename", "output", "watch", "watch_only"])]
+    raw: Option<String>,
 }
 
 pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
+    if let Some(path) = &args.raw {
+        return raw::ask(&args.connection, Method::GET, path, &args.files).await;
+    }
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
     let mut wanted = Wanted::of(args, &api, &kinds).await?;
@@ -86,6 +97,9 @@ pub(crate) async fn run(args: &GetArgs) -> Result<(), VerbError> {
     }
     if args.output_watch_events && !args.watch && !args.watch_only {
         return Err(VerbError::usage("--output-watch-events option can only be used with --watch or --watch-only"));
+    }
+    if args.subresource.is_some() && wanted.iter().any(|one| one.names.is_empty()) {
+        return Err(VerbError::argument("--subresource", "name the objects whose part is to be shown"));
     }
     if args.all_namespaces && wanted.iter().any(|one| !one.names.is_empty()) {
         return Err(VerbError::argument(
@@ -144,7 +158,8 @@ impl Wanted {
             return vec![Ok(format!("{}?{}", self.kind.collection(self.namespace.as_deref()), self.query(args)))];
         }
         let namespace = self.namespace.as_deref().unwrap_or_default();
-        self.names.iter().map(|name| Ok(format!("{}?", self.kind.object(namespace, name)?))).collect()
+        let part = args.subresource.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        self.names.iter().map(|name| Ok(format!("{}{part}?", self.kind.object(namespace, name)?))).collect()
     }
 
     /// The path of a watch from `revision` on.

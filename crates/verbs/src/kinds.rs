@@ -49,6 +49,13 @@ impl Kinds {
             .ok_or(VerbError::UnknownKind(word))
     }
 
+    /// The kind called `word` at `version`, which is `GROUP/VERSION` or the core group's.
+    pub(crate) fn find_in(&self, word: &str, version: &str) -> Result<&Kind, VerbError> {
+        let of_it = |kind: &&Kind| kind.api_version() == version && kind.is_called(&word.to_ascii_lowercase());
+        let known = self.0.iter().find(of_it);
+        known.ok_or_else(|| VerbError::UnknownManifestKind { kind: word.to_owned(), version: version.to_owned() })
+    }
+
     /// The kind that an object says it is.
     pub(crate) fn of_object(&self, object: &Value) -> Result<&Kind, VerbError> {
         let version = object["apiVersion"].as_str().unwrap_or_default();

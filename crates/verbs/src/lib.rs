@@ -10,6 +10,7 @@ mod apply;
 mod auth;
 mod chosen;
 mod cluster_info;
+pub mod completion;
 mod connection;
 mod create;
 mod delete;
@@ -37,6 +38,7 @@ mod patch;
 mod pods;
 mod port_forward;
 mod print;
+mod raw;
 mod replace;
 mod rollout;
 mod run;
@@ -64,7 +66,7 @@ pub enum Verb {
     /// Tell all about objects, and what happened to them
     Describe(describe::DescribeArgs),
     /// Create objects from manifests, or from flags
-    Create(create::CreateArgs),
+    Create(Box<create::CreateArgs>),
     /// Make objects as manifests say
     Apply(apply::ApplyArgs),
     /// Delete objects, and wait until they are gone

@@ -55,6 +55,14 @@ impl Files {
         Ok(objects.into_iter().map(named).collect())
     }
 
+    /// The text of the one file that was given, whatever it is.
+    pub(crate) fn read_as_is(&self) -> Result<String, VerbError> {
+        match self.filename.as_slice() {
+            [file] => text(file),
+            _ => Err(VerbError::usage("--raw can only use a single local file or stdin")),
+        }
+    }
+
     /// Those that `selector` chooses, for a verb that takes `words` instead of manifests too.
     pub(crate) async fn read_chosen(
         &self,

@@ -1,22 +1,47 @@
 //! The pod that a person means: by its name, or as one of what a Deployment, ReplicaSet, Service … has.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::{
     api::{Api, escape},
+    chosen::items,
+    duration::Span,
     error::VerbError,
     kinds::Kinds,
 };
 
-/// `NAME`, `pod/NAME`, or `TYPE/NAME` of something with a selector, of which a ready pod is preferred.
-pub(crate) async fn find(api: &Api, kinds: &Kinds, word: &str) -> Result<Value, VerbError> {
+/// Between two looks for a pod that is not there yet.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// `NAME`, `pod/NAME`, or `TYPE/NAME` of something with a selector, of which a ready pod is preferred; where it has none yet, one is
+/// waited for.
+pub(crate) async fn find(api: &Api, kinds: &Kinds, word: &str, patience: Span) -> Result<Value, VerbError> {
+    let patience =
+        patience.limit().ok_or_else(|| VerbError::usage("--pod-running-timeout must be higher than zero"))?;
+    let until = Instant::now() + patience;
+    loop {
+        let pods = of(api, kinds, word).await?;
+        if let Some(pod) = pods.into_iter().next() {
+            return Ok(pod);
+        }
+        if Instant::now() >= until {
+            return Err(VerbError::TimedOut("the condition".to_owned()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// All pods that a word means, those that are ready first.
+pub(crate) async fn of(api: &Api, kinds: &Kinds, word: &str) -> Result<Vec<Value>, VerbError> {
     let (kind, name) = match word.split_once('/') {
         Some((kind, name)) => (kinds.find(kind)?, name),
         None => (kinds.find("pods")?, word),
     };
     let object = kind.read(api, &api.namespace, name).await?;
     if kind.kind == "Pod" {
-        return Ok(object);
+        return Ok(vec![object]);
     }
     let selector = &object["spec"]["selector"];
     let labels = selector.get("matchLabels").unwrap_or(selector).as_object();
@@ -27,12 +52,9 @@ pub(crate) async fn find(api: &Api, kinds: &Kinds, word: &str) -> Result<Value, 
         labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     let pods = kinds.find("pods")?;
     let path = format!("{}?labelSelector={}", pods.collection(Some(&api.namespace)), escape(&pairs.join(",")));
-    let mut list = api.get(&path).await?;
-    let Value::Array(mut items) = list["items"].take() else {
-        return Err(VerbError::argument("TYPE/NAME", format!("{word}: it has no pods")));
-    };
-    items.sort_by_key(|pod| !is_ready(pod));
-    items.into_iter().next().ok_or_else(|| VerbError::argument("TYPE/NAME", format!("{word}: it has no pods")))
+    let mut pods = items(api.get(&path).await?);
+    pods.sort_by_key(|pod| !is_ready(pod));
+    Ok(pods)
 }
 
 /// The container that `kubectl.kubernetes.io/default-container` names, or the first of several, which is said.

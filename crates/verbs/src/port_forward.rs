@@ -23,6 +23,7 @@ use self::ports::Forward;
 use crate::{
     api::Api,
     connection::Connection,
+    duration::Span,
     error::VerbError,
     kinds::Kinds,
     pods,
@@ -42,6 +43,9 @@ pub struct PortForwardArgs {
     /// Addresses to listen on; `localhost` is 127.0.0.1 and ::1
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS,…", default_value = "localhost")]
     address: Vec<String>,
+    /// With TYPE/NAME: how long to wait for a pod, as 20s or 5m
+    #[arg(long, value_name = "TIME", default_value = "1m0s")]
+    pod_running_timeout: Span,
     #[command(flatten)]
     connection: Connection,
 }
@@ -50,7 +54,7 @@ pub(crate) async fn run(args: &PortForwardArgs) -> Result<(), VerbError> {
     let addresses = addresses(&args.address)?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
-    let pod = pods::find(&api, &kinds, &args.pod).await?;
+    let pod = pods::find(&api, &kinds, &args.pod, args.pod_running_timeout).await?;
     let service = match args.pod.split_once('/') {
         Some((word, name)) if kinds.find(word)?.kind == "Service" => {
             Some(kinds.find(word)?.read(&api, &api.namespace, name).await?)

@@ -12,7 +12,7 @@ use crate::{
     following::{Seen, follow},
     kinds::Kinds,
     manifest::Files,
-    write,
+    raw, write,
     write::{DryRun, WriteOptions, namespace_of},
 };
 
@@ -23,6 +23,12 @@ pub struct ReplaceArgs {
     /// Delete each object first, and make it anew
     #[arg(long)]
     force: bool,
+    /// A part of the object with a path of its own: status, scale
+    #[arg(long, value_name = "NAME", conflicts_with = "force")]
+    subresource: Option<String>,
+    /// Put the file at this path of the API server, and print the answer as it is
+    #[arg(long, value_name = "PATH", conflicts_with = "force")]
+    raw: Option<String>,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -30,6 +36,9 @@ pub struct ReplaceArgs {
 }
 
 pub(crate) async fn run(args: &ReplaceArgs) -> Result<(), VerbError> {
+    if let Some(path) = &args.raw {
+        return raw::ask(&args.connection, Method::PUT, path, &args.files).await;
+    }
     let objects = args.files.read().await?;
     let api = args.connection.open().await?;
     let kinds = Kinds::read(&api).await?;
@@ -51,7 +60,8 @@ async fn replace(args: &ReplaceArgs, api: &Api, kinds: &Kinds, mut object: Value
         return args.options.report(kind, object, "replaced");
     }
     let namespace = namespace_of(api, &object, args.connection.namespace.as_deref())?;
-    let path = kind.object(&namespace, meta::name(&object))?;
+    let part = args.subresource.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+    let path = format!("{}{part}", kind.object(&namespace, meta::name(&object))?);
     if meta::resource_version(&object).is_empty() {
         let now = api.get(&path).await?;
         meta::set(&mut object, "resourceVersion", meta::resource_version(&now));

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::{
-    api::{Api, FIELD_MANAGER},
+    api::{Api, FIELD_MANAGER, escape},
     error::VerbError,
     kinds::{Kind, Kinds, segment},
     print::{self, Form, Found, Output},
@@ -21,6 +21,41 @@ pub(crate) struct WriteOptions {
     /// How to show the result: json, yaml, name, jsonpath=TEMPLATE, custom-columns=…
     #[arg(long, short, value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
+    /// Who writes, in `metadata.managedFields`
+    #[arg(long, value_name = "NAME", default_value = FIELD_MANAGER)]
+    field_manager: Manager,
+    /// With --output: who set which field, too
+    #[arg(long)]
+    show_managed_fields: bool,
+    /// What becomes of fields that the server does not know: strict (they are refused), warn or ignore
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "strict", require_equals = true)]
+    validate: Validation,
+}
+
+/// The name of who writes.
+#[derive(Clone, Debug)]
+struct Manager(String);
+
+impl Default for Manager {
+    fn default() -> Self {
+        Self(FIELD_MANAGER.to_owned())
+    }
+}
+
+impl From<&str> for Manager {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Validation {
+    #[default]
+    #[value(alias = "true")]
+    Strict,
+    Warn,
+    #[value(alias = "false")]
+    Ignore,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -45,13 +80,8 @@ impl DryRun {
 impl WriteOptions {
     /// Parameters of a write's query.
     pub(crate) fn query(&self) -> String {
-        self.query_of(FIELD_MANAGER)
-    }
-
-    /// The same for whoever else writes; the name is as a URL has it.
-    pub(crate) fn query_of(&self, manager: &str) -> String {
         let dry_run = if self.dry_run == DryRun::Server { "&dryRun=All" } else { "" };
-        format!("fieldManager={manager}&fieldValidation=Strict{dry_run}")
+        format!("fieldManager={}&fieldValidation={:?}{dry_run}", escape(&self.field_manager.0), self.validate)
     }
 
     /// Says what was done to `object`, or shows it.
@@ -61,7 +91,8 @@ impl WriteOptions {
             println!("{}/{} {done}{note}", kind.full_name(), stead_api::meta::name(&object));
             return Ok(());
         };
-        let objects = [(kind.clone(), print::without_managed_fields(object))];
+        let object = if self.show_managed_fields { object } else { print::without_managed_fields(object) };
+        let objects = [(kind.clone(), object)];
         print::objects(&mut io::stdout().lock(), output, &Found { objects: &objects, form: Form::One })
     }
 }

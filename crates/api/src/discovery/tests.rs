@@ -73,3 +73,45 @@ fn legacy_resource_lists_name_subresources() {
     );
     assert_eq!(api_resource_list(&ALL, "apps", "v2"), None);
 }
+
+/// As Kubernetes 1.36.2 has them: clients tell by them whether objects have to be stored anew.
+#[test]
+fn storage_version_hashes() {
+    let mut found: Vec<String> = Vec::new();
+    for (group, version) in [
+        ("", "v1"),
+        ("apps", "v1"),
+        ("coordination.k8s.io", "v1"),
+        ("discovery.k8s.io", "v1"),
+        ("events.k8s.io", "v1"),
+        ("networking.k8s.io", "v1"),
+        ("authentication.k8s.io", "v1"),
+    ] {
+        let list = api_resource_list(kinds::ALL, group, version).unwrap();
+        for resource in list["resources"].as_array().unwrap() {
+            if let Some(hash) = resource["storageVersionHash"].as_str() {
+                found.push(format!("{group} {} {hash}", resource["name"].as_str().unwrap()));
+            }
+        }
+    }
+    let expect = [
+        " configmaps qFsyl6wFWjQ=",
+        " endpoints fWeeMqaN/OA=",
+        " events r2yiGXH7wu8=",
+        " namespaces Q3oi5N2YM8M=",
+        " nodes XwShjMxG9Fs=",
+        " pods xPOwRZ+Yhw8=",
+        " replicationcontrollers Jond2If31h0=",
+        " secrets S6u1pOWzb84=",
+        " serviceaccounts pbx9ZvyFpBE=",
+        " services 0/CO1lhkEBI=",
+        "apps deployments 8aSe+NMegvE=",
+        "apps replicasets P1RzHs8/mWQ=",
+        "coordination.k8s.io leases gqkMMb/YqFM=",
+        "discovery.k8s.io endpointslices qgS0xkrxYAI=",
+        "events.k8s.io events r2yiGXH7wu8=",
+        "networking.k8s.io ipaddresses 3f/plJFChNE=",
+        "networking.k8s.io servicecidrs gNLvruQhW2g=",
+    ];
+    assert_eq!(found, expect);
+}

@@ -47,6 +47,20 @@ spec:
   ports: [{port: 80, targetPort: http, name: web}, {port: 9000, name: other, protocol: UDP, appProtocol: example.com/x}]
 "#;
 
+const TOLD: &str = r#"
+apiVersion: v1
+kind: Event
+metadata: {name: told, namespace: default, annotations: {note: kept}}
+involvedObject: {kind: Service, name: kubernetes, namespace: default, apiVersion: v1, fieldPath: spec.ports}
+type: Warning
+reason: Told
+message: of nothing
+count: 3
+firstTimestamp: "2026-01-01T00:00:00Z"
+lastTimestamp: "2026-01-01T00:05:00Z"
+source: {component: test}
+"#;
+
 /// A Deployment of the same name with another image, without what the first says besides.
 const OTHER: &str = "
 apiVersion: v1
@@ -199,6 +213,7 @@ fn the_verbs_say_what_kubectl_says() {
     }
     beside.both("create -f -", MANIFEST);
     beside.both("rollout status deploy/hello --timeout=60s", "");
+    ok("create", beside.lab.kubectl_words(&["create", "-f", "-"], TOLD));
     let mut differences = Vec::new();
     for (lines, stdin) in [(READS, ""), (WRITES, ""), (DESCRIPTIONS, ""), (REFUSALS, ""), (FROM_FILES, OTHER)] {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -209,6 +224,7 @@ fn the_verbs_say_what_kubectl_says() {
         }
     }
     assert!(differences.is_empty(), "{} differ\n{}", differences.len(), differences.concat());
+    completes_what_kubectl_completes(&beside);
     edits_as_an_editor_leaves_it(&beside);
     watches_a_rollout_to_its_end(&beside);
     drains_a_node(&beside);
@@ -295,6 +311,16 @@ const WRITES: &str = r#"
     scale deploy/hello --replicas=2 --current-replicas=9
     scale deploy hello --replicas=2
     scale deploy nothing --replicas=2
+    scale deploy --all --replicas=2
+    scale deploy -l tier=front --replicas=2 -o name
+    scale deploy -l tier=none --replicas=2
+    scale deploy/hello --replicas=2 --timeout=30s
+    scale deploy/hello --replicas=2 --resource-version=1
+    scale deploy/hello --replicas=2 --dry-run=server
+    get deploy hello --subresource=status -o jsonpath={.spec.replicas}
+    get deploy hello --subresource=scale -o jsonpath={.spec.replicas}
+    get --raw /api/v1/namespaces/default/services/none
+    get --raw /version
     patch deploy hello --subresource=scale -p '{"spec":{"replicas":3}}'
     patch deploy hello --subresource=scale --type=merge -p '{"spec":{"replicas":2}}'
     set image deploy/hello hello=stead.local/hello-app:2.0
@@ -366,6 +392,7 @@ const WRITES: &str = r#"
     delete svc two --ignore-not-found
     delete svc two
     delete svc -l none=none
+    delete cm ten --interactive
     delete cm ten --wait=false
     delete cm
 "#;
@@ -383,6 +410,15 @@ const DESCRIPTIONS: &str = r#"
     describe lease node1 -n kube-node-lease
     describe svc nothing
     describe svc -l none=none
+    describe svc hello --show-events=false
+    describe svc fi
+    describe deploy hello --show-events=false
+    describe rs --show-events=false
+    describe pods --show-events=false
+    describe node node1 --show-events=false
+    describe event told -n default
+    describe ippools
+    describe servicecidr kubernetes
 "#;
 
 const REFUSALS: &str = r"
@@ -406,6 +442,8 @@ const REFUSALS: &str = r"
 const FROM_FILES: &str = r"
     replace -f -
     get -f - -o name
+    describe -f -
+    scale -f - --replicas=2
     ~ delete -f -
     create -f -
     replace -f - --force
@@ -425,6 +463,62 @@ const FROM_FILES: &str = r"
     ~ delete -f -
     ! create -f -
 ";
+
+/// Both are asked in the same namespace, for what a shell would show.
+fn completes_what_kubectl_completes(beside: &Beside) {
+    let pod = beside.lab.kubectl_ok("-n theirs get pod -l app=hello -o jsonpath={.items[0].metadata.name}");
+    let of = |output: Output, line: &str| {
+        let text = ok(line, output);
+        let mut candidates: Vec<String> =
+            text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect();
+        let directive = candidates.pop().unwrap();
+        candidates.sort();
+        (candidates, directive)
+    };
+    for line in [
+        "get ",
+        "get depl",
+        "get deploy ",
+        "get deploy he",
+        "get deploy/",
+        "get deploy/he",
+        "get svc,conf",
+        "get svc hello ",
+        "delete svc/hello svc/",
+        "describe cm w",
+        "edit no",
+        "logs hell",
+        "logs deploy/",
+        "logs POD ",
+        "logs POD -c ",
+        "exec POD -c he",
+        "port-forward POD ",
+        "port-forward svc/hello ",
+        "cordon ",
+        "-n kube- get ",
+        "get svc -n kub",
+        "get nothing ",
+        "--context=none get svc ",
+        "rollout stat",
+    ] {
+        let line = line.replace("POD", &pod);
+        let words: Vec<&str> = ["__complete"].into_iter().chain(line.split(' ')).collect();
+        let mut theirs = beside.lab.command("kubectl");
+        theirs.args(["__complete", "-n", "theirs"]).args(&words[1..]);
+        let mut ours = beside.lab.command(env!("CARGO_BIN_EXE_stead"));
+        ours.args(["__complete", "-n", "theirs"]).args(&words[1..]);
+        assert_eq!(of(run(ours, ""), &line), of(run(theirs, ""), &line), "{line:?}");
+    }
+    let script = format!(
+        "source <({own} completion bash); COMP_LINE='{own} -n theirs get deploy --sort-by=x he'; COMP_POINT=${{#COMP_LINE}}
+         _stead 2>/dev/null; echo \"${{COMPREPLY[@]}}\"; COMP_LINE='{own} get svc --namespace=the'; COMP_POINT=${{#COMP_LINE}}
+         _stead 2>/dev/null; echo \"${{COMPREPLY[@]}}\"",
+        own = env!("CARGO_BIN_EXE_stead")
+    );
+    let mut bash = beside.lab.command("bash");
+    bash.args(["--norc", "-c", &script]);
+    assert_eq!(ok("bash", run(bash, "")), "hello\ntheirs\n", "bash replaces what is behind the = only");
+}
 
 fn edits_as_an_editor_leaves_it(beside: &Beside) {
     beside.both("patch cm words --type=merge -p '{\"data\":{\"number\":\"5\"}}'", "");

@@ -115,6 +115,13 @@ impl Lab {
         self.directory.path().join("kubeconfig")
     }
 
+    /// A program that finds the lab's API server as kubectl does, and keeps what it caches to the lab.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["60", program]).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.directory.path());
+        command
+    }
+
     pub(crate) fn kubectl(&self, arguments: &str) -> Output {
         let words = arguments.split(' ').filter(|word| !word.is_empty());
         self.kubectl_words(&words.collect::<Vec<_>>(), "")
@@ -122,10 +129,8 @@ impl Lab {
 
     /// With words that hold spaces, or something to read on standard input.
     pub(crate) fn kubectl_words(&self, arguments: &[&str], stdin: &str) -> Output {
-        let mut command = Command::new("timeout");
-        command.args(["60", "kubectl"]).args(arguments).env("KUBECONFIG", self.kubeconfig());
-        // Discovery is cached under HOME: each lab has its own.
-        command.env("HOME", self.directory.path());
+        let mut command = self.command("kubectl");
+        command.args(arguments);
         run(command, stdin)
     }
 

@@ -5,6 +5,7 @@ mod damage;
 mod endpoints;
 mod equality;
 mod faults;
+mod flags;
 mod forwarding;
 mod input;
 mod lab;

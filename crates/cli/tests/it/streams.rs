@@ -106,10 +106,13 @@ fn clients_get_into_pods() {
             "volumes":[{"name":"lives","emptyDir":{}}],
             "containers":[{"name":"main","image":"stead.local/busybox","volumeMounts":[{"name":"lives","mountPath":"/lives"}],
                 "command":["sh","-c","if mkdir /lives/first 2>/dev/null; then echo first life; exit 3; fi; echo second life; sleep 3600"]}]}},
+        {"apiVersion":"v1","kind":"Pod","metadata":{"name":"reader"},"spec":{"terminationGracePeriodSeconds":0,
+            "containers":[{"name":"main","image":"stead.local/busybox","stdin":true,"tty":true,
+                "command":["sh","-c","while read word; do echo got $word; done"]}]}},
         {"apiVersion":"v1","kind":"Pod","metadata":{"name":"missing"},"spec":{
             "containers":[{"name":"main","image":"stead.local/none"}]}}]}"#;
     ok("create", lab.kubectl_words(&["create", "-f", "-"], objects));
-    lab.kubectl_ok("wait --for=condition=Ready pod/web pod/box pod/ticker --timeout=60s");
+    lab.kubectl_ok("wait --for=condition=Ready pod/web pod/box pod/ticker pod/reader --timeout=60s");
     proxies_lead_to_services_pods_and_nodes(&lab);
     for kubectl in kubectls() {
         commands_run_in_containers(&lab, &kubectl);
@@ -118,7 +121,92 @@ fn clients_get_into_pods() {
         logs_are_read(&lab, &kubectl);
         an_earlier_life_is_read(&lab, &kubectl);
     }
-    an_earlier_life_is_read(&lab, &env!("CARGO_BIN_EXE_stead").into());
+    let own = env!("CARGO_BIN_EXE_stead").into();
+    an_earlier_life_is_read(&lab, &own);
+    logs_of_many_are_read(&lab, &own);
+    for (number, client) in kubectls().into_iter().chain([own]).enumerate() {
+        programs_are_run_and_typed_to(&lab, &client, number);
+        terminals_are_attached_to(&lab, &client);
+    }
+}
+
+/// A pod for one program: typed to, shown, its end taken over, and gone with it.
+fn programs_are_run_and_typed_to(lab: &Lab, client: &OsString, number: usize) {
+    let image = "--image=stead.local/busybox";
+    let name = format!("once{number}");
+    let script = "while read word; do echo got $word; done; echo odd >&2; exit 4";
+    let words = ["run", &name, image, "-i", "--rm", "--restart=Never", "--", "sh", "-c", script];
+    let output = run(command(lab, client, &words), "one\ntwo\n");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (shown, told) = (text(&output.stdout), text(&output.stderr));
+    assert!(shown.starts_with("got one\ngot two\n"), "{output:?}");
+    assert!(shown.contains(&format!("pod \"{name}\" deleted")), "{output:?}");
+    assert!(told.contains("odd") && told.contains(&format!("pod default/{name} terminated (Error)")), "{output:?}");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    eventually("the pod to be gone", || (!lab.kubectl(&format!("get pod {name}")).status.success()).then_some(()));
+    // Left open, the program's input outlives its first client's.
+    let name = format!("open{number}");
+    let words =
+        ["run", &name, image, "-i", "--leave-stdin-open", "--restart=Never", "--", "sh", "-c", "cat; echo never"];
+    ok("run", run(command(lab, client, &words), "first\n"));
+    let logs = || text(&lab.kubectl(&format!("logs {name}")).stdout);
+    eventually("the first words", || (logs() == "first\n").then_some(()));
+    let attached = run(command(lab, client, &["attach", "-i", &name]), "second\n");
+    assert!(attached.status.success(), "{attached:?}");
+    eventually("the second words", || (logs() == "first\nsecond\n").then_some(()));
+    lab.kubectl_ok(&format!("delete pod {name} --grace-period=0 --force"));
+}
+
+/// The program's own terminal, which outlives those who sit at it.
+fn terminals_are_attached_to(lab: &Lab, client: &OsString) {
+    let line = format!("timeout --foreground 60 {} attach -it reader", client.to_string_lossy());
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]);
+    script.env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path()).env("SHELL", "/bin/sh");
+    let mut session = Running::start(script);
+    session.line("If you don't see a command prompt");
+    session.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+    session.line("got word");
+}
+
+/// What people without kubectl read of many pods.
+fn logs_of_many_are_read(lab: &Lab, own: &OsString) {
+    let chosen = ["-l", "app=many", "--all-containers", "--prefix"];
+    let objects = (0..3).map(|number| {
+        let script = format!("for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $n of {number}; done; sleep 1000");
+        serde_json::json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("many{number}"), "labels": {"app": "many"}},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": "stead.local/busybox",
+                "command": ["sh", "-c", script]}]}})
+    });
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects.collect::<Vec<_>>()});
+    ok("create", lab.kubectl_words(&["create", "-f", "-"], &list.to_string()));
+    lab.kubectl_ok("wait --for=condition=Ready pod -l app=many --timeout=60s");
+    for words in [
+        &chosen[..],
+        &["-l", "app=many"],
+        &["-l", "app=many", "--tail=2"],
+        &["-l", "app=many", "--tail=-1", "--since=1h"],
+        &["-l", "app=none"],
+        &["many0", "main", "--since-time=2020-01-01T00:00:00Z"],
+        &["many0", "--since-time=2100-01-01T00:00:00Z"],
+        &["-l", "app=many", "-f", "--max-log-requests=2"],
+    ] {
+        let both = [&"kubectl".into(), own].map(|client| {
+            let output = run(command(lab, client, &[&["logs"], words].concat()), "");
+            (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+        });
+        assert_eq!(both[0], both[1], "{words:?}");
+        assert!(both[0].1.len() < 3 * 13 * 40, "{words:?}");
+    }
+    for client in [&"kubectl".into(), own] {
+        let following = Running::start(command(lab, client, &[&["logs", "-f"], &chosen[..]].concat()));
+        let mut lines: Vec<String> = (0..30).map(|_| following.line("[pod/many")).collect();
+        lines.sort();
+        assert_eq!(lines[0], "[pod/many0/main] line 10 of 0");
+        assert_eq!(lines.iter().filter(|line| line.starts_with("[pod/many2/main] line ")).count(), 10);
+    }
+    lab.kubectl_ok("delete pod -l app=many --grace-period=0 --force");
 }
 
 fn proxies_lead_to_services_pods_and_nodes(lab: &Lab) {

@@ -259,10 +259,24 @@ fn completion_and_man_pages_know_every_verb() {
     let names = commands.lines().filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
     let names: Vec<&str> = names.map(|line| line.split_whitespace().next().unwrap()).collect();
     assert!(names.len() > 35 && names.contains(&"expose") && names.contains(&"cluster-info"), "{names:?}");
-    let (bash, zsh) = (script("bash"), script("zsh"));
-    assert!(zsh.contains("#compdef stead"));
+    let mut command = stead();
+    command.args(["__complete", ""]);
+    let completed = ok("complete", run(command, ""));
     for name in &names {
-        assert!(bash.contains(&format!("stead,{name})")) && zsh.contains(&format!("({name})")), "{name}");
+        assert!(completed.lines().any(|line| line.split('\t').next() == Some(name)), "{name}");
+    }
+    for (shell, begins) in
+        [("bash", "# Completion of stead for bash."), ("zsh", "#compdef stead\n"), ("fish", "# Completion of")]
+    {
+        assert!(script(shell).starts_with(begins) && script(shell).contains("__complete"), "{shell}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let mut syntax = std::process::Command::new(shell);
+        syntax.args(["-n", "/dev/stdin"]);
+        match syntax.stdin(std::process::Stdio::null()).output() {
+            Ok(_) => drop(ok(shell, run(syntax, &script(shell)))),
+            Err(_) => eprintln!("{shell} is not installed: its script is not read by it"),
+        }
     }
     let directory = tempfile::TempDir::new().unwrap();
     let mut command = stead();

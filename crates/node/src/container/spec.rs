@@ -15,7 +15,7 @@ use oci_spec::{
     },
 };
 
-use super::{Access, Container, Limits};
+use super::{Access, Container, Limits, Stdio};
 
 /// Whether cgroups can be written on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +113,11 @@ fn process(container: &Container, user: &User) -> Result<oci_spec::runtime::Proc
     if let (Some(home), false) = (&user.home, env.iter().any(|line| line.starts_with("HOME="))) {
         env.push(format!("HOME={home}"));
     }
+    if container.stdio == Stdio::Terminal && !env.iter().any(|line| line.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
+    }
     ProcessBuilder::default()
-        .terminal(false)
+        .terminal(container.stdio == Stdio::Terminal)
         .user(UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(user.groups.clone()).build()?)
         .args(container.process.args.clone())
         .env(env)

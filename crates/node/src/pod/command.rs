@@ -10,7 +10,7 @@ use super::{
     volumes::{self, Volume},
 };
 use crate::{
-    container::{Access, Container, Limits, Mount, Process, signal_number},
+    container::{Access, Container, Input, Limits, Mount, Process, Stdio, signal_number},
     image::{Digest, Image},
     runtime::ContainerKey,
 };
@@ -78,6 +78,12 @@ pub(crate) fn container(
         network: Some(place.network.to_owned()),
         cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
         limits: limits(wire),
+        stdio: if wire.tty == Some(true) { Stdio::Terminal } else { Stdio::Pipes },
+        input: match (wire.stdin, wire.stdin_once) {
+            (Some(true), Some(true)) => Input::Once,
+            (Some(true), _) => Input::Kept,
+            _ => Input::Nobody,
+        },
         log: place.log.clone(),
         stop_signal: signal_number(&image.config.stop_signal),
     })

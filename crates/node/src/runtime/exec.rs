@@ -1,20 +1,15 @@
 //! Processes run in a container beside its own, each under a shim of its own while it lasts.
 
 use std::{
-    fs,
-    io::{self, IoSliceMut},
-    mem::MaybeUninit,
-    os::fd::{AsRawFd, OwnedFd},
+    fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use rustix::{
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
-    termios::{Winsize, tcsetwinsize},
-};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UnixListener,
@@ -24,7 +19,10 @@ use tokio::{
 };
 
 use super::ShimCommand;
-use crate::shim::exec::{ENDED_FILE, EXEC_FILE, Ended, Exec, Stdio as Kind, TERMINAL};
+use crate::shim::{
+    console::{self, TERMINAL},
+    exec::{ENDED_FILE, EXEC_FILE, Ended, Exec, Stdio as Kind},
+};
 
 /// How long a terminal may take to be there.
 const START: Duration = Duration::from_secs(30);
@@ -76,7 +74,7 @@ pub(super) async fn start(shim: &ShimCommand, run: &Path, args: Vec<String>, wan
     let stdio = if let Wanted::Terminal { .. } = wanted { Kind::Terminal } else { Kind::Inherited };
     fs::write(dir.0.join(EXEC_FILE), serde_json::to_vec(&Exec { args, stdio })?)?;
     let listener = match wanted {
-        Wanted::Terminal { .. } => Some(listen(&dir.0)?),
+        Wanted::Terminal { .. } => Some(UnixListener::from_std(console::listen(&dir.0, TERMINAL)?)?),
         Wanted::Pipes { .. } => None,
     };
     let pipe = |is_wanted: bool| if is_wanted { Stdio::piped() } else { Stdio::null() };
@@ -137,31 +135,13 @@ impl Drop for ExecDir {
     }
 }
 
-/// By way of a descriptor, because a socket's path is short.
-fn listen(dir: &Path) -> io::Result<UnixListener> {
-    let dir = fs::File::open(dir)?;
-    UnixListener::bind(format!("/proc/self/fd/{}/{TERMINAL}", dir.as_raw_fd()))
-}
-
 /// The terminal that the process's shim sends; `None` where it ends without.
 async fn terminal(listener: &UnixListener, child: &mut Child) -> io::Result<Option<Terminal>> {
     let stream = tokio::select! {
         accepted = listener.accept() => accepted?.0,
         ended = child.wait() => return ended.map(|_| None),
     };
-    let master = stream.async_io(Interest::READABLE, || {
-        let mut byte = [0; 64];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        recvmsg(&stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        let descriptors = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        });
-        descriptors.flatten().next().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
-    });
-    let master = master.await?;
-    rustix::io::ioctl_fionbio(&master, true)?;
+    let master = stream.async_io(Interest::READABLE, || console::receive(&stream)).await?;
     #[expect(
         deprecated,
         reason = "its unsafe successor matters for types that let their descriptor go; OwnedFd keeps it"

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{ContainerKey, ContainerRuntime, Executing, Found, RuntimeError, Stop, Wanted, exec};
+use super::{Attached, ContainerKey, ContainerRuntime, Executing, Found, RuntimeError, Stop, Wanted, attach, exec};
 use crate::{
     cgroup::Hierarchies,
     container::Container,
@@ -255,6 +255,11 @@ impl ContainerRuntime for OciRuntime {
     async fn exec(&self, key: &ContainerKey, args: Vec<String>, wanted: Wanted) -> Result<Executing, RuntimeError> {
         let started = exec::start(&self.shim, &self.dir(key), args, wanted).await;
         started.map_err(|source| RuntimeError::Io { key: key.clone(), operation: "run another process", source })
+    }
+
+    async fn attach(&self, key: &ContainerKey) -> Result<Attached, RuntimeError> {
+        let attached = attach::start(&self.dir(key)).await;
+        attached.map_err(|source| RuntimeError::Io { key: key.clone(), operation: "attach to it", source })
     }
 
     async fn list(&self) -> Result<Vec<(ContainerKey, Found)>, RuntimeError> {

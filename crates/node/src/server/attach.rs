@@ -1,15 +1,16 @@
-//! `attach`: what a container's program writes from now on, as its log gets it, joined with a client's streams.
+//! `attach`: the standard streams of a container's own program, joined with a client's.
 //!
-//! Containers have no standard input, so what a client sends there goes nowhere, and a line shows when it is whole.
+//! How a client's input ends is its container's matter: with `stdinOnce` the program's ends too, without only the client's stay does.
+
+use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use stead_model::ObjectKey;
 
-use super::{Body, Sources, exec, logs, query, remote_command, session, text};
-use crate::log::Output;
+use super::{Body, Sources, error_text, exec, query, remote_command, session, text};
 
-/// Answers `/attach/NAMESPACE/POD/CONTAINER?output=1&error=1`.
+/// Answers `/attach/NAMESPACE/POD/CONTAINER?input=1&output=1&error=1&tty=1`.
 pub(super) async fn answer(
     sources: &Sources,
     [namespace, pod, container]: [&str; 3],
@@ -19,19 +20,15 @@ pub(super) async fn answer(
         Ok(wanted) => wanted,
         Err(message) => return text(StatusCode::BAD_REQUEST, message),
     };
-    let key = ObjectKey::new(namespace, pod);
-    let run = match sources.logs.running(&key, container) {
+    let run = match sources.logs.running(&ObjectKey::new(namespace, pod), container) {
         Ok(run) => run,
         Err(message) => return text(StatusCode::NOT_FOUND, message),
     };
-    let followed = sources.clone();
+    let runtime = Arc::clone(&sources.runtime);
     session::begin(sources, request, wanted, move |streams| async move {
-        let follow = |output| logs::follow(&followed, &key, &run, output);
-        match (follow(Output::Stdout).await, follow(Output::Stderr).await) {
-            (Ok(stdout), Ok(stderr)) => streams.show(stdout, stderr).await,
-            (Err(error), _) | (_, Err(error)) => {
-                streams.end(&remote_command::Outcome::Failed(format!("log: {error}"))).await;
-            }
+        match runtime.attach(&run).await {
+            Ok(attached) => streams.attach(attached).await,
+            Err(error) => streams.end(&remote_command::Outcome::Failed(error_text(&error))).await,
         }
     })
 }

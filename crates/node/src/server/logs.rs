@@ -20,7 +20,7 @@ use stead_model::ObjectKey;
 
 use super::{Body, Sources, error_text, text};
 use crate::{
-    log::{End, LogQuery, LogReader, Output, Run as Wanted},
+    log::{End, LogQuery, LogReader, Run as Wanted},
     pod::{Observed, Run},
     runtime::ContainerKey,
 };
@@ -147,18 +147,6 @@ pub(super) async fn answer(
 
 async fn open(path: PathBuf, query: LogQuery) -> io::Result<LogReader> {
     tokio::task::spawn_blocking(move || LogReader::open(&path, query)).await.map_err(io::Error::other)?
-}
-
-/// What one output of a running container writes from now on, until it has ended.
-pub(super) async fn follow(
-    sources: &Sources,
-    pod: &ObjectKey,
-    run: &ContainerKey,
-    output: Output,
-) -> io::Result<impl Stream<Item = io::Result<Bytes>> + use<>> {
-    let query = LogQuery { end: End::Follow, tail_lines: Some(0), output, ..LogQuery::default() };
-    let reader = open(sources.runtime.log(run), query).await?;
-    Ok(pieces(sources.logs.clone(), pod.clone(), run.clone(), reader, End::Follow))
 }
 
 fn pieces(

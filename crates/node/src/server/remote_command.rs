@@ -6,7 +6,7 @@
 use std::io;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use hyper::upgrade::Upgraded;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use super::{
     upgrade::{Agreed, Carrier},
     writer::{Socket, Writer},
 };
-use crate::runtime::{ExecIo, Executing, Terminal, Wanted};
+use crate::runtime::{Attached, AttachedInput, ExecIo, Executing, Piece, Terminal, Wanted};
 
 /// What is spoken here, the best first.
 pub(super) const SPDY: &[&str] = &["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
@@ -239,17 +239,30 @@ impl Streams {
         self.end(&outcome).await;
     }
 
-    /// Shows two outputs until both have ended, or the client is gone.
-    pub(super) async fn show(
-        mut self,
-        stdout: impl Stream<Item = io::Result<Bytes>>,
-        stderr: impl Stream<Item = io::Result<Bytes>>,
-    ) {
+    /// Joins them with a container's own program until that has ended or lets go of the client, or the client is gone.
+    pub(super) async fn attach(mut self, attached: Attached) {
+        let Attached { mut input, mut output } = attached;
+        let (stdin, resize) = (self.stdin.take(), self.resize.take());
+        let said = async {
+            // An error here is the end of the output too.
+            let _ = say(stdin, resize, &mut input).await;
+            std::future::pending::<()>().await;
+        };
         let shown = async {
-            tokio::join!(show_pieces(stdout, self.stdout.as_ref()), show_pieces(stderr, self.stderr.as_ref()))
+            while let Ok(Some(piece)) = output.next().await {
+                let (writer, bytes) = match piece {
+                    Piece::Output(bytes) => (&self.stdout, bytes),
+                    Piece::Error(bytes) => (&self.stderr, bytes),
+                };
+                let Some(writer) = writer else { continue };
+                if writer.write(bytes).await.is_err() {
+                    return;
+                }
+            }
         };
         tokio::select! {
-            _ = shown => {}
+            () = shown => {}
+            () = said => {}
             _ = &mut self.gone => return,
         }
         self.end(&Outcome::Exited(0)).await;
@@ -323,14 +336,42 @@ async fn show(from: Option<impl AsyncRead + Unpin>, to: Option<&Writer>) {
     }
 }
 
-async fn show_pieces(pieces: impl Stream<Item = io::Result<Bytes>>, to: Option<&Writer>) {
-    let Some(to) = to else { return };
-    let mut pieces = std::pin::pin!(pieces);
-    while let Some(Ok(piece)) = pieces.next().await {
-        if to.write(piece).await.is_err() {
-            return;
+/// Passes on what a client types, and the sizes of his terminal, until there is neither.
+async fn say(
+    mut stdin: Option<mpsc::Receiver<Bytes>>,
+    mut resize: Option<mpsc::Receiver<Bytes>>,
+    to: &mut AttachedInput,
+) -> io::Result<()> {
+    async fn next(from: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+        match from {
+            Some(from) => from.recv().await,
+            None => std::future::pending().await,
         }
     }
+    let mut begun = Vec::new();
+    if stdin.is_some() {
+        to.write(&[]).await?;
+    }
+    while stdin.is_some() || resize.is_some() {
+        tokio::select! {
+            typed = next(&mut stdin) => match typed {
+                Some(bytes) => to.write(&bytes).await?,
+                None => {
+                    stdin = None;
+                    to.end().await?;
+                }
+            },
+            told = next(&mut resize) => match told {
+                Some(bytes) => {
+                    for size in sizes(&mut begun, &bytes) {
+                        to.resize(size.width, size.height).await?;
+                    }
+                }
+                None => resize = None,
+            },
+        }
+    }
+    Ok(())
 }
 
 /// The sizes in a stream of JSON objects; what is not whole yet stays in `begun`, within bounds.

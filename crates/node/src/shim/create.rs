@@ -6,8 +6,8 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::{fs::OpenOptionsExt, net::UnixListener},
     },
     path::{Path, PathBuf},
 };
@@ -18,11 +18,17 @@ use nix::{
     fcntl::OFlag,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    unistd::{Pid, pipe2},
+    unistd::Pid,
 };
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
 
-use super::{environment::InOrder, read_bounded};
+use super::{
+    console,
+    environment::InOrder,
+    frame::ATTACH,
+    read_bounded,
+    stdio::{self, Ends},
+};
 use crate::{
     cgroup::Hierarchies,
     container::{Cgroups, Container, InvalidUser, Mount, User, oci_spec},
@@ -44,6 +50,8 @@ pub enum CreateError {
     Spec(#[from] oci_spec::OciSpecError),
     #[error("cannot prepare {0}")]
     Prepare(&'static str, #[source] io::Error),
+    #[error("cannot make its standard input and output")]
+    Stdio(#[source] io::Error),
     #[error("the runtime could not create the container")]
     Create(#[source] libcontainer::error::LibcontainerError),
     #[error("the runtime could not start the container")]
@@ -55,8 +63,9 @@ pub enum CreateError {
 /// A container whose program runs.
 pub(super) struct Started {
     pub(super) pid: Pid,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) ends: Ends,
+    /// Where those come who attach.
+    pub(super) attaching: UnixListener,
 }
 
 /// The largest `passwd` or `group` file that is looked into.
@@ -80,24 +89,19 @@ pub(super) fn start(dir: &Path, container: &Container) -> Result<Started, Create
     spec.save(dir.join("config.json"))?;
     let state = dir.join("runtime");
     fs::create_dir_all(&state).map_err(|e| CreateError::Prepare("the runtime's directory", e))?;
-    let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|e| CreateError::Prepare("the output pipes", e.into()));
-    let ((stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?);
-    let null = File::open("/dev/null").map_err(|e| CreateError::Prepare("/dev/null", e))?;
-    stead_sys::signal::restore_defaults().map_err(|e| CreateError::Prepare("signals", e.into()))?;
-    let mut created = ContainerBuilder::new(container.id.clone(), SyscallType::default())
+    let builder = ContainerBuilder::new(container.id.clone(), SyscallType::default())
         .with_root_path(state)
         .map_err(CreateError::Create)?
-        .with_stdin(OwnedFd::from(null))
-        .with_stdout(stdout_end)
-        .with_stderr(stderr_end)
-        .with_executor(InOrder)
-        .as_init(dir)
-        .with_systemd(false)
-        .build()
-        .map_err(CreateError::Create)?;
+        .with_executor(InOrder);
+    let attaching =
+        console::listen(dir, ATTACH).map_err(|e| CreateError::Prepare("a socket for those who attach", e))?;
+    let (prepared, builder) = stdio::prepare(dir, container, builder).map_err(CreateError::Stdio)?;
+    stead_sys::signal::restore_defaults().map_err(|e| CreateError::Prepare("signals", e.into()))?;
+    let mut created = builder.as_init(dir).with_systemd(false).build().map_err(CreateError::Create)?;
+    let ends = prepared.finish().map_err(CreateError::Stdio)?;
     let pid = created.pid().map(|pid| Pid::from_raw(pid.as_raw())).ok_or(CreateError::NoProcess)?;
     created.start().map_err(CreateError::Start)?;
-    Ok(Started { pid, stdout, stderr })
+    Ok(Started { pid, ends, attaching })
 }
 
 /// Takes away what the container leaves: its writable files and its cgroups. Its log and status stay.

@@ -22,13 +22,12 @@ use nix::{
 use oci_spec::{OciSpecError, runtime::Spec};
 use serde::{Deserialize, Serialize};
 
-use super::{State, Status, environment::InOrder, read_container};
+use super::{State, Status, console::TERMINAL, environment::InOrder, read_container};
 use stead_client::error_text;
 
 /// Names of files in the directory.
 pub(crate) const EXEC_FILE: &str = "exec.json";
 pub(crate) const ENDED_FILE: &str = "ended.json";
-pub(crate) const TERMINAL: &str = "terminal";
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,8 +128,8 @@ fn write_process(run_dir: &Path, exec: &Exec, to: &Path) -> Result<(), ExecError
     let spec = Spec::load(run_dir.join("config.json"))?;
     let mut process = spec.process().clone().ok_or(ExecError::NotRunning)?;
     process.set_args(Some(exec.args.clone()));
+    process.set_terminal(Some(exec.stdio == Stdio::Terminal));
     if exec.stdio == Stdio::Terminal {
-        process.set_terminal(Some(true));
         let mut env = process.env().clone().unwrap_or_default();
         env.retain(|line| !line.starts_with("TERM="));
         env.push("TERM=xterm".to_owned());

@@ -13,9 +13,12 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use stead_node::{
-    container::{Container, Limits, Process},
+    container::{Container, Input, Limits, Process, Stdio},
     image::Store,
-    runtime::{ContainerKey, ContainerRuntime, ExecIo, Found, OciRuntime, RuntimeError, ShimCommand, Stop, Wanted},
+    runtime::{
+        AttachedOutput, ContainerKey, ContainerRuntime, ExecIo, Found, OciRuntime, Piece, RuntimeError, ShimCommand,
+        Stop, Wanted,
+    },
     shim::ExitCause,
 };
 use stead_sys::namespace::Namespace;
@@ -32,6 +35,8 @@ pub(crate) const TESTS: &[super::Test] = &[
     ("with_cgroup_v2_alone_containers_run_and_leave_nothing", with_cgroup_v2_alone_containers_run_and_leave_nothing),
     ("what_cannot_run_says_why", what_cannot_run_says_why),
     ("processes_run_beside_a_containers_own", processes_run_beside_a_containers_own),
+    ("programs_read_what_is_typed_by_those_who_attach", programs_read_what_is_typed_by_those_who_attach),
+    ("a_programs_terminal_is_shared_by_those_who_attach", a_programs_terminal_is_shared_by_those_who_attach),
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
     ("a_program_with_too_much_memory_is_named_so", a_program_with_too_much_memory_is_named_so),
 ];
@@ -76,6 +81,8 @@ impl Node {
             network: None,
             cgroup: PathBuf::from(format!("/stead-test/{unique}/{}-{}", key.container, key.attempt)),
             limits: Limits::default(),
+            stdio: Stdio::Pipes,
+            input: Input::Nobody,
             log: self.runtime().log(key),
             stop_signal: 15,
         }
@@ -451,4 +458,132 @@ fn processes_run_beside_a_containers_own() {
         runtime.wait(&key).await.unwrap();
         runtime.remove(&key).await.unwrap();
     });
+}
+
+/// What comes until it ends with `end`, or nothing more comes; each piece of standard error in brackets.
+async fn output_until(output: &mut AttachedOutput, end: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        match output.next().await.unwrap() {
+            Some(Piece::Output(bytes)) => text.push_str(std::str::from_utf8(&bytes).unwrap()),
+            Some(Piece::Error(bytes)) => text.push_str(&format!("[{}]", std::str::from_utf8(&bytes).unwrap())),
+            None => return text,
+        }
+    }
+    text
+}
+
+const NO_END: &str = "\0";
+
+fn programs_read_what_is_typed_by_those_who_attach() {
+    let node = Node::new();
+    let runtime = node.runtime();
+    node.tokio.block_on(async {
+        let once = key("once");
+        let script = "while read word; do echo got $word; done; cat >&2; echo all";
+        let container = Container { input: Input::Once, ..node.shell(&once, script) };
+        runtime.start(&once, &container).await.unwrap();
+        let mut watcher = runtime.attach(&once).await.unwrap();
+        let mut typist = runtime.attach(&once).await.unwrap();
+        typist.input.write(b"one\nt").await.unwrap();
+        assert_eq!(output_until(&mut typist.output, "one\n").await, "got one\n");
+        typist.input.write(b"wo\n").await.unwrap();
+        typist.input.end().await.unwrap();
+        assert_eq!(output_until(&mut typist.output, NO_END).await, "got two\nall\n");
+        assert_eq!(output_until(&mut watcher.output, NO_END).await, "got one\ngot two\nall\n", "everybody sees all");
+        assert_eq!(runtime.wait(&once).await.unwrap().code, 0);
+        assert_eq!(text_of(&runtime.log(&once)), "got one\ngot two\nall");
+
+        // Who goes without a word has ended his input, too; who only looked has none to end.
+        let gone = key("gone");
+        runtime.start(&gone, &Container { input: Input::Once, ..node.shell(&gone, "cat; echo all") }).await.unwrap();
+        drop(runtime.attach(&gone).await.unwrap());
+        let mut typist = runtime.attach(&gone).await.unwrap();
+        typist.input.write(b"word\n").await.unwrap();
+        assert_eq!(output_until(&mut typist.output, "word\n").await, "word\n");
+        drop(typist);
+        assert_eq!(runtime.wait(&gone).await.unwrap().code, 0);
+
+        let kept = key("kept");
+        let script = "read a; echo got $a; read b; echo $b >&2; exec sleep 1000";
+        runtime.start(&kept, &Container { input: Input::Kept, ..node.shell(&kept, script) }).await.unwrap();
+        for (typed, shown) in [("first", "got first\n"), ("second", "[second\n]")] {
+            let mut typist = runtime.attach(&kept).await.unwrap();
+            typist.input.write(format!("{typed}\n").as_bytes()).await.unwrap();
+            assert_eq!(output_until(&mut typist.output, &shown[shown.len() - 3..]).await, shown);
+            typist.input.end().await.unwrap();
+            assert_eq!(
+                output_until(&mut typist.output, NO_END).await,
+                "",
+                "his stay has ended, not the program's input"
+            );
+        }
+        let found = runtime.list().await.unwrap();
+        assert!(matches!(found.iter().find(|(one, _)| *one == kept), Some((_, Found::Running(_)))), "{found:?}");
+
+        // Much, both ways at once; and a program that has no input minds none.
+        let much = key("much");
+        let container = Container { input: Input::Once, ..node.shell(&much, "exec cat") };
+        runtime.start(&much, &container).await.unwrap();
+        let stead_node::runtime::Attached { mut input, mut output } = runtime.attach(&much).await.unwrap();
+        let long = "0123456789abcde\n".repeat(100_000);
+        let typed = async {
+            input.write(long.as_bytes()).await.unwrap();
+            input.end().await.unwrap();
+        };
+        let ((), back) = tokio::join!(typed, output_until(&mut output, NO_END));
+        assert!(back == long, "{} of {} bytes came back", back.len(), long.len());
+        let closed = key("closed");
+        runtime.start(&closed, &node.shell(&closed, "cat; exec sleep 1000")).await.unwrap();
+        let mut typist = runtime.attach(&closed).await.unwrap();
+        typist.input.write(b"for nobody").await.unwrap();
+        typist.input.end().await.unwrap();
+        runtime.stop(&closed, Stop::Kill).await.unwrap();
+        assert_eq!(output_until(&mut typist.output, NO_END).await, "", "he stays until the program ends");
+        let deaf = key("deaf");
+        let container = Container { input: Input::Kept, ..node.shell(&deaf, "exec <&-; echo deaf; sleep 1; echo on") };
+        runtime.start(&deaf, &container).await.unwrap();
+        let mut typist = runtime.attach(&deaf).await.unwrap();
+        typist.input.write(&[b'x'; 200_000]).await.unwrap();
+        assert!(
+            output_until(&mut typist.output, NO_END).await.ends_with("on\n"),
+            "closed input is no signal to the shim"
+        );
+    });
+}
+
+fn a_programs_terminal_is_shared_by_those_who_attach() {
+    let node = Node::new();
+    let runtime = node.runtime();
+    let key = key("terminal");
+    let script = "tty; echo $TERM; until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done; echo sized; \
+                  while read word; do echo got $word; [ $word = end ] && exit 3; done";
+    let container = Container { stdio: Stdio::Terminal, input: Input::Once, ..node.shell(&key, script) };
+    node.tokio.block_on(async {
+        runtime.start(&key, &container).await.unwrap();
+        let mut first = runtime.attach(&key).await.unwrap();
+        first.input.resize(77, 33).await.unwrap();
+        let shown = output_until(&mut first.output, "sized\r\n").await;
+        assert!(shown.ends_with("sized\r\n"), "{shown:?}");
+        first.input.write(b"word\n").await.unwrap();
+        assert_eq!(output_until(&mut first.output, "got word\r\n").await, "word\r\ngot word\r\n", "with its echo");
+        first.input.end().await.unwrap();
+        assert_eq!(output_until(&mut first.output, NO_END).await, "", "a terminal stays when somebody leaves it");
+        // A process beside it has pipes all the same.
+        let pipes = Wanted::Pipes { stdin: false, stdout: true, stderr: false };
+        let beside = runtime.exec(&key, ["/bin/sh", "-c", "test -t 1; echo $?"].map(str::to_owned).to_vec(), pipes);
+        let ExecIo::Pipes { stdout: Some(mut stdout), .. } = beside.await.unwrap().io else { panic!("no pipes") };
+        let mut told = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut told).await.unwrap();
+        assert_eq!(told, "1\n");
+        let mut second = runtime.attach(&key).await.unwrap();
+        second.input.write(b"end\n").await.unwrap();
+        assert_eq!(output_until(&mut second.output, NO_END).await, "end\r\ngot end\r\n");
+        assert_eq!(runtime.wait(&key).await.unwrap().code, 3);
+    });
+    let log = fs::read_to_string(runtime.log(&key)).unwrap();
+    assert!(
+        log.contains("stdout F /dev/pts/0\r\n") && log.contains(" xterm\r\n") && !log.contains(" stderr "),
+        "{log}"
+    );
 }

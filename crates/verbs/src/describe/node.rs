@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use stead_api::table::age;
 
-use super::page::{Page, date, joined, list, map, or_none, plain};
+use super::{
+    allocated,
+    page::{Page, date, joined, list, map, or_none, plain},
+};
 
 const ROLE: &str = "node-role.kubernetes.io/";
 
@@ -41,7 +43,7 @@ pub(super) fn describe(page: &mut Page, node: &Value, lease: Option<&Value>, pod
     page.maybe("PodCIDR", &spec["podCIDR"]);
     page.maybe("PodCIDRs", &joined(&spec["podCIDRs"], ",").into());
     page.maybe("ProviderID", &spec["providerID"]);
-    describe_pods(page, pods, now);
+    allocated::describe(page, node, pods, now);
 }
 
 fn describe_lease(page: &mut Page, lease: Option<&Value>) {
@@ -83,16 +85,5 @@ fn describe_system(page: &mut Page, info: &Value) {
         ("Kubelet Version", "kubeletVersion"),
     ] {
         page.field_at(1, title, plain(&info[key]));
-    }
-}
-
-fn describe_pods(page: &mut Page, pods: &[Value], now: Timestamp) {
-    page.line(0, format_args!("Non-terminated Pods:\t({} in total)", pods.len()));
-    page.line(1, "Namespace\tName\t\tAge");
-    page.line(1, "---------\t----\t\t---");
-    for pod in pods {
-        let (namespace, name) = (stead_api::meta::namespace(pod), stead_api::meta::name(pod));
-        let age = age(stead_api::meta::creation_timestamp(pod), now);
-        page.line(1, format_args!("{namespace}\t{name}\t\t{age}"));
     }
 }

@@ -7,7 +7,7 @@ use super::{
     pod::describe_template,
 };
 
-const REVISION: &str = "deployment.kubernetes.io/revision";
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 pub(super) fn describe_deployment(page: &mut Page, deployment: &Value, sets: &[Value]) {
     let (metadata, spec, status) = (&deployment["metadata"], &deployment["spec"], &deployment["status"]);
@@ -75,17 +75,18 @@ fn describe_conditions(page: &mut Page, status: &Value) {
     }
 }
 
-/// The newest is the one of the Deployment's own revision.
+/// The new one has the Deployment's own template; the oldest of several is it.
 fn describe_replica_sets(page: &mut Page, deployment: &Value, sets: &[Value]) {
     let uid = &deployment["metadata"]["uid"];
     let is_own = |set: &&Value| list(&set["metadata"]["ownerReferences"]).any(|owner| owner["uid"] == *uid);
-    let revision = |object: &Value| stead_api::meta::annotation(object, REVISION).map(str::to_owned);
-    let current = revision(deployment);
-    let (new, old): (Vec<&Value>, Vec<&Value>) =
-        sets.iter().filter(is_own).partition(|set| current.is_some() && revision(set) == current);
-    if new.is_empty() && old.is_empty() {
+    let mut old: Vec<&Value> = sets.iter().filter(is_own).collect();
+    if old.is_empty() {
         return;
     }
+    old.sort_by_key(|set| (plain(&set["metadata"]["creationTimestamp"]), stead_api::meta::name(set).to_owned()));
+    let template = without_hash(&deployment["spec"]["template"]);
+    let new = old.iter().position(|set| without_hash(&set["spec"]["template"]) == template);
+    let new: Vec<&Value> = new.map(|at| old.remove(at)).into_iter().collect();
     let text = |set: &&Value| {
         let created = set["status"]["replicas"].as_i64().unwrap_or_default();
         format!("{} ({created}/{} replicas created)", plain(&set["metadata"]["name"]), plain(&set["spec"]["replicas"]))
@@ -93,6 +94,15 @@ fn describe_replica_sets(page: &mut Page, deployment: &Value, sets: &[Value]) {
     let joined = |sets: &[&Value]| or_none(&sets.iter().map(text).collect::<Vec<_>>().join(", ")).to_owned();
     page.field("OldReplicaSets", joined(&old));
     page.field("NewReplicaSet", joined(&new));
+}
+
+/// The template without the label by which its pods are told from those of others.
+fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
+        labels.remove(POD_TEMPLATE_HASH);
+    }
+    template
 }
 
 /// A label selector as one line: `a=b,c in (d,e),!f`.

@@ -122,6 +122,27 @@ fn new_events_say_who_and_when() {
 }
 
 #[test]
+fn a_series_has_several_and_a_last_one() {
+    let check = |series: Value, expect: &[&str]| {
+        let mut event = new_style();
+        event["series"] = series.clone();
+        RESOURCE_EVENTS_V1.strategy.become_stored(&mut event);
+        let errors = RESOURCE_EVENTS_V1.strategy.validate_create(&event);
+        assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expect, "{series}");
+        view::become_core(&mut event);
+        assert_eq!(RESOURCE.strategy.validate_create(&event), [], "{series}: core events are free in it");
+    };
+    let last = "2026-01-01T00:01:00.000000Z";
+    let (few, never) =
+        ("series.count: Invalid value: \"\": should be at least 2", "series.lastObservedTime: Required value");
+    check(json!({"count": 2, "lastObservedTime": last}), &[]);
+    check(json!({"count": 1, "lastObservedTime": last}), &[few]);
+    check(json!({"lastObservedTime": last}), &[few]);
+    check(json!({"count": 3}), &[never]);
+    check(json!({}), &[few, never]);
+}
+
+#[test]
 fn only_the_series_of_a_new_event_goes_on() {
     let mut old = new_style();
     view::become_core(&mut old);

@@ -162,8 +162,6 @@ pub(crate) const POD_SPEC: &[Unhonoured] = &[
         "the stop signal comes without it, once proxies have taken the pod out",
     ),
     warn(&["containers", "*", "lifecycle", "stopSignal"], When::Set, "the image's stop signal is sent"),
-    warn(&["containers", "*", "stdin"], When::Is("true"), "there is nothing to read"),
-    warn(&["containers", "*", "tty"], When::Is("true"), "output is a pipe"),
     warn(
         &["containers", "*", "terminationMessagePath"],
         When::IsNot(&["/dev/termination-log"]),

@@ -185,7 +185,20 @@ const HONOURED: &[(&str, &[&str])] = &[
     ),
     (
         "Container",
-        &["args", "command", "env", "image", "imagePullPolicy", "name", "ports", "readinessProbe", "workingDir"],
+        &[
+            "args",
+            "command",
+            "env",
+            "image",
+            "imagePullPolicy",
+            "name",
+            "ports",
+            "readinessProbe",
+            "stdin",
+            "stdinOnce",
+            "tty",
+            "workingDir",
+        ],
     ),
     ("Volume", &["configMap", "emptyDir", "hostPath", "name"]),
     ("VolumeMount", &["mountPath", "name", "readOnly", "subPath"]),
@@ -198,7 +211,7 @@ const HONOURED: &[(&str, &[&str])] = &[
 ];
 
 /// Fields that are not looked at because a field beside them is refused whenever they matter.
-const MOOT: &[&str] = &["stdinOnce", "restartPolicy"];
+const MOOT: &[&str] = &["restartPolicy"];
 
 #[test]
 fn every_field_is_honoured_or_in_a_table() {
