@@ -28,7 +28,25 @@ pub(crate) struct Cli {
 }
 
 /// Flags that may stand before a client verb, as in `stead -n web get pods`; each has a value.
-pub(crate) const BEFORE_VERBS: [&str; 6] = ["-n", "--namespace", "--context", "--kubeconfig", "--as", "--as-group"];
+pub(crate) const BEFORE_VERBS: [&str; 17] = [
+    "-n",
+    "--namespace",
+    "--context",
+    "--kubeconfig",
+    "--as",
+    "--as-group",
+    "--as-uid",
+    "--cluster",
+    "--user",
+    "-s",
+    "--server",
+    "--token",
+    "--certificate-authority",
+    "--client-certificate",
+    "--client-key",
+    "--tls-server-name",
+    "--request-timeout",
+];
 
 /// The words with those flags behind the verb and its subcommands, where it takes them.
 pub(crate) fn verb_first(words: Vec<OsString>) -> Vec<OsString> {

@@ -148,7 +148,9 @@ impl<'a> Read<'a> {
     fn long_of(&self, letter: char) -> Option<String> {
         let arg = self.command.get_arguments().find(|arg| arg.get_short() == Some(letter));
         let own = arg.and_then(Arg::get_long).map(str::to_owned);
-        own.or_else(|| (letter == 'n' && self.may_stand_before_verbs("-n")).then(|| "namespace".to_owned()))
+        let known = [('n', "-n", "namespace"), ('s', "-s", "server")];
+        let before = known.into_iter().find(|(one, short, _)| *one == letter && self.may_stand_before_verbs(short));
+        own.or_else(|| before.map(|(.., long)| long.to_owned()))
     }
 
     fn may_stand_before_verbs(&self, flag: &str) -> bool {

@@ -26,6 +26,8 @@ impl NodeRecorder {
             api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
             name: Some(node.to_owned()),
+            // Those who look for a node's events ask for this.
+            uid: Some(node.to_owned()),
             ..ObjectReference::default()
         };
         Self { recorder, node }

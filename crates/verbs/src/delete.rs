@@ -228,7 +228,7 @@ fn is_confirmed(victims: &[(Kind, String, String)]) -> io::Result<bool> {
     for (kind, _, name) in victims {
         println!("{}/{name}", kind.full_name());
     }
-    print!("Do you want to continue? (y/N): ");
+    print!("Do you want to continue? (y/n): ");
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer)?;

@@ -62,8 +62,15 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     let mut problems = Vec::new();
     let mut described = 0;
     for Target { kind, namespace, names } in targets(args, &api, &kinds).await? {
-        for object in objects(args, &api, &kind, &namespace, &names, &mut problems).await? {
+        let found = objects(args, &api, &kind, &namespace, &names, &mut problems).await?;
+        // What only begins as the name does is told of with a line behind each.
+        let is_begun = matches!(names.as_slice(), [name] if found.iter().any(|one| stead_api::meta::name(one) != name));
+        for object in found {
             match page(args, &api, &kind, &object).await {
+                Ok(text) if is_begun => {
+                    described += 1;
+                    println!("{text}");
+                }
                 Ok(text) => {
                     if described > 0 {
                         println!("\n");
@@ -218,7 +225,7 @@ async fn describe(args: &DescribeArgs, api: &Api, kind: &Kind, object: &Value) -
         ("networking.k8s.io", "IPAddress") => simple::describe_ip_address(&mut page, object),
         _ => generic::describe(&mut page, object),
     }
-    let has_events = !matches!(kind.kind.as_str(), "Namespace" | "Secret" | "Event");
+    let has_events = !matches!(kind.kind.as_str(), "Namespace" | "Secret");
     if args.show_events && has_events {
         events::describe(&mut page, &events_of(api, object).await?, now);
     }

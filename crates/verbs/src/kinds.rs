@@ -53,7 +53,10 @@ impl Kinds {
     pub(crate) fn find_in(&self, word: &str, version: &str) -> Result<&Kind, VerbError> {
         let of_it = |kind: &&Kind| kind.api_version() == version && kind.is_called(&word.to_ascii_lowercase());
         let known = self.0.iter().find(of_it);
-        known.ok_or_else(|| VerbError::UnknownManifestKind { kind: word.to_owned(), version: version.to_owned() })
+        let slash = if version.contains('/') { "" } else { "/" };
+        known.ok_or_else(|| {
+            VerbError::usage(format!("couldn't find resource for \"{slash}{version}, Resource={word}\""))
+        })
     }
 
     /// The kind that an object says it is.

@@ -136,7 +136,14 @@ struct Source {
 
 impl LogsArgs {
     async fn pods_of(&self, api: &Api, kinds: &Kinds, word: &str) -> Result<Vec<Value>, VerbError> {
-        let first = pods::find(api, kinds, word, self.pod_running_timeout).await?;
+        let first = pods::find(api, kinds, word, self.pod_running_timeout).await;
+        let first = first.map_err(|error| match error {
+            VerbError::Server { reason, message, .. } => {
+                let namespace = &api.namespace;
+                VerbError::usage(format!("error from server ({reason}): {message} in namespace {namespace:?}"))
+            }
+            other => other,
+        })?;
         let all = pods::of(api, kinds, word).await?;
         if self.all_pods && !all.is_empty() {
             return Ok(all);

@@ -64,7 +64,7 @@ pub struct RunArgs {
     #[arg(long, short = 'i')]
     stdin: bool,
     /// Give the program a terminal
-    #[arg(long, short, requires = "stdin")]
+    #[arg(long, short)]
     tty: bool,
     /// Show what the program writes until it ends (default: with --stdin)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
@@ -91,6 +91,9 @@ pub struct RunArgs {
 }
 
 pub(crate) async fn run(args: &RunArgs) -> Result<(), VerbError> {
+    if args.tty && !args.stdin {
+        return Err(VerbError::usage("-i/--stdin is required for containers with -t/--tty=true"));
+    }
     let attaches = args.attach.unwrap_or(args.stdin);
     if args.rm && !attaches {
         return Err(VerbError::usage("--rm should only be used for attached containers"));

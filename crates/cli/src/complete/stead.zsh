@@ -14,7 +14,7 @@ _stead() {
         candidates+=("${line/$'\t'/:}")
     done
     (( directive & 2 )) && space=(-S '')
-    (( ${#candidates} )) && _describe -V 'stead' candidates "${space[@]}" && return
+    (( ${#candidates} )) && _describe 'stead' candidates "${space[@]}" && return
     (( directive & 4 )) || _files
 }
 

@@ -270,6 +270,7 @@ const READS: &str = r"
     rollout status rs
     rollout status deploy/nothing
     explain svc.spec.ports
+    explain events --api-version=events.k8s.io/v1
     wait --for=condition=Available deploy/hello
     wait --for=jsonpath={.spec.replicas}=2 deploy/hello
     wait --for=condition=Available deploy/hello -o name
@@ -318,6 +319,7 @@ const WRITES: &str = r#"
     scale deploy/hello --replicas=2 --resource-version=1
     scale deploy/hello --replicas=2 --dry-run=server
     get deploy hello --subresource=status -o jsonpath={.spec.replicas}
+    get deploy hello --subresource=scale
     get deploy hello --subresource=scale -o jsonpath={.spec.replicas}
     get --raw /api/v1/namespaces/default/services/none
     get --raw /version
@@ -386,6 +388,8 @@ const WRITES: &str = r#"
     create deployment y --image=stead.local/hello-app:1.0 --dry-run=client -o yaml
     run y --image=stead.local/hello-app:1.0 --dry-run=client -o yaml
     run y --image=stead.local/hello-app:1.0 --port=80 --env=A=b --restart=Never --dry-run=client -o yaml
+    run y --image=x --dry-run=client -o yaml --annotations=a=b --privileged --image-pull-policy=Never
+    run y --image=x --dry-run=client -o yaml --overrides='{"spec":{"nodeName":"q"}}'
     expose deploy hello --name=y --port=80 --dry-run=client -o yaml
     label svc hello q=r --dry-run=client -o jsonpath={.metadata.labels}
     delete svc two three
@@ -422,6 +426,14 @@ const DESCRIPTIONS: &str = r#"
 "#;
 
 const REFUSALS: &str = r"
+    logs nothing
+    logs deploy/nothing
+    attach nothing
+    exec nothing -- ls
+    explain events --api-version=v9
+    ~ run x --image=y -t
+    ~ run x --image=y --rm
+    ~ run x --image=y -i --dry-run=client
     create -f /nothing
     label svc nothing a=b
     patch svc nothing -p {}

@@ -6,20 +6,14 @@ use super::page::{Page, head, plain};
 
 pub(super) fn describe(page: &mut Page, object: &Value) {
     head(page, object);
-    page.field("API Version", plain(&object["apiVersion"]));
-    page.field("Kind", plain(&object["kind"]));
-    let skipped = ["metadata", "apiVersion", "kind"];
-    let mut metadata = object["metadata"].clone();
-    if let Some(metadata) = metadata.as_object_mut() {
+    let mut rest = object.clone();
+    if let Some(metadata) = rest["metadata"].as_object_mut() {
         for key in ["name", "namespace", "labels", "annotations", "managedFields"] {
             metadata.remove(key);
         }
     }
-    fields(page, 0, "Metadata", &metadata);
-    for (key, value) in object.as_object().into_iter().flatten() {
-        if !skipped.contains(&key.as_str()) {
-            fields(page, 0, &words(key), value);
-        }
+    for (key, value) in rest.as_object().into_iter().flatten() {
+        fields(page, 0, &words(key), value);
     }
 }
 

@@ -83,6 +83,7 @@ fn describe_system(page: &mut Page, info: &Value) {
         ("Architecture", "architecture"),
         ("Container Runtime Version", "containerRuntimeVersion"),
         ("Kubelet Version", "kubeletVersion"),
+        ("Kube-Proxy Version", "kubeProxyVersion"),
     ] {
         page.field_at(1, title, plain(&info[key]));
     }

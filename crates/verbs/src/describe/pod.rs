@@ -157,10 +157,7 @@ fn describe_container(page: &mut Page, container: &Value, status: Option<&Value>
 }
 
 fn port_text(port: &Value, key: &str) -> String {
-    let number = port[key].as_i64().unwrap_or_default();
-    let name = plain(&port["name"]);
-    let text = format!("{number}/{}", plain(&port["protocol"]));
-    if name.is_empty() { text } else { format!("{text} ({name})") }
+    format!("{}/{}", port[key].as_i64().unwrap_or_default(), plain(&port["protocol"]))
 }
 
 fn describe_state(page: &mut Page, title: &str, state: &Value) {
