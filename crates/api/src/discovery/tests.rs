@@ -94,6 +94,7 @@ fn storage_version_hashes() {
             }
         }
     }
+    found.sort();
     let expect = [
         " configmaps qFsyl6wFWjQ=",
         " endpoints fWeeMqaN/OA=",
