@@ -123,16 +123,6 @@ fn printing_columns_of_deployment() {
 }
 
 #[test]
-fn printing_columns_of_scale() {
-    check(
-        &scale::RESOURCE,
-        "Name; Desired:integer; Available:integer; Age",
-        json!({"metadata": {"name": "dx", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": {"replicas": 3}, "status": {"replicas": 2, "selector": "a=b"}}),
-        json!(["dx", 3, 2, "5m"]),
-    );
-}
-
-#[test]
 fn printing_columns_of_event() {
     check(
         &event::RESOURCE,
