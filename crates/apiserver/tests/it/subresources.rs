@@ -58,14 +58,14 @@ async fn a_status_is_not_written_with_the_object() {
         json!({"conditions": [{"type": name, "status": "True", "reason": "Because",
         "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
     };
-    let ingress = |ip: &str| json!({"loadBalancer": {"ingress": [{"ip": ip, "ipMode": "VIP"}]}});
+    let ingress = |name: &str| json!({"loadBalancer": {"ingress": [{"hostname": name}]}});
     let address = |name: &str| json!({"addresses": [{"type": "Hostname", "address": name}]});
     let namespaced = |plural: &str| format!("/api/v1/namespaces/default/{plural}");
     let kinds = [
         (
             namespaced("services"),
             json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
-            [ingress("192.0.2.1"), ingress("192.0.2.2")],
+            [ingress("one.example"), ingress("other.example")],
         ),
         (
             namespaced("pods"),
