@@ -10,7 +10,7 @@ use futures::TryFutureExt as _;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use socket2::{SockRef, TcpKeepalive};
@@ -28,7 +28,7 @@ use crate::{
     body,
     refusal::Refusal,
     shares::Shares,
-    unread::{Answering, Socket, Streams},
+    unread::{Answering, Socket},
 };
 
 /// Connections that are not yet anybody's.
@@ -162,9 +162,9 @@ async fn connection(
         request.extensions_mut().insert(client);
         let (answering, version) = (answering.clone(), request.version());
         let answer = router.clone().oneshot(request.map(Body::new));
-        answer.map_ok(move |response| answering.begin(version, response))
+        answer.inspect_ok(move |response| answering.begin(version, response))
     });
-    let builder = builder(patience);
+    let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
@@ -174,9 +174,8 @@ async fn connection(
     connection.await.map_err(ConnectionError::Http)
 }
 
-/// A watch over HTTP/2 is cut that its client has not read for `patience`.
-fn builder(patience: Duration) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams { patience });
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(HEAD);
     builder
         .http2()
@@ -200,7 +199,7 @@ async fn refused(stream: TlsStream<Socket>, refusal: Refusal) -> Result<(), Conn
             Ok::<_, Infallible>(refusal.into_response())
         }
     });
-    let builder = builder(REFUSAL);
+    let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(REFUSAL, connection).await {
         Ok(done) => done.map_err(ConnectionError::Http),

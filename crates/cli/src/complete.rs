@@ -268,7 +268,7 @@ mod tests {
         };
         check("ge", &["get"], false);
         check("-n web ge", &["get"], false);
-        check("rollout re", &["resume", "restart"], false);
+        check("rollout re", &["restart", "resume"], false);
         check("get --show-l", &["--show-labels"], false);
         check("delete --cascade ", &["background", "foreground", "orphan"], false);
         check("delete --cascade=f", &["--cascade=foreground"], false);

@@ -4,11 +4,6 @@
 
 use std::{env, fs, time::Duration};
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 use stead_apiserver::Limits;
@@ -100,57 +95,5 @@ async fn watchers_that_never_read_cost_little_and_are_cut() {
     }
     admin.post(MAPS, &json!({"metadata": {"name": "last"}})).await.expect(201);
     assert_eq!(reading.next().await.unwrap()["object"]["metadata"]["name"], "last");
-    serving.abort();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shut_window_ends_its_own_watch_and_nothing_else_of_the_connection() {
-    let cluster = Cluster::limited(Limits { unread: Duration::from_secs(2), ..Limits::default() }).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (server, tls) = (cluster.server.clone(), cluster.serving());
-    let serving = tokio::spawn(async move { server.serve(vec![listener], tls, std::future::pending()).await });
-    let issued = cluster.pki.issue_client("somebody", &["system:masters"]).unwrap();
-    let connector = TlsConnector::from(client_tls(&cluster.pki, &issued));
-    let stream = connector.connect("localhost".try_into().unwrap(), TcpStream::connect(address).await.unwrap());
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(1 << 10);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream.await.unwrap())).await.unwrap();
-    let carried = tokio::spawn(connection);
-    let mut ask = async |path: String| {
-        let request = Request::get(format!("https://localhost{path}")).body(Empty::<Bytes>::new()).unwrap();
-        let answer = sender.send_request(request).await.unwrap();
-        assert_eq!(answer.status(), 200, "{path}");
-        answer.into_body()
-    };
-    let watch = format!("{MAPS}?watch=1&resourceVersion=0");
-    let (mut unread, mut read, mut quiet) =
-        (ask(watch.clone()).await, ask(watch).await, ask("/api/v1/services?watch=1&resourceVersion=0".into()).await);
-    let filler = "x".repeat(8 << 10);
-    let admin = cluster.admin();
-    admin.post(MAPS, &json!({"metadata": {"name": "map"}, "data": {"filler": filler}})).await.expect(201);
-    let mut text = String::new();
-    while !text.ends_with('\n') {
-        let frame = read.frame().await.unwrap().unwrap();
-        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
-    }
-    assert!(text.contains(&filler), "whoever reads gets it all");
-    eventually("end of that watch", async || {
-        (sum(&cluster, "apiserver_longrunning_requests").await == 1).then_some(())
-    })
-    .await;
-    let ended = loop {
-        match unread.frame().await {
-            Some(Ok(_)) => {}
-            other => break other,
-        }
-    };
-    assert!(ended.is_some_and(|frame| frame.is_err()), "its stream was reset");
-    assert!(ask("/api/v1/namespaces/default/services".into()).await.collect().await.is_ok());
-    admin.post(MAPS, &json!({"metadata": {"name": "last"}})).await.expect(201);
-    assert!(read.frame().await.unwrap().is_ok(), "the other watches of the connection go on");
-    let nothing = tokio::time::timeout(Duration::from_millis(10), quiet.frame()).await;
-    assert!(nothing.is_err() || nothing.is_ok_and(|frame| frame.is_some_and(|frame| frame.is_ok())));
-    carried.abort();
     serving.abort();
 }

@@ -316,7 +316,6 @@ const WRITES: &str = r#"
     scale deploy -l tier=front --replicas=2 -o name
     scale deploy -l tier=none --replicas=2
     scale deploy/hello --replicas=2 --timeout=30s
-    scale deploy/hello --replicas=2 --resource-version=1
     scale deploy/hello --replicas=2 --dry-run=server
     get deploy hello --subresource=status -o jsonpath={.spec.replicas}
     get deploy hello --subresource=scale
@@ -418,7 +417,6 @@ const DESCRIPTIONS: &str = r#"
     describe svc fi
     describe deploy hello --show-events=false
     describe rs --show-events=false
-    describe pods --show-events=false
     describe node node1 --show-events=false
     describe event told -n default
     describe ippools

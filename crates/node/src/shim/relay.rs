@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Write},
+    ops::ControlFlow,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::{UnixListener, UnixStream},
@@ -116,15 +117,19 @@ impl Relay {
             if ready.is_empty() && ended.is_some() {
                 self.ends.outputs.clear();
             }
-            // The last first, so that what goes does not change the numbers of others.
-            for ready in ready.into_iter().rev() {
+            let mut closed = Vec::new();
+            for ready in ready {
                 match ready {
                     Ready::Signals => ended = ended.or_else(&mut on_signals),
                     Ready::Attaching => self.let_in(),
-                    Ready::Output(number) => self.copy_output(number),
+                    Ready::Output(number) => closed.extend(self.copy_output(number).is_break().then_some(number)),
                     Ready::Input => {}
                     Ready::Client(number) => self.hear(number),
                 }
+            }
+            // The last first, so that what goes does not change the numbers of others.
+            for number in closed.into_iter().rev() {
+                self.ends.outputs.remove(number);
             }
             self.type_on();
             self.let_go();
@@ -187,18 +192,15 @@ impl Relay {
         });
     }
 
-    /// Reads once from an output; closes it at its end. A log that cannot be written is no reason to stop the container.
-    fn copy_output(&mut self, number: usize) {
+    /// Reads once from an output; breaks at its end. A log that cannot be written is no reason to stop the container.
+    fn copy_output(&mut self, number: usize) -> ControlFlow<()> {
         let (stream, fd) = &self.ends.outputs[number];
         let mut piece = [0; PIECE];
         let bytes = match rustix::io::read(fd, &mut piece) {
             Ok(length @ 1..) => &piece[..length],
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return ControlFlow::Continue(()),
             // A terminal that nobody has open any more is an error.
-            Ok(0) | Err(_) => {
-                self.ends.outputs.remove(number);
-                return;
-            }
+            Ok(0) | Err(_) => return ControlFlow::Break(()),
         };
         if let Err(error) = self.log.write(*stream, bytes, Timestamp::now()) {
             eprintln!("log: {error}");
@@ -211,6 +213,7 @@ impl Relay {
             frame::encode(kind, bytes, &mut client.waiting);
             client.tell();
         }
+        ControlFlow::Continue(())
     }
 
     /// Sends what waits for a client, and takes what he says.

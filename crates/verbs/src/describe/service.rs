@@ -37,7 +37,6 @@ fn describe_port(page: &mut Page, port: &Value, slices: &[Value]) {
     let protocol = plain(&port["protocol"]);
     page.line(0, format_args!("Port:\t{shown}\t{}/{protocol}", plain(&port["port"])));
     page.field("TargetPort", format_args!("{}/{protocol}", plain(&port["targetPort"])));
-    page.maybe("AppProtocol", &port["appProtocol"]);
     if port["nodePort"].as_i64().unwrap_or_default() != 0 {
         page.line(0, format_args!("NodePort:\t{shown}\t{}/{protocol}", plain(&port["nodePort"])));
     }
