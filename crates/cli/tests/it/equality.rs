@@ -500,7 +500,6 @@ fn completes_what_kubectl_completes(beside: &Beside) {
         "logs hell",
         "logs deploy/",
         "logs POD ",
-        "logs POD -c ",
         "exec POD -c he",
         "port-forward POD ",
         "port-forward svc/hello ",

@@ -165,8 +165,12 @@ fn terminals_are_attached_to(lab: &Lab, client: &OsString) {
     script.env("KUBECONFIG", lab.kubeconfig()).env("HOME", lab.directory.path()).env("SHELL", "/bin/sh");
     let mut session = Running::start(script);
     session.line("If you don't see a command prompt");
-    session.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
-    session.line("got word");
+    // What is typed before the terminal is the program's own may be lost.
+    eventually("an answer", || {
+        session.child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
+        let mut lines = std::iter::from_fn(|| session.lines.recv_timeout(Duration::from_millis(200)).ok());
+        lines.any(|line| line.contains("got word")).then_some(())
+    });
 }
 
 /// What people without kubectl read of many pods.
