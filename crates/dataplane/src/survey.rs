@@ -124,7 +124,8 @@ fn families(wanted: &Wanted) -> BTreeSet<Family> {
     wanted.service_ranges.iter().map(|range| Family::of(range.addr())).collect()
 }
 
-fn forwarding(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
+/// Whether packets of the service ranges' families are forwarded: the part of [`survey`] for which [`Facts::sysctls`] is enough.
+pub fn forwarding(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
     let judge = |family| {
         let (name, text) = match family {
             Family::V4 => ("net.ipv4.ip_forward", "IPv4"),
@@ -238,8 +239,10 @@ fn routes(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
 }
 
 fn routes_of(facts: &Facts, range: IpNet) -> Vec<Finding> {
-    let overlaps =
-        |route: &&RouteFact| route.to.prefix_len() > 0 && (route.to.contains(&range) || range.contains(&route.to));
+    // A route to the range itself is what programs here need where there is no default route.
+    let overlaps = |route: &&RouteFact| {
+        route.to.prefix_len() > 0 && route.to != range && (route.to.contains(&range) || range.contains(&route.to))
+    };
     let mut findings: Vec<_> = facts
         .routes
         .iter()
@@ -262,9 +265,10 @@ fn routes_of(facts: &Facts, range: IpNet) -> Vec<Finding> {
             "choose another service range",
         )
     }));
-    let is_default =
-        |route: &RouteFact| route.to.prefix_len() == 0 && Family::of(route.to.addr()) == Family::of(range.addr());
-    if findings.is_empty() && !facts.routes.iter().any(is_default) {
+    let leads_there = |route: &RouteFact| {
+        route.to == range || route.to.prefix_len() == 0 && Family::of(route.to.addr()) == Family::of(range.addr())
+    };
+    if findings.is_empty() && !facts.routes.iter().any(leads_there) {
         findings.push(Finding::warning(
             Subject::Routes,
             format!("no route leads to service range {range}: programs on this machine cannot begin a connection to a virtual IP"),

@@ -73,6 +73,11 @@ impl Facts {
         })
     }
 
+    /// Of all facts only the settings that no interface has for itself; any user may read them.
+    pub fn sysctls() -> Self {
+        Self { sysctls: read_sysctls(&BTreeSet::new()), ..Self::default() }
+    }
+
     pub(super) fn sysctl(&self, name: &str) -> Option<u64> {
         self.sysctls.get(name).copied()
     }

@@ -2,6 +2,7 @@
 //!
 //! An accept in one table does not undo a drop in another, so none of ours could help.
 
+use ipnet::IpNet;
 use stead_model::Family;
 use stead_sys::nft::ForeignChain;
 
@@ -35,27 +36,29 @@ impl Firewall {
         }
     }
 
-    fn remedy(self, wanted: &Wanted, program: &str) -> String {
-        let ranges: Vec<_> = wanted.pod_ranges.iter().map(ToString::to_string).collect();
-        let each = |line: &dyn Fn(&String) -> String| ranges.iter().map(line).collect::<Vec<_>>().join("; ");
+    /// What opens it to forwarded packets of the pods of `ranges`, which are those of the families that it looks at.
+    fn forward_remedy(self, ranges: &[IpNet], program: &str) -> String {
         match self {
-            Self::Docker if !ranges.is_empty() => each(&|range| {
-                let program =
-                    if range.contains(':') { program.replace("iptables", "ip6tables") } else { program.to_owned() };
-                format!("{program} -I DOCKER-USER -s {range} -j ACCEPT; {program} -I DOCKER-USER -d {range} -j ACCEPT")
-            }),
+            Self::Docker if !ranges.is_empty() => {
+                let rules = each(ranges, |range| {
+                    let program = match Family::of(range.addr()) {
+                        Family::V4 => program.to_owned(),
+                        Family::V6 => program.replace("iptables", "ip6tables"),
+                    };
+                    format!(
+                        "{program} -I DOCKER-USER -s {range} -j ACCEPT; {program} -I DOCKER-USER -d {range} -j ACCEPT"
+                    )
+                });
+                format!("after each boot, once docker runs: {rules}")
+            }
             Self::Docker => {
                 "\"ip-forward-no-drop\": true in /etc/docker/daemon.json and a restart of docker".to_owned()
             }
-            Self::Ufw => {
-                "DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw, then: ufw reload; or: ufw route allow \
-                          from and to each pod range"
-                    .to_owned()
+            Self::Ufw if !ranges.is_empty() => {
+                each(ranges, |range| format!("ufw route allow from {range}; ufw route allow to {range}"))
             }
-            Self::Firewalld if !ranges.is_empty() => {
-                let sources = each(&|range| format!("firewall-cmd --permanent --zone=trusted --add-source={range}"));
-                format!("{sources}; firewall-cmd --reload")
-            }
+            Self::Ufw => "DEFAULT_FORWARD_POLICY=\"ACCEPT\" in /etc/default/ufw, then: ufw reload".to_owned(),
+            Self::Firewalld if !ranges.is_empty() => firewalld_trusts(ranges),
             Self::Firewalld => {
                 "firewall-cmd --permanent --set-default-zone=trusted on a machine that only forwards, or open \
                                 the interfaces of endpoints"
@@ -67,6 +70,23 @@ impl Firewall {
         }
     }
 
+    /// What opens it to packets for the machine itself: from pods to a server on it, and from others to what the parts listen on.
+    fn input_remedy(self, ranges: &[IpNet]) -> String {
+        let ports = "port 6443 on the server's machine, 10250 on nodes, 10256 and the health-check node ports where a load balancer \
+                     asks for them";
+        match self {
+            Self::Ufw if !ranges.is_empty() => {
+                let pods = each(ranges, |range| format!("ufw allow from {range}"));
+                format!("{pods}; ufw allow PORT/tcp for {ports}")
+            }
+            Self::Firewalld if !ranges.is_empty() => {
+                let pods = firewalld_trusts(ranges);
+                format!("firewall-cmd --permanent --add-port=PORT/tcp for {ports}; {pods}")
+            }
+            _ => format!("accept there what pods send, and TCP of others to {ports}"),
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Docker => " (docker's)",
@@ -75,6 +95,15 @@ impl Firewall {
             Self::Unknown => "",
         }
     }
+}
+
+fn each(ranges: &[IpNet], line: impl Fn(&IpNet) -> String) -> String {
+    ranges.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+fn firewalld_trusts(ranges: &[IpNet]) -> String {
+    let sources = each(ranges, |range| format!("firewall-cmd --permanent --zone=trusted --add-source={range}"));
+    format!("{sources}; firewall-cmd --reload")
 }
 
 pub(super) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
@@ -89,45 +118,33 @@ pub(super) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
         }
     };
     for chain in facts.chains.iter().filter(|chain| is_wanted(chain.family)) {
-        let Some(base) = &chain.base else { continue };
+        let Some(base) = chain.base.as_ref().filter(|base| base.kind == "filter") else { continue };
         let firewalld = chain.table == "firewalld";
-        let does = if base.drops { "drops what it does not accept" } else { "rejects what no zone accepts" };
-        if base.kind == "filter" && base.hook == INPUT && (base.drops || firewalld) {
-            let remedy = if firewalld {
-                "where a load balancer asks for them, for port 10256 and each health-check node port: firewall-cmd --permanent \
-                 --add-port=10256/tcp; firewall-cmd --reload"
-            } else {
-                "accept there TCP to the health-check node ports of Services and to port 10256, where a load balancer asks for them"
-            };
-            let text = format!("chain {} of table {} {does} among packets to this machine", chain.name, table(chain));
-            findings.push(Finding::warning(Subject::Firewall, text, remedy));
-        }
-        if base.kind != "filter" || base.hook != FORWARD {
+        if !base.drops && !firewalld {
             continue;
         }
         let siblings = facts.chains.iter().filter(|other| (other.family, &other.table) == (chain.family, &chain.table));
-        if base.drops || firewalld {
-            let firewall =
-                if firewalld { Firewall::Firewalld } else { Firewall::of(siblings.map(|other| other.name.as_str())) };
-            findings.push(Finding::warning(
-                Subject::Firewall,
-                format!(
-                    "chain {} of table {} {does} among forwarded packets{}",
-                    chain.name,
-                    table(chain),
-                    firewall.name()
-                ),
-                firewall.remedy(wanted, "iptables"),
-            ));
-        }
+        let firewall =
+            if firewalld { Firewall::Firewalld } else { Firewall::of(siblings.map(|other| other.name.as_str())) };
+        let ranges = pod_ranges(wanted, chain.family);
+        let (packets, remedy) = match base.hook {
+            INPUT => ("packets to this machine", firewall.input_remedy(&ranges)),
+            FORWARD => ("forwarded packets", firewall.forward_remedy(&ranges, "iptables")),
+            _ => continue,
+        };
+        let does = if base.drops { "drops what it does not accept" } else { "rejects what no zone accepts" };
+        let (name, table, whose) = (&chain.name, table(chain), firewall.name());
+        let text = format!("chain {name} of table {table} {does} among {packets}{whose}; its rules are not looked at");
+        findings.push(Finding::warning(Subject::Firewall, text, remedy));
     }
     for legacy in facts.legacy.iter().filter(|legacy| legacy.table == "filter") {
         if legacy.drops_forwarded() {
             let firewall = Firewall::of(legacy.chains.keys().map(String::as_str));
+            let family = if legacy.program.starts_with("ip6") { NFPROTO_IPV6 } else { NFPROTO_IPV4 };
             findings.push(Finding::warning(
                 Subject::Firewall,
                 format!("policy of {} FORWARD is DROP{}", legacy.program, firewall.name()),
-                firewall.remedy(wanted, "iptables-legacy"),
+                firewall.forward_remedy(&pod_ranges(wanted, family), "iptables-legacy"),
             ));
         }
     }
@@ -139,6 +156,15 @@ pub(super) fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
         )
     }));
     findings
+}
+
+/// Those that a chain of this family looks at.
+fn pod_ranges(wanted: &Wanted, family: u8) -> Vec<IpNet> {
+    let looks_at = |range: &&IpNet| match Family::of(range.addr()) {
+        Family::V4 => family != NFPROTO_IPV6,
+        Family::V6 => family != NFPROTO_IPV4,
+    };
+    wanted.pod_ranges.iter().filter(looks_at).copied().collect()
 }
 
 fn table(chain: &ForeignChain) -> String {

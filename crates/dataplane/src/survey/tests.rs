@@ -105,7 +105,20 @@ fn firewalls_of_others_are_named_with_what_opens_them() {
     );
     check(
         add(vec![forward("filter"), chain(2, "filter", "ufw-user-forward", None)]),
-        &[(Warning, Subject::Firewall, "/etc/default/ufw")],
+        &[(Warning, Subject::Firewall, "ufw route allow from 10.244.0.0/16; ufw route allow to 10.244.0.0/16")],
+    );
+    check(
+        add(vec![chain(2, "filter", "INPUT", Some(("filter", 1, true))), chain(2, "filter", "ufw-user-input", None)]),
+        &[(Warning, Subject::Firewall, "ufw allow from 10.244.0.0/16; ufw allow PORT/tcp")],
+    );
+    check(
+        add(vec![chain(1, "firewalld", "filter_INPUT", Some(("filter", 1, false)))]),
+        &[(Warning, Subject::Firewall, "firewall-cmd --permanent --add-port=PORT/tcp")],
+    );
+    // Rules for pods of the other family would find no chain.
+    check(
+        add(vec![chain(10, "filter", "FORWARD", Some(("filter", 2, true))), chain(10, "filter", "DOCKER-USER", None)]),
+        &[(Warning, Subject::Firewall, "ip-forward-no-drop")],
     );
     check(
         add(vec![chain(1, "firewalld", "filter_FORWARD", Some(("filter", 2, false)))]),
@@ -154,6 +167,14 @@ fn routes_and_addresses_that_take_virtual_ips_away() {
     );
     check(routed("10.96.7.0/24"), &[(Failure, Subject::Routes, "10.96.7.0/24")]);
     check(routed("10.244.1.0/24"), &[]);
+    // The remedy for a machine without a default route.
+    check(
+        |facts| {
+            facts.routes.retain(|route| route.to.addr().is_ipv4());
+            facts.routes.push(route("fd56:96::/112"));
+        },
+        &[],
+    );
     check(
         |facts| facts.addresses.extend(["10.96.0.9".parse::<IpAddr>().unwrap()]),
         &[(Failure, Subject::Routes, "own address 10.96.0.9")],

@@ -78,18 +78,19 @@ fn a_machine_with_ufw_is_told_to_forward() {
     check(
         UFW,
         &[
-            ("chain INPUT of table ip filter drops", "10256"),
+            ("chain INPUT of table ip filter drops", "ufw allow from 10.244.0.0/16; ufw allow PORT/tcp"),
             (
                 "chain FORWARD of table ip filter drops what it does not accept among forwarded packets (ufw's)",
-                "DEFAULT_FORWARD_POLICY=\"ACCEPT\"",
+                "ufw route allow from 10.244.0.0/16; ufw route allow to 10.244.0.0/16",
             ),
-            ("chain INPUT of table ip6 filter drops", "10256"),
+            ("chain INPUT of table ip6 filter drops", "ufw allow from fd56:244::/32"),
             (
                 "chain FORWARD of table ip6 filter drops what it does not accept among forwarded packets (ufw's)",
-                "/etc/default/ufw",
+                "ufw route allow from fd56:244::/32",
             ),
         ],
-        "chain ip filter FORWARD { policy accept; }\nchain ip6 filter FORWARD { policy accept; }\n",
+        "insert rule ip filter ufw-user-forward ip saddr 10.244.0.0/16 accept\n\
+         insert rule ip filter ufw-user-forward ip daddr 10.244.0.0/16 accept\n",
         Stopped { service: true, pods: true },
     );
 }
@@ -115,7 +116,7 @@ fn a_machine_with_firewalld_is_told_to_trust_pods() {
         &[
             (
                 "chain filter_INPUT of table inet firewalld rejects what no zone accepts among packets to this machine",
-                "--add-port=10256/tcp",
+                "--add-port=PORT/tcp",
             ),
             (
                 "chain filter_FORWARD of table inet firewalld rejects what no zone accepts among forwarded packets (firewalld's)",
