@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Image(ImageArgs),
     /// Run the API server and controllers
     Server(ServerArgs),
+    /// Write what lets one machine in to the cluster of this machine's `stead server`, for `stead node` and `stead proxy` there
+    Credentials(CredentialsArgs),
     /// Look into the store of a server that does not run
     Store(StoreArgs),
     /// Run what a machine needs: the agent that runs pods, and the Service proxy
@@ -242,6 +244,22 @@ pub(crate) struct ServerArgs {
     /// One more listening socket, inherited
     #[arg(long, hide = true)]
     pub(crate) listen_fd: Option<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CredentialsArgs {
+    /// Where the server keeps the cluster's certificates
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/stead/server")]
+    pub(crate) data: PathBuf,
+    /// Name of the machine's Node object
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The machine's addresses, where the server asks its agent for logs and the like
+    #[arg(long, value_delimiter = ',', required = true, value_name = "IP,…")]
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Gets `node.kubeconfig` and `certificates`, as they stand in /etc/stead on that machine; made if it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, Args)]

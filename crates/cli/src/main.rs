@@ -6,6 +6,7 @@ mod check;
 mod complete;
 mod config;
 mod console;
+mod credentials;
 mod down;
 mod exec_node;
 mod image;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
     {
         return stead_node::shim::main(Path::new(&directory));
     }
+    if cfg!(target_feature = "crt-static") {
+        stead_sys::names::look_up_by_files_and_dns();
+    }
     if env::args_os().nth(1).is_some_and(|word| word == "__complete") {
         return complete::run(&env::args_os().skip(2).collect::<Vec<_>>());
     }
@@ -63,6 +67,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::ExecNode(args) => exec_node::run(args),
         Command::Image(args) => image::run(&args),
         Command::Server(args) => server::run(&args),
+        Command::Credentials(args) => credentials::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Node(args) => node::run(&args),
         Command::Proxy(args) => proxy::run(args),

@@ -3,6 +3,7 @@
 pub mod conntrack;
 pub mod inherit;
 pub mod link;
+pub mod names;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use stead_apiserver::pki::{Pki, kubeconfig, write_private};
 use stead_lab::NodeAddresses;
 
-use super::prepare::{Prepared, private_directory};
+use super::prepare::Prepared;
+use crate::credentials::{self, Files, private_directory};
 
 /// Port of the API server on the fabric.
 pub(super) const API_PORT: u16 = 6443;
@@ -29,13 +30,8 @@ pub(super) fn write(prepared: &Prepared) -> Result<()> {
 fn write_node(prepared: &Prepared, pki: &Pki, node: &NodeAddresses, server: IpAddr) -> Result<()> {
     let directory = prepared.node_directory(&node.name);
     private_directory(&directory)?;
-    let client = pki.issue_client(&format!("system:node:{}", node.name), &["system:nodes"])?;
     let url = format!("https://{}", std::net::SocketAddr::new(server, API_PORT));
-    write_private(&directory.join("kubeconfig"), &kubeconfig(&url, pki.ca_pem(), &client))?;
     let addresses: Vec<IpAddr> = node.addresses.iter().map(ipnet::IpNet::addr).collect();
-    let agent = pki.issue_server(&[&node.name], &addresses)?;
-    write_private(&directory.join("agent.crt"), &agent.cert_pem)?;
-    write_private(&directory.join("agent.key"), &agent.key_pem)?;
-    write_private(&directory.join("ca.crt"), pki.ca_pem())?;
-    Ok(())
+    let files = Files { kubeconfig: directory.join("kubeconfig"), certificates: directory };
+    credentials::write(pki, &url, &node.name, &addresses, &files)
 }

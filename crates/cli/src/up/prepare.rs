@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,9 @@ use stead_lab::{Claim, Topology};
 use stead_node::image::{Store, StoreError};
 
 use super::{BASE, credentials, log_path};
-use crate::{args::UpArgs, config::Config, console::complain, proxy, rights};
+use crate::{
+    args::UpArgs, config::Config, console::complain, credentials::private_directory, proxy, rights,
+};
 
 /// A lab that may be started: its name is claimed, its port is ours, its files are in place.
 #[derive(Debug)]
@@ -218,14 +220,6 @@ fn bind(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
         format!("lab.hostPort: 127.0.0.1:{port} cannot be taken: choose another, or 0 for any that is free")
     })
-}
-
-pub(super) fn private_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("making directory {}", path.display()))
 }
 
 #[cfg(test)]
