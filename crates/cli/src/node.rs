@@ -1,10 +1,18 @@
 //! `stead node`: what one machine needs, the agent and the Service proxy on one watch cache, in one process.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use stead_client::{Interest, ServiceCache};
-use stead_dataplane::NfTables;
+use stead_dataplane::{
+    NfTables,
+    survey::{Facts, Finding, Grade, Wanted, forwarding},
+};
 use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
 use stead_proxy::Lock;
 
@@ -12,6 +20,7 @@ use crate::{
     args::NodeArgs,
     capabilities,
     config::Config,
+    credentials::private_directory,
     log,
     proxy::{
         file::{Cluster, File},
@@ -32,6 +41,8 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     let plane = NfTables::open()?;
     warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
+    warn_of_no_forwarding(&args.pod_ranges);
+    make_private(&args.state)?;
     let cluster = Cluster {
         service_ranges: config.server.service_ranges,
         pod_ranges: config.server.pod_ranges,
@@ -52,6 +63,23 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
             ended = agent => Ok(ended?),
         }
     })
+}
+
+/// Secrets are among what volumes hold, in files that pods of any user may read.
+fn make_private(state: &Path) -> Result<()> {
+    private_directory(state).context("--state")?;
+    let mode = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(state, mode).with_context(|| format!("--state: keeping others out of {}", state.display()))
+}
+
+/// Pods would be alone: they reach everything through the machine, whose sysctls are left alone.
+fn warn_of_no_forwarding(pod_ranges: &[IpNet]) {
+    let wanted = Wanted { service_ranges: pod_ranges.to_vec(), pod_ranges: Vec::new() };
+    for Finding { text, remedy, .. } in
+        forwarding(&Facts::sysctls(), &wanted).into_iter().filter(|finding| finding.grade == Grade::Failure)
+    {
+        tracing::warn!("{text}; to do: {remedy}");
+    }
 }
 
 fn agent_config(args: &NodeArgs, config: &Config) -> stead_node::Config {
@@ -75,5 +103,22 @@ fn agent_config(args: &NodeArgs, config: &Config) -> stead_node::Config {
             key: certificates.join("agent.key"),
             client_authority: certificates.join("ca.crt"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_reads_what_pods_have() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let made = directory.path().join("stead/node");
+        make_private(&made).unwrap();
+        assert_eq!(mode(&made), 0o700);
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).unwrap();
+        make_private(&made).unwrap();
+        assert_eq!(mode(&made), 0o700);
     }
 }

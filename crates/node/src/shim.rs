@@ -71,6 +71,7 @@ pub enum ShimError {
 ///
 /// The exit code says only whether the container ran; how it ended stands in the directory.
 pub fn main(dir: &Path) -> ExitCode {
+    give_up_sparing(Path::new("/proc/self/oom_score_adj"));
     if dir.join(exec::EXEC_FILE).exists() {
         return exec::main(dir);
     }
@@ -80,6 +81,14 @@ pub fn main(dir: &Path) -> ExitCode {
             eprintln!("stead shim {}: {}", dir.display(), error_text(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An agent may be spared when memory is short (systemd's `OOMScoreAdjust`); what it starts is not, or nothing of a pod would ever be ended.
+fn give_up_sparing(score: &Path) {
+    let is_spared = fs::read_to_string(score).is_ok_and(|text| text.trim().parse().is_ok_and(|score: i32| score < 0));
+    if is_spared && let Err(error) = fs::write(score, "0") {
+        eprintln!("stead shim: {} is left as it is: {error}", score.display());
     }
 }
 
@@ -216,4 +225,22 @@ fn read_bounded(file: File, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(limit).read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_not_spared_as_their_agent_is() {
+        let check = |inherited: &str, expect: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), inherited).unwrap();
+            give_up_sparing(file.path());
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), expect);
+        };
+        check("-999\n", "0");
+        check("0\n", "0\n");
+        check("200\n", "200\n");
+    }
 }
