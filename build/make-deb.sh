@@ -8,7 +8,8 @@ out="$2"
 here="$(cd "$(dirname "$0")/.." && pwd)"
 version="$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/Cargo.toml" | head -n 1)"
 architecture="$(dpkg --print-architecture)"
-SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}"
+# That of the last commit: the archive's tools refuse files of 1970.
+SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git -C "$here" log -1 --format=%ct 2>/dev/null || echo 1000000000)}"
 export SOURCE_DATE_EPOCH
 
 work="$(mktemp -d)"
@@ -66,10 +67,13 @@ fi
 SCRIPT
 cat >"$work/prerm" <<'SCRIPT'
 #!/bin/sh
-# Removing the package ends what runs; an upgrade does not, since the kernel goes on forwarding and the next start adopts it.
+# Removing the package ends what runs, containers and the kernel's rules too, where nobody else's proxy holds them; an upgrade does not,
+# since the kernel goes on forwarding and the next start adopts it.
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
     systemctl disable --now stead-proxy.service stead-node.service stead-server.service
+    systemctl kill --kill-whom=all stead-node.service 2>/dev/null || true
+    stead proxy --cleanup || true
 fi
 SCRIPT
 cat >"$work/postinst" <<'SCRIPT'

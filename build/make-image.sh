@@ -35,8 +35,8 @@ diff_id="sha256:$(sha256sum "$work/layer.tar" | cut -d ' ' -f 1)"
 gzip -n "$work/layer.tar"
 layer="$(blob "$work/layer.tar.gz")"
 
-printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Entrypoint":["/usr/bin/stead"],"Cmd":["proxy"],"Env":["PATH=/usr/bin"]},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
-    "$architecture" "$diff_id" >"$work/config.json"
+printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Entrypoint":["/usr/bin/stead"],"Cmd":["proxy"],"Env":["PATH=/usr/bin"],"Labels":{"org.opencontainers.image.title":"stead","org.opencontainers.image.version":"%s","org.opencontainers.image.licenses":"Apache-2.0"}},"rootfs":{"type":"layers","diff_ids":["%s"]}}' \
+    "$architecture" "$version" "$diff_id" >"$work/config.json"
 config="$(blob "$work/config.json")"
 
 media=application/vnd.oci.image
@@ -47,6 +47,13 @@ manifest="$(blob "$work/manifest.json")"
 printf '{"schemaVersion":2,"mediaType":"%s.index.v1+json","manifests":[{"mediaType":"%s.manifest.v1+json",%s,"annotations":{"org.opencontainers.image.ref.name":"%s","io.containerd.image.name":"%s"}}]}' \
     "$media" "$media" "$manifest" "$name" "$name" >"$work/layout/index.json"
 printf '{"imageLayoutVersion":"1.0.0"}' >"$work/layout/oci-layout"
+
+# What `docker load` before version 25 looks for.
+file() { # descriptor
+    hex="${1#*sha256:}"
+    echo "blobs/sha256/${hex%%\"*}"
+}
+printf '[{"Config":"%s","RepoTags":["%s"],"Layers":["%s"]}]' "$(file "$config")" "$name" "$(file "$layer")" >"$work/layout/manifest.json"
 
 mkdir -p "$(dirname "$archive")"
 pack "$work/layout" "$archive"

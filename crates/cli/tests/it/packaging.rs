@@ -30,6 +30,14 @@ fn the_image_archive_is_loaded_and_the_same_each_time() {
     let config = config.to_str().unwrap();
     let loaded = run(env!("CARGO_BIN_EXE_stead"), &["image", "--config", config, "load", first.to_str().unwrap()]);
     assert!(loaded.contains("stead.local/stead:"), "{loaded}");
+
+    // What Docker before version 25 goes by.
+    let first = first.to_str().unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&run("tar", &["-xOf", first, "./manifest.json"])).unwrap();
+    let members = run("tar", &["-tf", first]);
+    for file in [&manifest[0]["Config"], &manifest[0]["Layers"][0]] {
+        assert!(members.contains(&format!("./{}\n", file.as_str().unwrap())), "{file} in {members}");
+    }
 }
 
 #[test]
@@ -50,6 +58,11 @@ fn the_package_holds_the_binary_units_manuals_and_completions() {
         "./usr/share/doc/stead/examples/stead-proxy.yaml\n",
     ] {
         assert!(listed.contains(wanted), "{wanted:?} in {listed}");
+    }
+    let scripts = work.path().join("control");
+    run("dpkg-deb", &["--control", package, scripts.to_str().unwrap()]);
+    for script in ["postinst", "prerm", "postrm"] {
+        run("sh", &["-n", scripts.join(script).to_str().unwrap()]);
     }
     let fields = run("dpkg-deb", &["--field", package]);
     assert!(fields.contains("Package: stead\n") && fields.contains(env!("CARGO_PKG_VERSION")), "{fields}");
