@@ -126,7 +126,7 @@ fn firewalls_of_others_are_named_with_what_opens_them() {
     );
     check(
         add(vec![chain(1, "filter", "input", Some(("filter", 1, true)))]),
-        &[(Warning, Subject::Firewall, "port 10256")],
+        &[(Warning, Subject::Firewall, "10256 and the health-check node ports")],
     );
     // Chains that drop nothing by themselves, and those of bridges.
     check(add(vec![chain(1, "filter", "forward", Some(("filter", 2, false)))]), &[]);
