@@ -56,7 +56,9 @@ pub struct InvalidExternalRange(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("--listen {0}: other machines cannot reach a loopback or unspecified address; choose one of this machine that they reach")]
+    #[error(
+        "--listen {0}: other machines cannot reach a loopback or unspecified address; choose one of this machine that they reach"
+    )]
     Advertise(SocketAddr),
     #[error("{0} service ranges given; one, or one of each family, is needed")]
     ServiceRanges(usize),
