@@ -16,9 +16,7 @@ use stead_lab::{Claim, Topology};
 use stead_node::image::{Store, StoreError};
 
 use super::{BASE, credentials, log_path};
-use crate::{
-    args::UpArgs, config::Config, console::complain, credentials::private_directory, proxy, rights,
-};
+use crate::{args::UpArgs, config::Config, console::complain, credentials::private_directory, proxy, rights};
 
 /// A lab that may be started: its name is claimed, its port is ours, its files are in place.
 #[derive(Debug)]
