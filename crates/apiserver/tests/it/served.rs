@@ -75,7 +75,7 @@ impl Served {
 }
 
 fn balancers() -> Vec<ExternalRange> {
-    vec!["192.0.2.0/24".parse().unwrap()]
+    vec!["192.0.2.9/32".parse().unwrap()]
 }
 
 fn serve(cluster: &Cluster, listener: &std::net::TcpListener) -> (oneshot::Sender<()>, JoinHandle<()>) {
