@@ -41,6 +41,79 @@ async fn status_and_spec_are_written_apart() {
     assert_eq!(same, spec, "a write that changes nothing is none");
 }
 
+/// Of every kind that has one. A Node alone may be made with it: its agent tells of itself as it joins.
+#[tokio::test]
+async fn a_status_is_not_written_with_the_object() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.admin();
+    let spec = json!({
+        "replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "stead.local/hello-app:1.0"}]},
+        },
+    });
+    let old_spec = json!({"replicas": 1, "selector": {"app": "web"}, "template": spec["template"]});
+    let condition = |name: &str| {
+        json!({"conditions": [{"type": name, "status": "True", "reason": "Because",
+        "message": "Said.", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
+    };
+    let ingress = |name: &str| json!({"loadBalancer": {"ingress": [{"hostname": name}]}});
+    let address = |name: &str| json!({"addresses": [{"type": "Hostname", "address": name}]});
+    let namespaced = |plural: &str| format!("/api/v1/namespaces/default/{plural}");
+    let kinds = [
+        (
+            namespaced("services"),
+            json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
+            [ingress("one.example"), ingress("other.example")],
+        ),
+        (
+            namespaced("pods"),
+            spec["template"]["spec"].clone(),
+            [json!({"message": "one"}), json!({"message": "other"})],
+        ),
+        (namespaced("replicationcontrollers"), old_spec, [json!({"replicas": 3}), json!({"replicas": 9})]),
+        (DEPLOYMENTS.to_owned(), spec.clone(), [json!({"replicas": 3}), json!({"replicas": 9})]),
+        (
+            "/apis/apps/v1/namespaces/default/replicasets".to_owned(),
+            spec.clone(),
+            [json!({"replicas": 3}), json!({"replicas": 9})],
+        ),
+        ("/api/v1/nodes".to_owned(), json!({}), [address("one"), address("other")]),
+        ("/api/v1/namespaces".to_owned(), json!({}), [condition("One"), condition("Other")]),
+        (
+            "/apis/networking.k8s.io/v1/servicecidrs".to_owned(),
+            json!({"cidrs": ["10.200.0.0/24"]}),
+            [condition("One"), condition("Other")],
+        ),
+    ];
+    for (collection, spec, [told, other]) in kinds {
+        let object = json!({"metadata": {"name": "kept"}, "spec": spec, "status": other});
+        let made = admin.post(&collection, &object).await.expect(201);
+        let is_there = |object: &Value, status: &Value| {
+            let (key, value) = status.as_object().unwrap().iter().next().unwrap();
+            object["status"][key] == *value
+        };
+        assert_eq!(is_there(&made, &other), collection.ends_with("/nodes"), "POST {collection}: {made}");
+        let path = format!("{collection}/kept");
+        let with = |status: &Value| json!({"status": status});
+        let mut kept = admin.patch(&format!("{path}/status"), "merge-patch", &with(&told)).await.expect(200);
+        assert!(is_there(&kept, &told), "PATCH {path}/status: {kept}");
+        let patched = admin.patch(&path, "merge-patch", &with(&other)).await.expect(200);
+        assert_eq!(patched["status"], kept["status"], "PATCH {path}");
+        kept["metadata"]["labels"] = json!({"changed": "yes"});
+        let mut put = kept.clone();
+        put["status"] = other;
+        put["metadata"]["resourceVersion"] = patched["metadata"]["resourceVersion"].clone();
+        let put = admin.put(&path, &put).await.expect(200);
+        assert_eq!(
+            (&put["status"], &put["metadata"]["labels"]["changed"]),
+            (&kept["status"], &json!("yes")),
+            "PUT {path}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn scale_is_read_and_written() {
     let cluster = Cluster::new().await;
