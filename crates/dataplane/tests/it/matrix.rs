@@ -409,7 +409,9 @@ fn cell(
             if affinity.is_some() && !is_lossy {
                 host.call(protocol, socket, Calls::of(1));
             }
-            let tally = if is_lossy { silent(16) } else { host.call(protocol, socket, Calls::of(24)) };
+            // So many that one of them is left out by chance once in 100,000 cells; where most of them time out, once in 30,000 of two.
+            let calls = Calls::of(12 * backends.len().max(2));
+            let tally = if is_lossy { silent(16) } else { host.call(protocol, socket, calls) };
             let sources: BTreeMap<_, _> =
                 backends.iter().map(|each| (name(each), masquerade.applies(source, each))).collect();
             let problem = check_served(&tally, &expect, affinity, is_lossy)
@@ -430,6 +432,7 @@ fn check_served(
     let servers: BTreeSet<String> = tally.answers.keys().cloned().collect();
     let are_all = match affinity {
         Some(_) => servers.is_subset(expect) && (servers.len() == 1 || is_lossy),
+        None if is_lossy && expect.len() > 1 => servers.is_subset(expect) && !servers.is_empty(),
         None => servers == *expect,
     };
     let is_whole = tally.failed() == 0 || (is_lossy && tally.failures.keys().eq([&Failure::TimedOut]));
