@@ -38,7 +38,10 @@ fn rollouts_deletions_scaling_and_drains_cost_no_connection() {
         settled();
     }
     for _ in 0..3 {
-        let pod = lab.kubectl_ok("get pods -l app=web -o jsonpath={.items[0].metadata.name}");
+        let pods = lab.kubectl_ok("get pods -l app=web --no-headers");
+        // One that is on its way out may be gone before it can be deleted.
+        let stays = pods.lines().find(|line| !line.contains("Terminating")).unwrap();
+        let pod = stays.split(' ').next().unwrap();
         lab.kubectl_ok(&format!("delete pod {pod}"));
         settled();
     }
