@@ -15,7 +15,7 @@ use kube::config::Kubeconfig;
 use stead_api::names::dns1123_subdomain;
 use stead_apiserver::pki::{Pki, kubeconfig, write_private};
 
-use crate::{args::CredentialsArgs, rights};
+use crate::{args::CredentialsArgs, console::say, rights};
 
 /// The directory's layout is that of `/etc/stead`, where the units look.
 pub(crate) fn run(args: &CredentialsArgs) -> Result<()> {
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CredentialsArgs) -> Result<()> {
         Files { kubeconfig: args.directory.join("node.kubeconfig"), certificates: args.directory.join("certificates") };
     private_directory(&files.certificates)?;
     write(&pki, &url, &args.name, &args.addresses, &files)?;
-    println!("{}\n{}", files.kubeconfig.display(), files.certificates.display());
+    say(&format!("{}\n{}\n", files.kubeconfig.display(), files.certificates.display()));
     Ok(())
 }
 

@@ -34,7 +34,7 @@ use self::{
     flags::ProxyArgs,
     settings::{Settings, Task, Whose},
 };
-use crate::{capabilities, log};
+use crate::{capabilities, console::say, log};
 
 /// How often the configuration file is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
@@ -63,13 +63,13 @@ fn clean_up(whose: Whose) -> Result<()> {
         let _lock = Lock::take()?;
         NfTables::open()?.remove()?;
         Traffic::open()?.remove()?;
-        println!("removed: what a Stead proxy put into the kernel");
+        say("removed: what a Stead proxy put into the kernel\n");
     }
     if matches!(whose, Whose::KubeProxys | Whose::Both) {
         for found in leftovers::remove()? {
             match found {
-                Found::Removed(what) => println!("removed: {what}"),
-                Found::Left(what) => println!("left: {what}"),
+                Found::Removed(what) => say(&format!("removed: {what}\n")),
+                Found::Left(what) => say(&format!("left: {what}\n")),
             }
         }
     }
@@ -82,7 +82,7 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         let (plan, problems) = stead_proxy::plan_once(&config, &cache).await?;
         problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-        print!("{}", NfTables::open()?.preview(&plan)?);
+        say(&NfTables::open()?.preview(&plan)?);
         Ok(())
     })
 }

@@ -44,7 +44,10 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     }
     let wanted = prepare::check(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(up(wanted, args)).map(|()| ExitCode::SUCCESS)
+    let outcome = runtime.block_on(up(wanted, args));
+    // The demo may still be asking, of a lab that is gone.
+    runtime.shutdown_background();
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 async fn up(wanted: Wanted, args: &UpArgs) -> Result<()> {
@@ -83,7 +86,7 @@ enum End {
 /// It leads to a lab that is gone; somebody else's stays.
 fn remove_kubeconfig(prepared: &Prepared) {
     let path = &prepared.kubeconfig;
-    let is_own = fs::read_to_string(path).is_ok_and(|text| text.contains(&prepared.url));
+    let is_own = fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.ends_with(&prepared.url)));
     if is_own && let Err(error) = fs::remove_file(path) {
         complain(&format!("{} stays: {error}", path.display()));
     }
@@ -195,10 +198,10 @@ async fn present(
     })??;
     let stop = if args.detached { "" } else { "Ctrl-C or " };
     say(&ready::describe(prepared, &pids, stop));
-    ready.set(true);
     if args.demo {
         demo::run(&client, prepared, node, args.check).await?;
     }
+    ready.set(true);
     Ok(())
 }
 
