@@ -1,5 +1,6 @@
 //! The loop against a scripted cache and a plane that remembers.
 
+mod foreign;
 mod hostile;
 
 use std::{
