@@ -8,7 +8,10 @@ use std::{
 use stead_model::ObjectKey;
 use stead_plan::Plan;
 
-use crate::plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified};
+use crate::{
+    flows::Ledger,
+    plane::{Applied, Cleaner, DataPlane, Error, Scope, Verified},
+};
 
 /// Clones share one memory: give one to the code under test and ask the other.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +21,7 @@ pub struct Fake {
 
 #[derive(Debug, Default)]
 struct State {
-    plan: Plan,
+    ledger: Ledger,
     scopes: Vec<Option<BTreeSet<ObjectKey>>>,
     verifications: usize,
     failures: Vec<Error>,
@@ -33,7 +36,8 @@ impl Fake {
 
     /// What traffic would meet now.
     pub fn plan(&self) -> Plan {
-        self.state().plan.clone()
+        let ledger = &self.state().ledger;
+        Plan { settings: ledger.settings().clone(), services: ledger.services().clone() }
     }
 
     /// The scopes of all applies that succeeded, oldest first; `None` is [`Scope::All`].
@@ -71,31 +75,12 @@ impl DataPlane for Fake {
         if !state.failures.is_empty() {
             return Err(state.failures.remove(0));
         }
-        let keys = match scope {
-            Scope::Services(keys) if state.plan.settings == plan.settings => keys.clone(),
-            _ => state.plan.services.keys().chain(plan.services.keys()).cloned().collect(),
-        };
-        let mut applied = Applied::default();
-        for key in &keys {
-            let new = plan.services.get(key);
-            let departed = departed(state.plan.services.get(key), new);
-            if state.plan.services.get(key) != new {
-                applied.operations += 1;
-            }
-            if departed != Departed::default() {
-                applied.departed.insert(key.clone(), departed);
-            }
-            match new {
-                Some(service) => state.plan.services.insert(key.clone(), service.clone()),
-                None => state.plan.services.remove(key),
-            };
-        }
-        state.plan.settings = plan.settings.clone();
+        let step = state.ledger.step(plan, scope);
         state.scopes.push(match scope {
             Scope::All => None,
             Scope::Services(keys) => Some(keys.clone()),
         });
-        Ok(applied)
+        Ok(Applied { operations: step.before.len(), departed: step.departed, ..Applied::default() })
     }
 
     fn cleaner(&self) -> Box<dyn Cleaner> {
@@ -108,7 +93,7 @@ impl DataPlane for Fake {
     }
 
     fn remove(&mut self) -> Result<(), Error> {
-        self.state().plan = Plan::default();
+        self.state().ledger = Ledger::default();
         Ok(())
     }
 }
@@ -122,20 +107,6 @@ impl Cleaner for Fake {
         state.cleanings += 1;
         Ok(0)
     }
-}
-
-fn departed(old: Option<&stead_plan::ServicePlan>, new: Option<&stead_plan::ServicePlan>) -> Departed {
-    let ports = |service: Option<&stead_plan::ServicePlan>| {
-        let mut all = Departed::default();
-        for port in service.into_iter().flat_map(|service| &service.ports) {
-            all.frontends.extend(port.frontends.iter().map(|rule| rule.frontend));
-            let backends = port.backends.iter().chain(&port.draining);
-            all.backends.extend(backends.map(|backend| (port.protocol, backend.address)));
-        }
-        all
-    };
-    let (old, new) = (ports(old), ports(new));
-    Departed { frontends: &old.frontends - &new.frontends, backends: &old.backends - &new.backends }
 }
 
 #[cfg(test)]

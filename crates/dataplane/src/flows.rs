@@ -7,11 +7,18 @@
 //! entries of connections that have ended must stay, which no pattern can say: while one stands its masqueraded port is given to nobody
 //! else, and a backend that still has that port in TIME_WAIT would answer a new connection from it with anything but a SYN.
 
+mod cleaner;
+mod led;
+mod ledger;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
+pub(crate) use cleaner::{Book, FlowCleaner, Leavings};
+pub(crate) use led::{Led, Sender};
+pub(crate) use ledger::{Ledger, widened};
 use stead_model::{Frontend, Protocol};
 use stead_sys::conntrack::{Entry, Pattern, Status};
 
@@ -54,6 +61,26 @@ impl Cleaning {
             ours.severed.extend(suspects.severed);
             ours.by_sender |= suspects.by_sender;
         }
+    }
+
+    /// Frontends led to `before`, and lead to `after`.
+    pub(crate) fn compare(&mut self, before: BTreeMap<Frontend, Led>, mut after: BTreeMap<Frontend, Led>) {
+        for (frontend, led) in before {
+            let leads = after.remove(&frontend);
+            let departed = leads.is_none();
+            let leads = leads.unwrap_or_default();
+            let severed = &led.outside - &leads.outside;
+            let by_sender = !departed && (led.sources != leads.sources || severed != &led.inside - &leads.inside);
+            if departed || by_sender || !severed.is_empty() {
+                let suspects = self.frontends.entry(frontend).or_default();
+                suspects.departed |= departed;
+                suspects.by_sender |= by_sender;
+                suspects.severed.extend(severed);
+            }
+        }
+        // A client may already be sending to what is new.
+        let arrived = after.into_keys().filter(|frontend| frontend.protocol != Protocol::Tcp);
+        arrived.for_each(|frontend| self.frontends.entry(frontend).or_default().arrived = true);
     }
 
     pub fn departed(&mut self, frontend: Frontend) {

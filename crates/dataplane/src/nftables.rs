@@ -3,9 +3,8 @@
 //! A plan's part is lowered into [`mirror`] state per Service; [`program`] has the elements and their difference, [`table`] turns that into
 //! changes, [`read`] gets back what an earlier process left. Here is only the order of it: what is read when, and committed how.
 //! Every apply is one transaction for both families, but for a large new table ([`filling`]). Nothing outside the two tables is touched, but conntrack entries of departed backends,
-//! which [`cleaner`] deletes.
+//! which a [`FlowCleaner`] deletes.
 
-mod cleaner;
 mod filling;
 mod id;
 mod layout;
@@ -30,7 +29,6 @@ use stead_sys::{
 };
 
 use self::{
-    cleaner::{FlowCleaner, Leavings},
     filling::{Filled, Rooms},
     layout::{AFFINITY, affinity_shape, name, sticky_timeout},
     mirror::{Mirror, Update, position},
@@ -39,7 +37,7 @@ use self::{
     table::{Known, Rules, change},
 };
 use crate::{
-    flows::{Cleaning, Routes},
+    flows::{Book, Cleaning, FlowCleaner, Leavings, Routes},
     plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified},
 };
 
@@ -80,6 +78,18 @@ impl Core {
         self.leavings.due.merge(Cleaning::everything());
         self.state = Some(State { mirror, known, generation, suspect: false });
         Applied { operations, bytes: commit.bytes, departed: BTreeMap::new() }
+    }
+}
+
+impl Book for Core {
+    type Routes = Mirror;
+
+    fn routes(&self) -> Option<&Mirror> {
+        self.state.as_ref().map(|state| &state.mirror)
+    }
+
+    fn leavings(&mut self) -> &mut Leavings {
+        &mut self.leavings
     }
 }
 
@@ -242,7 +252,7 @@ impl DataPlane for NfTables {
     }
 
     fn cleaner(&self) -> Box<dyn Cleaner> {
-        Box::new(FlowCleaner { core: Arc::clone(&self.core), conntrack: Arc::clone(&self.conntrack) })
+        Box::new(FlowCleaner { book: Arc::clone(&self.core), conntrack: Arc::clone(&self.conntrack) })
     }
 
     fn verify(&mut self) -> Result<Verified, Error> {

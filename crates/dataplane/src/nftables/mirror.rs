@@ -9,25 +9,26 @@ mod slots;
 mod update;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map},
+    collections::{BTreeMap, HashMap, HashSet, hash_map},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use stead_model::{Family, Frontend, ObjectKey};
-use stead_plan::{
-    Algorithm, Backend, DetectLocal, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings,
-};
+use stead_plan::{Algorithm, Backend, FrontendRule, List, MAX_BACKENDS, Plan, ServicePlan, ServicePortPlan, Settings};
 
 use self::counters::Counters;
-use self::port::{ListState, Policies, PortState, Sender, place};
+use self::port::{ListState, Policies, PortState, place};
 pub(crate) use self::update::Update;
 use super::{
     id::{Choice, Class, Clients, Cursor, ENDPOINTS, EndpointId, HashBy, Kind, LISTS, ListId, Way},
     program::Entry,
 };
-use crate::{flows::Routes, plane::Error};
+use crate::{
+    flows::{Routes, Sender, widened},
+    plane::Error,
+};
 
 /// A list and its endpoints that stand already, so that they are kept.
 #[derive(Clone, Debug, Default)]
@@ -186,7 +187,7 @@ impl Mirror {
     /// # Errors
     /// Checked before anything is changed.
     pub(crate) fn update(&mut self, plan: &Plan, keys: impl IntoIterator<Item = ObjectKey>) -> Result<Update, Error> {
-        let keys = self.widen(plan, keys);
+        let keys = widened(plan, keys, |frontend| self.owners.get(frontend).map(|owner| &**owner));
         let parts = || keys.iter().filter_map(|key| plan.services.get_key_value(key));
         check(parts())?;
         self.prepare(parts().map(|(_, service)| service));
@@ -233,22 +234,6 @@ impl Mirror {
             }
         }
         Ok(update)
-    }
-
-    /// The keys, and those Services outside that own a frontend which the plan gives to one of them, and not to the owner any more.
-    fn widen(&self, plan: &Plan, keys: impl IntoIterator<Item = ObjectKey>) -> BTreeSet<ObjectKey> {
-        let mut wide: BTreeSet<ObjectKey> = keys.into_iter().collect();
-        let mut open = wide.iter().cloned().collect::<Vec<_>>();
-        while let Some(key) = open.pop() {
-            for rule in frontends_of(plan, &key) {
-                let Some(owner) = self.owners.get(&rule.frontend) else { continue };
-                if !wide.contains(&**owner) && !frontends_of(plan, owner).any(|own| own.frontend == rule.frontend) {
-                    wide.insert((**owner).clone());
-                    open.push((**owner).clone());
-                }
-            }
-        }
-        wide
     }
 
     /// Makes sure that there are ids enough for these Services.
@@ -445,28 +430,13 @@ impl Routes for Mirror {
         let rules = ports.flat_map(|port| port.frontends.iter().map(move |rule| (port, rule)));
         let (port, rule) = rules.into_iter().find(|(_, rule)| rule.frontend == *frontend)?;
         let is_admitted = source.is_none_or(|source| port.admits(rule.kind, source));
-        let mut senders = [Sender::Inside, Sender::Outside].into_iter();
+        let mut senders = Sender::BOTH.into_iter();
         let is_led = |sender| port.led(rule.kind, sender).any(|address| address == backend);
-        Some(is_admitted && senders.any(|sender| self.may_be(sender, source) && is_led(sender)))
+        Some(is_admitted && senders.any(|sender| sender.may_be(source, &self.settings) && is_led(sender)))
     }
 
     fn has(&self, frontend: &Frontend) -> bool {
         self.owners.contains_key(frontend)
-    }
-}
-
-impl Mirror {
-    /// Whether a source that is known by its address alone may be such a sender.
-    fn may_be(&self, sender: Sender, source: Option<IpAddr>) -> bool {
-        let Some(source) = source else { return true };
-        let is_own = self.settings.own_addresses.contains(&source);
-        let is_inside = match &self.settings.detect_local {
-            DetectLocal::Unknown => is_own,
-            DetectLocal::Ranges(ranges) => is_own || ranges.iter().any(|range| range.contains(&source)),
-            // By which link it came is not noted.
-            DetectLocal::Bridge(_) | DetectLocal::Prefix(_) => return sender == Sender::Inside || !is_own,
-        };
-        is_inside == (sender == Sender::Inside)
     }
 }
 
@@ -490,10 +460,6 @@ fn check<'a>(services: impl IntoIterator<Item = (&'a ObjectKey, &'a ServicePlan)
         }
     }
     Ok(())
-}
-
-fn frontends_of<'a>(plan: &'a Plan, key: &ObjectKey) -> impl Iterator<Item = &'a FrontendRule> {
-    plan.services.get(key).into_iter().flat_map(|service| &service.ports).flat_map(|port| &port.frontends)
 }
 
 /// Rounds up to 1, 1.19, 1.41, 1.68, 2, … seconds, whole ones: at most 19 % (or a second) too long.

@@ -10,9 +10,12 @@ use stead_model::{Family, Frontend, Protocol};
 use stead_plan::{Backend, FrontendKind, FrontendRule, List, ServicePortPlan, Settings, TrafficPolicy};
 
 use super::slots::Slots;
-use crate::nftables::{
-    id::{EndpointId, Kind, ListId, Way},
-    program::Entry,
+use crate::{
+    flows::Sender,
+    nftables::{
+        id::{EndpointId, Kind, ListId, Way},
+        program::Entry,
+    },
 };
 
 /// One service port as the kernel has it: up to two lists, each of them with endpoints of its own, so that who is remembered for one is never met by
@@ -47,25 +50,13 @@ pub(crate) struct Policies {
     pub(super) external: TrafficPolicy,
 }
 
-/// Who sends, as far as it decides where a frontend leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
-    /// A pod, or the node itself.
-    Inside,
-    Outside,
-}
-
 impl Policies {
     pub(super) fn of(port: &ServicePortPlan) -> Self {
         Self { internal: port.internal_policy, external: port.external_policy }
     }
 
     pub(super) fn list(self, kind: FrontendKind, sender: Sender) -> List {
-        match (kind.is_external(), sender) {
-            (false, _) => self.internal.into(),
-            (true, Sender::Inside) => List::Cluster,
-            (true, Sender::Outside) => self.external.into(),
-        }
+        sender.list(kind, self.internal, self.external)
     }
 
     /// The ways by which these frontends lead to a list.

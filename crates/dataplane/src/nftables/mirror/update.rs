@@ -1,17 +1,13 @@
 //! What a change of some Services asks of the kernel, and what leaves with it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
-};
+use std::collections::{BTreeMap, HashMap};
 
-use ipnet::IpNet;
-use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_model::{Family, Frontend, ObjectKey};
 use stead_plan::FrontendKind;
 
-use super::{PortState, port::Sender, position};
+use super::{PortState, position};
 use crate::{
-    flows::Cleaning,
+    flows::{Cleaning, Led, Sender},
     nftables::program::{Difference, Entry},
     plane::Departed,
 };
@@ -64,44 +60,18 @@ impl Update {
     fn suspect(&mut self, old: &[PortState], new: &[PortState]) {
         let frontends = |ports: &[PortState]| -> BTreeMap<Frontend, Led> {
             let of_port = |port: &PortState| {
-                port.frontends.iter().map(|rule| (rule.frontend, Led::of(port, rule.kind))).collect::<Vec<_>>()
+                port.frontends.iter().map(|rule| (rule.frontend, led(port, rule.kind))).collect::<Vec<_>>()
             };
             ports.iter().flat_map(of_port).collect()
         };
-        let (before, mut after) = (frontends(old), frontends(new));
-        for (frontend, led) in before {
-            let leads = after.remove(&frontend);
-            let departed = leads.is_none();
-            let leads = leads.unwrap_or_default();
-            let severed = &led.outside - &leads.outside;
-            let by_sender = !departed && (led.sources != leads.sources || severed != &led.inside - &leads.inside);
-            if departed || by_sender || !severed.is_empty() {
-                let suspects = self.cleaning.frontends.entry(frontend).or_default();
-                suspects.departed |= departed;
-                suspects.by_sender |= by_sender;
-                suspects.severed.extend(severed);
-            }
-        }
-        // A client may already be sending to what is new.
-        let arrived = after.into_keys().filter(|frontend| frontend.protocol != Protocol::Tcp);
-        arrived.for_each(|frontend| self.cleaning.frontends.entry(frontend).or_default().arrived = true);
+        self.cleaning.compare(frontends(old), frontends(new));
     }
 }
 
-/// Where connections to a frontend may go, by who sends.
-#[derive(Default, PartialEq, Eq)]
-struct Led {
-    inside: BTreeSet<SocketAddr>,
-    outside: BTreeSet<SocketAddr>,
-    sources: Option<Box<[IpNet]>>,
-}
-
-impl Led {
-    fn of(port: &PortState, kind: FrontendKind) -> Self {
-        Self {
-            inside: port.led(kind, Sender::Inside).collect(),
-            outside: port.led(kind, Sender::Outside).collect(),
-            sources: port.sources.clone().filter(|_| kind.is_external()),
-        }
+fn led(port: &PortState, kind: FrontendKind) -> Led {
+    Led {
+        inside: port.led(kind, Sender::Inside).collect(),
+        outside: port.led(kind, Sender::Outside).collect(),
+        sources: port.sources.clone().filter(|_| kind.is_external()),
     }
 }

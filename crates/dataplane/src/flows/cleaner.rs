@@ -4,23 +4,30 @@
 //! and deleted one by one. Reading takes a fifth of a millisecond where little is tracked and tens of them where much is, so no apply
 //! waits for it; hence three looks at each entry that seems stale: while reading, as the kernel has it then, and at the moment of deletion.
 //! Whatever is deleted is judged under the lock that applies hold; a backend that has come back in between keeps its connections.
-//! Which entries go is [`flows`]'s.
+//! Which entries go is [`is_stale`]'s and [`patterns`]'s; where frontends lead is in the data plane's [`Book`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stead_model::Frontend;
 use stead_sys::conntrack::{self, Conntrack, Entry};
 
-use super::{Core, State};
-use crate::{
-    flows::{self, Cleaning, Suspects},
-    plane::{Cleaner, Error},
-};
+use super::{Cleaning, Routes, Suspects, is_stale, patterns};
+use crate::plane::{Cleaner, Error};
 
 /// Frontends up to which the kernel's walks of its table, one or two for each, take less than reading it does.
 const FRONTENDS: usize = 32;
 /// Patterns of one frontend up to which applies may have to wait for the walks.
 const PATTERNS: usize = 8;
+
+/// What a data plane has told the kernel, under the lock that its applies hold.
+pub(crate) trait Book: Send {
+    type Routes: Routes;
+
+    /// `None`: nothing is known to judge by; then an apply is due, which leaves everything to the cleaner.
+    fn routes(&self) -> Option<&Self::Routes>;
+
+    fn leavings(&mut self) -> &mut Leavings;
+}
 
 /// Whether the kernel has done all of it.
 #[derive(PartialEq, Eq)]
@@ -31,8 +38,8 @@ enum Done {
 
 /// What applies and verifications leave to the cleaner; kept until it is done.
 #[derive(Debug, Default)]
-pub(super) struct Leavings {
-    pub(super) due: Cleaning,
+pub(crate) struct Leavings {
+    pub(crate) due: Cleaning,
     /// What was cleaned since the last verification. A packet that was on its way while rules changed may be noted behind our back, so
     /// a verification asks for one more look.
     recent: Cleaning,
@@ -40,7 +47,7 @@ pub(super) struct Leavings {
 }
 
 impl Leavings {
-    pub(super) fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self) {
         self.again.merge(std::mem::take(&mut self.recent));
     }
 
@@ -50,17 +57,18 @@ impl Leavings {
 }
 
 #[derive(Debug)]
-pub(super) struct FlowCleaner {
-    pub(super) core: Arc<Mutex<Core>>,
-    pub(super) conntrack: Arc<Mutex<Conntrack>>,
+pub(crate) struct FlowCleaner<B> {
+    pub(crate) book: Arc<Mutex<B>>,
+    pub(crate) conntrack: Arc<Mutex<Conntrack>>,
 }
 
-impl Cleaner for FlowCleaner {
+impl<B: Book> Cleaner for FlowCleaner<B> {
     fn clean(&mut self) -> Result<usize, Error> {
         let mut conntrack = self.conntrack.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(round) = self.begin() else { return Ok(0) };
         let result = self.carry_out(&mut conntrack, &round);
-        let leavings = &mut self.core().leavings;
+        let mut book = self.book();
+        let leavings = book.leavings();
         match result {
             Ok(deleted) => {
                 leavings.recent.merge(round.due);
@@ -81,15 +89,16 @@ struct Round {
     again: Cleaning,
 }
 
-impl FlowCleaner {
-    fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+impl<B: Book> FlowCleaner<B> {
+    fn book(&self) -> MutexGuard<'_, B> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` where nothing is to be done, or nothing is known to judge by: then an apply is due, which leaves everything to us.
+    /// `None` where nothing is to be done, or nothing is known to judge by.
     fn begin(&self) -> Option<Round> {
-        let mut core = self.core();
-        let Core { state: Some(_), leavings } = &mut *core else { return None };
+        let mut book = self.book();
+        book.routes()?;
+        let leavings = book.leavings();
         if leavings.is_empty() {
             return None;
         }
@@ -132,9 +141,9 @@ impl FlowCleaner {
         frontend: &Frontend,
         suspects: &Suspects,
     ) -> Result<Done, Error> {
-        let core = self.core();
-        let Some(State { mirror, .. }) = &core.state else { return Ok(Done::Yes) };
-        let patterns = flows::patterns(frontend, suspects, mirror);
+        let book = self.book();
+        let Some(routes) = book.routes() else { return Ok(Done::Yes) };
+        let patterns = patterns(frontend, suspects, routes);
         let Some(patterns) = patterns.filter(|patterns| patterns.len() <= PATTERNS) else { return Ok(Done::No) };
         for pattern in &patterns {
             match conntrack.delete_matching(pattern) {
@@ -153,16 +162,16 @@ impl FlowCleaner {
         let each = |entry| {
             read.push(entry);
             if read.len() == ENTRIES {
-                stale.extend(judge(&self.core(), cleaning, read.drain(..)));
+                stale.extend(judge(&*self.book(), cleaning, read.drain(..)));
             }
         };
         conntrack.read(each).map_err(Error::Flows)?;
-        stale.extend(judge(&self.core(), cleaning, read.drain(..)));
+        stale.extend(judge(&*self.book(), cleaning, read.drain(..)));
         let mut deleted = 0;
         for entries in stale.chunks(ENTRIES) {
             let entries = conntrack.look_up(entries).map_err(Error::Flows)?;
-            let core = self.core();
-            let entries: Vec<Entry> = judge(&core, cleaning, entries.into_iter()).collect();
+            let book = self.book();
+            let entries: Vec<Entry> = judge(&*book, cleaning, entries.into_iter()).collect();
             deleted += conntrack.delete(&entries).map_err(Error::Flows)?;
         }
         Ok(deleted)
@@ -170,7 +179,7 @@ impl FlowCleaner {
 }
 
 /// Those that are stale; none where nothing is known to judge by.
-fn judge(core: &Core, cleaning: &Cleaning, entries: impl Iterator<Item = Entry>) -> impl Iterator<Item = Entry> {
-    let mirror = core.state.as_ref().map(|State { mirror, .. }| mirror);
-    entries.filter(move |entry| mirror.is_some_and(|mirror| flows::is_stale(entry, mirror, cleaning)))
+fn judge<B: Book>(book: &B, cleaning: &Cleaning, entries: impl Iterator<Item = Entry>) -> impl Iterator<Item = Entry> {
+    let routes = book.routes();
+    entries.filter(move |entry| routes.is_some_and(|routes| is_stale(entry, routes, cleaning)))
 }
