@@ -25,6 +25,7 @@ else
     need curl curl
     need ip iproute2
     need nft nftables
+    need iptables iptables
     need conntrack conntrack
     need kubectl kubernetes-client
 fi

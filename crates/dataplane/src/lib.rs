@@ -8,6 +8,7 @@
 pub mod egress;
 mod fake;
 pub mod flows;
+pub mod iptables;
 pub mod leftovers;
 mod nftables;
 mod plane;
