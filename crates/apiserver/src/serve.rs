@@ -52,6 +52,10 @@ const SILENCE: TcpKeepalive = TcpKeepalive::new()
     .with_time(silence::FIRST_PROBE)
     .with_interval(silence::PROBE_INTERVAL)
     .with_retries(silence::PROBES);
+/// How often it is looked for watches over HTTP/2 that are not read, in the time they have.
+const UNREAD_LOOKS: u32 = 4;
+/// A connection with more streams that ended unread, whose last pieces wait for their client, is cut.
+const MAX_UNREAD: usize = 16;
 /// How long requests under way may go on after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 /// Accepting failed (out of descriptors): how long until it is tried again.
@@ -69,6 +73,8 @@ enum ConnectionError {
     Handshake(#[source] io::Error),
     #[error(transparent)]
     Auth(#[from] AuthError),
+    #[error("the client does not read its watches")]
+    Unread,
     #[error("HTTP failed: {0}")]
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -144,6 +150,7 @@ async fn connection(
     let _ = SockRef::from(&stream).set_tcp_keepalive(&SILENCE);
     let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL);
     let answering = Answering::default();
+    let watches = answering.watches.clone();
     let stream = Socket::new(stream, answering.clone(), patience);
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
         .await
@@ -162,15 +169,23 @@ async fn connection(
         request.extensions_mut().insert(client);
         let (answering, version) = (answering.clone(), request.version());
         let answer = router.clone().oneshot(request.map(Body::new));
-        answer.inspect_ok(move |response| answering.begin(version, response))
+        answer.map_ok(move |response| answering.begin(version, response))
     });
     let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    tokio::select! {
-        done = connection.as_mut() => return done.map_err(ConnectionError::Http),
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    let mut looks = tokio::time::interval(patience / UNREAD_LOOKS);
+    loop {
+        tokio::select! {
+            done = connection.as_mut() => return done.map_err(ConnectionError::Http),
+            () = stopped(&mut stop) => break,
+            _ = looks.tick() => {}
+        }
+        if watches.end_unread(patience) > MAX_UNREAD {
+            return Err(ConnectionError::Unread);
+        }
     }
+    connection.as_mut().graceful_shutdown();
     connection.await.map_err(ConnectionError::Http)
 }
 

@@ -27,7 +27,7 @@ pub struct Limits {
     pub outbound: usize,
     /// Of those that have shown whose they are.
     pub connections: usize,
-    /// How long the client of a watch may read nothing while there is something to send; then its connection is cut.
+    /// How long the client of a watch may read nothing while there is something to send; then it is cut.
     pub unread: Duration,
 }
 

@@ -1,7 +1,9 @@
-//! Clients that read nothing of what they asked for: a connection whose watch takes nothing more for a while is cut.
+//! Clients that read nothing of what they asked for: a watch that takes nothing more for a while is cut.
 //!
-//! Only watches are: whoever stops reading a log or a shell does so on purpose, and finds it again. Over HTTP/2 a watch waits for its
-//! own stream, and a connection that is not read at all answers no ping.
+//! Only watches are: whoever stops reading a log or a shell does so on purpose, and finds it again. Over HTTP/1 the connection goes with
+//! its watch ([`Socket`]); over HTTP/2 the watch goes alone ([`Watches`]), and a connection that is not read at all answers no ping.
+
+mod streams;
 
 use std::{
     io::{self, IoSlice},
@@ -14,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
 use http::{Response, Version};
 use socket2::SockRef;
 use tokio::{
@@ -22,23 +25,30 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+pub(crate) use streams::Watches;
+
 /// An extension of an answer that goes on for as long as its client reads it, and no longer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndsUnread;
 
-/// Whether what is being sent over a connection ends when it is not read.
+/// What is being sent over a connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answering(Arc<AtomicBool>);
+pub(crate) struct Answering {
+    /// It is to end when the socket takes no more of it.
+    ends_unread: Arc<AtomicBool>,
+    pub(crate) watches: Watches,
+}
 
 impl Answering {
     /// The connection begins to send this. Over HTTP/1 nothing else is sent meanwhile.
-    pub(crate) fn begin<B>(&self, version: Version, response: &Response<B>) {
-        let ends = version < Version::HTTP_2 && response.extensions().get::<EndsUnread>().is_some();
-        self.0.store(ends, Ordering::Relaxed);
+    pub(crate) fn begin(&self, version: Version, response: Response<Body>) -> Response<Body> {
+        let (ends, alone) = (response.extensions().get::<EndsUnread>().is_some(), version < Version::HTTP_2);
+        self.ends_unread.store(ends && alone, Ordering::Relaxed);
+        if ends && !alone { response.map(|watch| self.watches.add(watch)) } else { response }
     }
 
     fn ends_unread(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.ends_unread.load(Ordering::Relaxed)
     }
 }
 
@@ -120,12 +130,12 @@ mod tests {
     use super::*;
 
     /// How writing to somebody who never reads ends; `None`: it waits.
-    async fn write_unread(version: Version, response: Response<()>) -> Option<ErrorKind> {
+    async fn write_unread(version: Version, response: Response<Body>) -> Option<ErrorKind> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let answering = Answering::default();
-        answering.begin(version, &response);
+        answering.begin(version, response);
         let mut socket = Socket::new(stream, answering, Duration::from_secs(60));
         let all = vec![0; 64 << 20];
         let written = timeout(Duration::from_secs(3_600), socket.write_all(&all)).await;
@@ -136,12 +146,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_ends_unread_is_cut() {
         let watch = || {
-            let mut response = Response::new(());
+            let mut response = Response::new(Body::empty());
             response.extensions_mut().insert(EndsUnread);
             response
         };
         assert_eq!(write_unread(Version::HTTP_11, watch()).await, Some(ErrorKind::TimedOut));
-        assert_eq!(write_unread(Version::HTTP_11, Response::new(())).await, None);
-        assert_eq!(write_unread(Version::HTTP_2, watch()).await, None);
+        assert_eq!(write_unread(Version::HTTP_11, Response::default()).await, None);
+        assert_eq!(write_unread(Version::HTTP_2, watch()).await, None, "it is for the watch to end");
     }
 }

@@ -2,14 +2,21 @@
 //!
 //! `STEAD_UNREAD_WATCHERS` sets how many (100). Each takes two descriptors here.
 
-use std::{env, fs, time::Duration};
+use std::{env, fs, net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 use stead_apiserver::Limits;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -27,7 +34,7 @@ fn silent_watchers() -> usize {
 }
 
 /// A watch whose answer has begun, and of which nothing more is read.
-async fn fall_silent(address: std::net::SocketAddr, connector: &TlsConnector) -> TlsStream<TcpStream> {
+async fn fall_silent(address: SocketAddr, connector: &TlsConnector) -> TlsStream<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -54,8 +61,8 @@ fn resident_mib() -> usize {
     text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 256
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watchers_that_never_read_cost_little_and_are_cut() {
+/// A server that waits two seconds, where it listens, who may connect to it, and its task.
+async fn served() -> (Cluster, SocketAddr, TlsConnector, JoinHandle<()>) {
     let cluster = Cluster::limited(Limits { unread: Duration::from_secs(2), ..Limits::default() }).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -63,7 +70,12 @@ async fn watchers_that_never_read_cost_little_and_are_cut() {
     let serving = tokio::spawn(async move { server.serve(vec![listener], tls, std::future::pending()).await });
     let issued = cluster.pki.issue_client("somebody", &["system:masters"]).unwrap();
     let connector = TlsConnector::from(client_tls(&cluster.pki, &issued));
+    (cluster, address, connector, serving)
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_that_never_read_cost_little_and_are_cut() {
+    let (cluster, address, connector, serving) = served().await;
     let (count, before) = (silent_watchers(), resident_mib());
     let mut silent = Vec::new();
     for _ in 0..count {
@@ -95,5 +107,76 @@ async fn watchers_that_never_read_cost_little_and_are_cut() {
     }
     admin.post(MAPS, &json!({"metadata": {"name": "last"}})).await.expect(201);
     assert_eq!(reading.next().await.unwrap()["object"]["metadata"]["name"], "last");
+    serving.abort();
+}
+
+/// A client over HTTP/2 whose streams have windows of one kilobyte.
+struct Narrow {
+    sender: http2::SendRequest<Empty<Bytes>>,
+    carried: JoinHandle<hyper::Result<()>>,
+}
+
+impl Narrow {
+    async fn connect(address: SocketAddr, connector: &TlsConnector) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(1 << 10);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        Self { sender, carried: tokio::spawn(connection) }
+    }
+
+    async fn get(&mut self, path: &str) -> Incoming {
+        let request = Request::get(format!("https://localhost{path}")).body(Empty::new()).unwrap();
+        let answer = self.sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.into_body()
+    }
+}
+
+/// Reads until `text` has come.
+async fn read_until(body: &mut Incoming, text: &str) {
+    let mut read = String::new();
+    while !read.contains(text) {
+        let frame = body.frame().await.expect("the watch goes on").unwrap();
+        read.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shut_window_ends_its_own_watch_and_nothing_else_of_the_connection() {
+    let (cluster, address, connector, serving) = served().await;
+    let admin = cluster.admin();
+    let filled = |name: &str| json!({"metadata": {"name": name}, "data": {"filler": "x".repeat(WRITTEN)}});
+    let watch = format!("{MAPS}?watch=1");
+    let mut client = Narrow::connect(address, &connector).await;
+    let (mut unread, mut read) = (client.get(&watch).await, client.get(&watch).await);
+    let mut quiet = client.get("/api/v1/namespaces/default/secrets?watch=1").await;
+    admin.post(MAPS, &filled("first")).await.expect(201);
+    read_until(&mut read, "}\n").await;
+    let watches = async |count: usize| {
+        let counted = async || (sum(&cluster, "apiserver_longrunning_requests").await == count).then_some(());
+        eventually("end of the watches that are not read", counted).await;
+    };
+    watches(1).await;
+    client.get("/api/v1/namespaces/default/services").await.collect().await.unwrap();
+    admin.post(MAPS, &filled("second")).await.expect(201);
+    read_until(&mut read, "second").await;
+    timeout(Duration::from_millis(10), quiet.frame()).await.expect_err("a watch without events waits");
+    let ended = async {
+        while let Some(frame) = unread.frame().await {
+            frame?;
+        }
+        hyper::Result::Ok(())
+    };
+    assert!(ended.await.is_err(), "a watch that was cut is no whole one");
+
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(client.get(&watch).await);
+    }
+    admin.post(MAPS, &filled("third")).await.expect(201);
+    timeout(Duration::from_secs(30), client.carried).await.expect("too many: the connection is cut").unwrap().ok();
+    watches(0).await;
     serving.abort();
 }
