@@ -1,7 +1,6 @@
 //! The binary `stead`: reads arguments and environment, and wires the crates together.
 
 mod args;
-mod capabilities;
 mod check;
 mod complete;
 mod config;

@@ -9,21 +9,18 @@ use std::{
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use stead_client::{Interest, ServiceCache};
-use stead_dataplane::{
-    NfTables,
-    survey::{Facts, Finding, Grade, Wanted, forwarding},
-};
+use stead_dataplane::survey::{Facts, Finding, Grade, Wanted, forwarding};
 use stead_node::{DEFAULT_PORT, ServerConfig, net::NodeNamespace, runtime::ShimCommand};
 use stead_proxy::Lock;
 
 use crate::{
     args::NodeArgs,
-    capabilities,
     config::Config,
     credentials::private_directory,
     log,
     proxy::{
         file::{Cluster, File},
+        plane::Plane,
         said::Said,
         settings,
     },
@@ -36,9 +33,7 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     let mut warnings = settings::of_a_node_without_effect(&config.proxy);
     let (settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
     log::start_at(settings.verbosity, settings.log_format);
-    let found = stead_dataplane::probe::probe();
-    capabilities::check(&found)?;
-    let plane = NfTables::open()?;
+    let plane = Plane::open(settings.mode)?;
     warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
     warn_of_no_forwarding(&args.pod_ranges);
@@ -49,14 +44,15 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
         external_ips: config.server.allow_external_ips.unwrap_or_default(),
     };
     let mut proxy = settings.into_config(args.name.clone(), cluster);
-    proxy.without_hashes = found.without_hashes().map(Into::into);
+    plane.describe(&mut proxy);
+    let Plane { plane, predecessors, .. } = plane;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let (client, address, requests) = stead_client::connect_to(Some(&args.kubeconfig), None).await?;
         proxy.reserved.extend(address);
         proxy.requests = requests;
         let cache = ServiceCache::start(&client, Interest::All);
-        let proxy = stead_proxy::run(lock, proxy, client.clone(), cache.clone(), Box::new(plane));
+        let proxy = stead_proxy::run(lock, proxy, client.clone(), cache.clone(), plane, predecessors);
         let agent = stead_node::run(agent, client, cache);
         tokio::select! {
             ended = proxy => match ended? {},

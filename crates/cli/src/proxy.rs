@@ -4,6 +4,7 @@ mod configuration;
 pub(crate) mod file;
 pub(crate) mod flags;
 mod machine;
+pub(crate) mod plane;
 pub(crate) mod said;
 pub(crate) mod settings;
 mod table;
@@ -22,9 +23,8 @@ use anyhow::{Context, Result, bail};
 use kube::Client;
 use stead_client::{Interest, ServiceCache};
 use stead_dataplane::{
-    DataPlane, NfTables, Traffic,
+    Mode, Removed, Traffic,
     leftovers::{self, Found},
-    probe::probe,
 };
 use stead_proxy::{Config, Lock};
 
@@ -32,9 +32,10 @@ use self::{
     configuration::configuration,
     file::{Cluster, File},
     flags::ProxyArgs,
+    plane::Plane,
     settings::{Settings, Task, Whose},
 };
-use crate::{capabilities, console::say, log};
+use crate::{console::say, log};
 
 /// How often the configuration file is looked at.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
@@ -61,9 +62,12 @@ fn write_configuration(settings: &Settings, path: &Path) -> Result<()> {
 fn clean_up(whose: Whose) -> Result<()> {
     if matches!(whose, Whose::Ours | Whose::Both) {
         let _lock = Lock::take()?;
-        NfTables::open()?.remove()?;
+        for mode in Mode::ALL {
+            if mode.open()?.remove()? == Removed::Something {
+                say(&format!("removed: what a Stead proxy put into the kernel ({mode})\n"));
+            }
+        }
         Traffic::open()?.remove()?;
-        say("removed: what a Stead proxy put into the kernel\n");
     }
     if matches!(whose, Whose::KubeProxys | Whose::Both) {
         for found in leftovers::remove()? {
@@ -77,12 +81,13 @@ fn clean_up(whose: Whose) -> Result<()> {
 }
 
 fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
+    let mut plane = Plane::open(settings.mode)?;
     in_cluster(settings, cluster, async |mut config, client| {
-        config.without_hashes = probe().without_hashes().map(Into::into);
+        plane.describe(&mut config);
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         let (plan, problems) = stead_proxy::plan_once(&config, &cache).await?;
         problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-        say(&NfTables::open()?.preview(&plan)?);
+        say(&plane.plane.preview(&plan)?);
         Ok(())
     })
 }
@@ -90,16 +95,15 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
     // Before anything of the machine is touched: what is set on it is the other's where another proxy runs.
     let lock = Lock::take()?;
-    let found = probe();
-    capabilities::check(&found)?;
+    let plane = Plane::open(settings.mode)?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
-    let plane = NfTables::open()?;
     in_cluster(settings, cluster, async |mut config, client| {
-        config.without_hashes = found.without_hashes().map(Into::into);
+        plane.describe(&mut config);
+        let Plane { plane, predecessors, .. } = plane;
         let cache = ServiceCache::start(&client, Interest::Forwarding);
         tokio::select! {
-            ended = stead_proxy::run(lock, config, client, cache, Box::new(plane)) => match ended? {},
+            ended = stead_proxy::run(lock, config, client, cache, plane, predecessors) => match ended? {},
             changed = wait_for_change(file.map(Path::to_owned)) => match changed? {},
         }
     })

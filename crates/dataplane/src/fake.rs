@@ -10,7 +10,7 @@ use stead_plan::Plan;
 
 use crate::{
     flows::Ledger,
-    plane::{Applied, Cleaner, DataPlane, Error, Scope, Verified},
+    plane::{Applied, Cleaner, DataPlane, Error, Removed, Scope, Verified},
 };
 
 /// Clones share one memory: give one to the code under test and ask the other.
@@ -49,7 +49,7 @@ impl Fake {
         self.state().verifications
     }
 
-    /// Makes the next apply fail with `error`, changing nothing.
+    /// Makes the next apply or removal fail with `error`, changing nothing.
     pub fn fail_next(&self, error: Error) {
         self.state().failures.push(error);
     }
@@ -92,9 +92,19 @@ impl DataPlane for Fake {
         Ok(Verified::Intact)
     }
 
-    fn remove(&mut self) -> Result<(), Error> {
-        self.state().ledger = Ledger::default();
-        Ok(())
+    fn remove(&mut self) -> Result<Removed, Error> {
+        let state = &mut *self.state();
+        if !state.failures.is_empty() {
+            return Err(state.failures.remove(0));
+        }
+        let ledger = std::mem::take(&mut state.ledger);
+        Ok(if ledger.services().is_empty() { Removed::Nothing } else { Removed::Something })
+    }
+
+    fn preview(&mut self, plan: &Plan) -> Result<String, Error> {
+        let state = self.state();
+        let changed = plan.services.iter().filter(|(key, part)| state.ledger.services().get(key) != Some(part));
+        Ok(changed.map(|(key, _)| format!("{key}\n")).collect())
     }
 }
 

@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     flows::{Book, Cleaning, FlowCleaner, Leavings, Routes},
-    plane::{Applied, Cleaner, DataPlane, Departed, Error, Scope, Verified},
+    plane::{Applied, Cleaner, DataPlane, Departed, Error, Removed, Scope, Verified},
 };
 
 /// How often reading and committing is begun anew because another program commits in between. Where one commits all the time, the last
@@ -135,15 +135,6 @@ impl NfTables {
     /// The tables and connections that these are of.
     pub fn over(nft: Nftables, conntrack: Conntrack) -> Self {
         Self { nft, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)) }
-    }
-
-    /// The text that `nft -f` takes to bring the tables to the plan, as the first [`DataPlane::apply`] would; empty where they are there. Nothing is
-    /// changed.
-    pub fn preview(&mut self, plan: &Plan) -> Result<String, Error> {
-        let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
-        let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
-        let (mirror, _) = lower(plan, &actuals)?;
-        Ok(reconcile(&mirror, actuals).0.to_string())
     }
 
     /// Applies to tables whose content is known.
@@ -294,16 +285,25 @@ impl DataPlane for NfTables {
         }
     }
 
-    fn remove(&mut self) -> Result<(), Error> {
+    fn remove(&mut self) -> Result<Removed, Error> {
         lock(&self.core).state = None;
+        let mut removed = Removed::Nothing;
         for family in Family::ALL {
             let tables = self.nft.tables(family).map_err(Error::Read)?;
             if tables.iter().any(|table| table.name == layout::TABLE) {
                 let transaction = Transaction { changes: vec![Change::DeleteTable(name(family))] };
                 self.nft.commit(&transaction, None).map_err(Error::Write)?;
+                removed = Removed::Something;
             }
         }
-        Ok(())
+        Ok(removed)
+    }
+
+    fn preview(&mut self, plan: &Plan) -> Result<String, Error> {
+        let [v4, v6] = Family::ALL.map(|family| read(&mut self.nft, family));
+        let actuals = [v4.map_err(Error::Read)?, v6.map_err(Error::Read)?];
+        let (mirror, _) = lower(plan, &actuals)?;
+        Ok(reconcile(&mirror, actuals).0.to_string())
     }
 }
 

@@ -35,7 +35,11 @@ pub trait DataPlane: Send {
 
     /// Removes everything that the plane put into the kernel, also what an earlier process left. Connections through Services
     /// lose their translation with it unless somebody else on the node translates too; direct ones go on.
-    fn remove(&mut self) -> Result<(), Error>;
+    fn remove(&mut self) -> Result<Removed, Error>;
+
+    /// What the first [`DataPlane::apply`] of this plan would do, as text for the program that people look at such a plane with (`nft -f`); empty
+    /// where nothing. Nothing is changed.
+    fn preview(&mut self, plan: &Plan) -> Result<String, Error>;
 }
 
 /// How long after an apply its cleaner is to be run: what was asked of a departed backend just before is answered by then.
@@ -88,6 +92,13 @@ pub enum Verified {
     Healed {
         operations: usize,
     },
+}
+
+/// What a removal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    Nothing,
+    Something,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,7 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use stead_client::{EventKind, Seen, ServiceCache};
+use stead_dataplane::Mode;
 use tokio::{
     sync::{Semaphore, watch},
     time::sleep,
@@ -53,6 +54,7 @@ pub enum WhenTaken {
 /// All that answers are made from.
 #[derive(Debug)]
 pub(crate) struct Sources {
+    pub(crate) mode: Mode,
     pub(crate) node: String,
     pub(crate) cache: ServiceCache,
     pub(crate) health: Health,
@@ -152,7 +154,7 @@ fn status_answer(sources: &Sources, said: &Said, request: &Request<Incoming>) ->
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok"),
-        "/proxyMode" => text(StatusCode::OK, "nftables"),
+        "/proxyMode" => text(StatusCode::OK, sources.mode.name()),
         "/configz" => json(StatusCode::OK, format!("{{\"kubeproxy.config.k8s.io\":{}}}", said.configuration)),
         "/flagz" => flagz(request.headers(), &said.flags),
         "/statusz" => statusz(request.headers(), said.started, Timestamp::now()),
@@ -171,6 +173,7 @@ fn not_found() -> Answer {
 impl Sources {
     pub(crate) fn new(config: &Config, cache: ServiceCache) -> Self {
         Self {
+            mode: config.mode,
             node: config.node.clone(),
             cache,
             health: Health::new(config.sync_period),

@@ -21,6 +21,7 @@ use crate::{
     local_ports,
     metrics::Extent,
     no_local::{Counts, NoLocal},
+    predecessors::{Predecessors, Removal},
     traffic::Meter,
     triggers::Triggers,
 };
@@ -46,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) local: Option<local_ports::Change>,
     /// Problems that were not there before.
     pub(crate) problems: Vec<Problem>,
+    /// Of what other data planes left.
+    pub(crate) removals: Vec<Removal>,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -84,6 +87,7 @@ pub(crate) struct Forwarder {
     triggers: Triggers,
     no_local: NoLocal,
     meter: Meter,
+    predecessors: Predecessors,
 }
 
 /// What the kernel has to be told.
@@ -120,11 +124,16 @@ impl Forwarder {
             triggers: Triggers::since(Timestamp::now()),
             no_local: NoLocal::default(),
             meter: Meter::default(),
+            predecessors: Predecessors::default(),
         }
     }
 
     pub(crate) fn metered_by(self, meter: Meter) -> Self {
         Self { meter, ..self }
+    }
+
+    pub(crate) fn succeeding(self, predecessors: Predecessors) -> Self {
+        Self { predecessors, ..self }
     }
 
     /// The addresses that node ports answer on, as far as they are known.
@@ -154,6 +163,9 @@ impl Forwarder {
             }
         }
         self.apply_due(report)?;
+        if self.planner.is_some() && (report.programmed.is_some() || matches!(event, Event::VerifyDue)) {
+            report.removals = self.predecessors.remove();
+        }
         if matches!(event, Event::VerifyDue) && self.planner.is_some() {
             match self.plane.verify()? {
                 Verified::Intact => {}

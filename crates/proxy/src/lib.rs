@@ -19,6 +19,7 @@ mod local_ports;
 mod lock;
 mod metrics;
 mod no_local;
+mod predecessors;
 mod report;
 mod surroundings;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use kube::Client;
 use stead_client::{Backoff, EventKind, Recorder, Requests, ServiceCache, Subscription};
-use stead_dataplane::{Class, DataPlane, TrafficError};
+use stead_dataplane::{Class, DataPlane, Mode, TrafficError};
 pub use stead_plan::{DetectLocal, MasqueradeAll, OpenRange};
 use stead_plan::{Plan, Problem, plan_all};
 use stead_sys::link::LinkError;
@@ -63,6 +64,7 @@ use self::{
 pub use self::{
     endpoints::{Endpoints, WhenTaken},
     lock::{Lock, LockError},
+    predecessors::Predecessors,
     surroundings::{LocalhostPorts, NodePortAddresses, PodTraffic},
     traffic::ServiceTraffic,
 };
@@ -81,6 +83,8 @@ const PERMANENT_WAIT: Duration = Duration::from_secs(30);
 /// What the process was told about its node and cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which data plane it is given, for those who ask.
+    pub mode: Mode,
     /// This node's name, as endpoints give it.
     pub node: String,
     /// Ranges that virtual IPs come from, beside those of ServiceCIDR objects: what no Service has in them is refused.
@@ -125,7 +129,7 @@ struct Followers {
 }
 
 /// Forwards Services on this node until it is dropped. The network namespace is that of the calling thread, and `lock` is held for as long;
-/// `cache` is watched by someone or filled by hand. Problems become log lines and, through `client`, Kubernetes Events.
+/// `cache` is watched by someone or filled by hand. What `predecessors` left is removed once `plane` serves. Problems become log lines and, through `client`, Kubernetes Events.
 ///
 /// # Errors
 /// Before anything is programmed, and where an address of [`Endpoints`] cannot be had that must be; other failures are logged and tried again.
@@ -135,6 +139,7 @@ pub async fn run(
     client: Client,
     cache: ServiceCache,
     plane: Box<dyn DataPlane>,
+    predecessors: Predecessors,
 ) -> Result<Infallible, Error> {
     let addresses = KernelAddresses::open().map_err(Error::Addresses)?;
     let notices = AddressNotices::open().map_err(Error::Addresses)?.into_stream();
@@ -156,7 +161,8 @@ pub async fn run(
     let reporter = Reporter::new(node.clone(), services);
     let cleaning = clean_after(&followers.changed, plane.cleaner(), &sources.metrics);
     let telling = meter.clone().tell(&sources.metrics);
-    let forwarder = Forwarder::new(config, cache, Box::new(addresses), plane).metered_by(meter);
+    let forwarder =
+        Forwarder::new(config, cache, Box::new(addresses), plane).metered_by(meter).succeeding(predecessors);
     tokio::select! {
         never = forward(forwarder, news, notices, VERIFY_PERIOD, reporter, &followers, &sources) => match never {},
         never = cleaning => match never {},
@@ -192,6 +198,7 @@ pub async fn plan_once(config: &Config, cache: &ServiceCache) -> Result<(Plan, V
 impl Default for Config {
     fn default() -> Self {
         Self {
+            mode: Mode::default(),
             node: String::new(),
             service_ranges: Vec::new(),
             pods: PodTraffic::default(),

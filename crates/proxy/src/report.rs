@@ -8,7 +8,10 @@ use stead_dataplane::Applied;
 use stead_model::ObjectKey;
 use stead_plan::Problem;
 
-use crate::forwarder::{Programmed, Report};
+use crate::{
+    forwarder::{Programmed, Report},
+    predecessors::Removal,
+};
 
 /// Problems of one Service that are told one by one; of the others only the number.
 const TOLD: usize = 5;
@@ -101,6 +104,14 @@ impl Reporter {
                 report.healed
             );
             self.node.record(EventKind::Warning, "ForeignChangesHealed", message);
+        }
+        for Removal { mode, outcome } in &report.removals {
+            match outcome {
+                Ok(()) => tracing::info!(%mode, "removed what another data plane left"),
+                Err(error) => {
+                    tracing::warn!(%mode, error = error_text(error), "what another data plane left stays; trying again");
+                }
+            }
         }
         let failure = report.failure.as_ref().map(|failure| error_text(failure)).unwrap_or_default();
         if !failure.is_empty() && failure == self.last_failure {

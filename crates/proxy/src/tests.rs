@@ -18,7 +18,7 @@ use stead_api::{
     snapshot::Change,
 };
 use stead_client::in_process;
-use stead_dataplane::{Fake, NfTables};
+use stead_dataplane::{Error as PlaneError, Fake, NfTables};
 use stead_model::{ObjectKey, Revision};
 use stead_plan::{FrontendKind, Plan};
 use stead_sys::{link::LinkError, namespace::Namespace};
@@ -73,6 +73,16 @@ fn config() -> Config {
 
 impl<P> Rig<P> {
     fn over(cache: ServiceCache, plane: P, driven: Box<dyn DataPlane>, verify_period: Duration) -> Self {
+        Self::succeeding(Predecessors::default(), cache, plane, driven, verify_period)
+    }
+
+    fn succeeding(
+        predecessors: Predecessors,
+        cache: ServiceCache,
+        plane: P,
+        driven: Box<dyn DataPlane>,
+        verify_period: Duration,
+    ) -> Self {
         let addresses = Scripted::default();
         *addresses.0.lock().unwrap() = vec!["192.168.56.101".parse().unwrap()];
         let (notices, noticed) = notices::unbounded();
@@ -81,6 +91,7 @@ impl<P> Rig<P> {
         let sources = Arc::new(Sources::new(&config(), cache.clone()));
         let cleaner = driven.cleaner();
         let forwarder = Forwarder::new(config(), cache.clone(), Box::new(addresses.clone()), driven);
+        let forwarder = forwarder.succeeding(predecessors);
         let recorder = Recorder::new(client, "stead-proxy", "node1");
         let services = ServiceRecorder::new(recorder.clone(), cache.clone());
         let reporter = Reporter::new(NodeRecorder::new(recorder, "node1"), services);
@@ -175,6 +186,34 @@ fn lists_done() -> [ServiceChange; 3] {
 
 fn keys(names: &[&str]) -> BTreeSet<ObjectKey> {
     names.iter().map(|name| ObjectKey::new("default", *name)).collect()
+}
+
+#[tokio::test]
+async fn what_another_plane_left_is_removed_once_this_one_serves() {
+    let [old, plane] = [(); 2].map(|()| Fake::new());
+    let left = Rig::over(ServiceCache::unwatched(), old.clone(), Box::new(old.clone()), DEADLINE);
+    left.cache.apply([service("web", "10.96.0.1")].into_iter().chain(lists_done()));
+    left.until(|rig| !rig.lines().is_empty()).await;
+    drop(left);
+    let predecessors = Predecessors::new([(Mode::Nftables, Box::new(old.clone()) as Box<dyn DataPlane>)]);
+    let (cache, period) = (ServiceCache::unwatched(), Duration::from_millis(5));
+    let rig = Rig::succeeding(predecessors, cache, plane.clone(), Box::new(plane.clone()), period);
+    rig.cache.apply([service("web", "10.96.0.1")]);
+    for failing in [&plane, &old] {
+        failing.fail_next(PlaneError::TooManyBackends { service: ObjectKey::new("a", "b"), count: 1 });
+    }
+    // Many turns of the loop, each with a reason to work.
+    for _ in 0..20 {
+        rig.notices.unbounded_send(()).unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(old.plan().services.len(), 1);
+    // The first try to serve fails, and so does the first to remove; neither is the last.
+    rig.cache.apply(lists_done());
+    rig.until(|_| old.plan().services.is_empty()).await;
+    assert_eq!(plane.plan().services.len(), 1);
+    rig.cache.apply([slice("web", &["10.244.1.2"])]);
+    rig.until(|rig| rig.lines().len() == 2 && rig.lines()[0].ends_with("10.244.1.2:8080")).await;
 }
 
 #[tokio::test]

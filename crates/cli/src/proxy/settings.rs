@@ -8,6 +8,7 @@ use std::{
 
 use stead_apiserver::ExternalRange;
 use stead_client::Requests;
+use stead_dataplane::Mode;
 use stead_proxy::{
     Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic,
     ServiceTraffic, WhenTaken,
@@ -17,7 +18,7 @@ use super::{
     configuration::{configuration, flags},
     file::{Cluster, File},
     said::Said,
-    table::{MODE, Row, Verdict, row_of},
+    table::{Row, Verdict, row_of},
     value::{parse_duration, parse_listen, parse_ranges, parse_switch},
 };
 use crate::log::Format;
@@ -25,6 +26,7 @@ use crate::log::Format;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) task: Task,
+    pub(crate) mode: Mode,
     pub(crate) kubeconfig: Option<PathBuf>,
     pub(crate) server: Option<String>,
     /// `None`: the host's name.
@@ -95,7 +97,7 @@ impl<T> Wish<T> {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidSettings {
-    #[error("proxy mode {mode:?} is not there yet; leave it out or choose {MODE:?}")]
+    #[error("proxy mode {mode:?} is not there yet; leave it out or choose {}", Mode::ALL.map(Mode::name).join(", "))]
     Mode { mode: String },
     #[error("--detect-local-mode {mode} needs --{needs}")]
     LocalMode { mode: &'static str, needs: &'static str },
@@ -267,6 +269,7 @@ impl Settings {
         let mut open_to_external = self.open_to_external;
         open_to_external.extend(open_ranges(cluster.external_ips));
         Config {
+            mode: self.mode,
             node,
             service_ranges: cluster.service_ranges,
             pods: match self.pods {
@@ -295,9 +298,8 @@ impl Settings {
 
     fn read(said: Said) -> Result<Self, InvalidSettings> {
         let reader = Reader(said);
-        if reader.text("proxy-mode") != MODE {
-            return Err(InvalidSettings::Mode { mode: reader.text("proxy-mode").to_owned() });
-        }
+        let mode = reader.text("proxy-mode");
+        let mode = Mode::from_name(mode).ok_or_else(|| InvalidSettings::Mode { mode: mode.to_owned() })?;
         let bind: Option<IpAddr> = reader.text("bind-address").parse().ok();
         let [any, own]: [IpAddr; 2] = match bind {
             Some(IpAddr::V6(_)) => [Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()],
@@ -305,6 +307,7 @@ impl Settings {
         };
         Ok(Self {
             task: reader.task(),
+            mode,
             kubeconfig: reader.word("kubeconfig").map(PathBuf::from),
             server: reader.word("master"),
             node: reader.word("hostname-override").map(|name| name.to_lowercase()),

@@ -76,7 +76,6 @@ pub(super) fn check(args: &UpArgs) -> Result<Wanted> {
     let machines = topology.nodes.iter().flat_map(|node| &node.addresses).chain(&topology.server);
     config.node.node_ranges.extend(machines.map(|address| IpNet::from(address.addr())));
     rights::demand_root("stead up makes network namespaces")?;
-    crate::capabilities::check(&stead_dataplane::probe::probe())?;
     let warnings = check_proxy(&config)?;
     if let Some(path) = &args.kubeconfig {
         check_kubeconfig(path)?;
@@ -148,8 +147,9 @@ fn give_up(claim: Claim, error: anyhow::Error) -> anyhow::Error {
 /// What every node's proxy would end with is an error; returned is a line for each setting that means nothing there.
 fn check_proxy(config: &Config) -> Result<Vec<String>> {
     let file = proxy::file::File::Own { proxy: config.proxy.clone(), cluster: None };
-    let (_, others) =
+    let (settings, others) =
         proxy::settings::resolve(proxy::said::Said::default(), &file).context("--config: section proxy")?;
+    proxy::plane::check(settings.mode, &stead_dataplane::probe::probe())?;
     let warnings = proxy::settings::of_a_node_without_effect(&config.proxy).into_iter().chain(others);
     Ok(warnings.map(|warning| format!("--config: section proxy: {warning}")).collect())
 }

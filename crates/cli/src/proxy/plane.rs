@@ -1,0 +1,60 @@
+//! Which data plane serves, and what the others may have left.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use stead_dataplane::{
+    DataPlane, Mode,
+    probe::{Capabilities, probe},
+};
+use stead_proxy::{Config, Predecessors};
+
+/// What this machine's kernel is told in.
+pub(crate) struct Plane {
+    found: Capabilities,
+    pub(crate) plane: Box<dyn DataPlane>,
+    /// Any of the others may have served before.
+    pub(crate) predecessors: Predecessors,
+}
+
+impl Plane {
+    /// Changes nothing.
+    pub(crate) fn open(mode: Mode) -> Result<Self> {
+        let found = probe();
+        check(mode, &found)?;
+        let plane = mode.open()?;
+        let others = Mode::ALL.into_iter().filter(|other| *other != mode);
+        // One that cannot even be opened has left nothing that could be removed.
+        let others = others.filter_map(|mode| Some((mode, mode.open().ok()?)));
+        Ok(Self { found, plane, predecessors: Predecessors::new(others) })
+    }
+
+    /// What the proxy is told of it.
+    pub(crate) fn describe(&self, config: &mut Config) {
+        config.without_hashes = self.found.without_hashes().map(Arc::from);
+    }
+}
+
+/// Says in one line what is missing and what to do about it.
+pub(crate) fn check(mode: Mode, found: &Capabilities) -> Result<()> {
+    match mode.problem(found) {
+        None => Ok(()),
+        Some(problem) => bail!("{problem}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stead_dataplane::probe::Missing;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_feature_is_named_with_its_remedy() {
+        let found = Capabilities { missing: vec![Missing::Nat, Missing::Masquerade] };
+        let text = check(Mode::Nftables, &found).unwrap_err().to_string();
+        assert!(text.starts_with("kernel lacks nf_tables NAT (nft_nat); load module nft_nat"), "{text}");
+        assert!(text.contains("nft_masq") && !text.contains('\n'), "{text}");
+        check(Mode::Nftables, &Capabilities::default()).unwrap();
+    }
+}
