@@ -9,7 +9,7 @@ use std::{
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// What each crate may use of the others, dev-dependencies apart.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("api", &["model"]),
     ("store", &["model"]),
@@ -18,6 +18,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("client", &["api", "model"]),
     ("controllers", &["api", "client", "model"]),
     ("plan", &["api", "model"]),
+    ("relay", &[]),
     ("streams", &[]),
     ("sys", &["model"]),
     ("dataplane", &["model", "plan", "sys"]),
