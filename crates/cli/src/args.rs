@@ -185,9 +185,9 @@ pub(crate) struct UpArgs {
     /// With --demo: check each step, then take everything down; the exit code tells
     #[arg(long, requires = "demo", conflicts_with = "detach")]
     pub(crate) check: bool,
-    /// Set by `--detach` for the process it leaves running
-    #[arg(long, hide = true)]
-    pub(crate) detached: bool,
+    /// Set by `--detach` for the process it leaves running: the one that waits for that
+    #[arg(long, hide = true, value_name = "PID")]
+    pub(crate) detached: Option<u32>,
 }
 
 #[derive(Debug, Args)]

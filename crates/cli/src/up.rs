@@ -37,8 +37,8 @@ pub(crate) const BASE: &str = "/run/stead";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
-    if args.detached {
-        detach::leave_terminal()?;
+    if let Some(waiting) = args.detached {
+        detach::leave_terminal(waiting)?;
     } else if args.detach {
         return detach::run();
     }
@@ -71,6 +71,7 @@ async fn up(wanted: Wanted, args: &UpArgs) -> Result<()> {
         End::Done => Ok(()),
         // Whoever waits for the lab, or for its check, must not take this for what they wait for.
         End::TooSoon if args.check => bail!("ended by a signal before everything was checked"),
+        End::TooSoon if args.demo => bail!("ended by a signal before the demo was done"),
         End::TooSoon => bail!("ended by a signal before it was ready"),
     }
 }
@@ -118,30 +119,31 @@ impl Lab {
 
     /// Until a signal, an error, or the end of `--check`.
     async fn run(mut self, prepared: &Prepared, args: &UpArgs, mut ends: Ends) -> Result<End> {
-        let ready = Cell::new(false);
+        let presented = Cell::new(false);
         let outcome = tokio::select! {
-            outcome = self.serve(prepared, args, &ready) => outcome.map(|()| End::Done),
-            () = ends.next() => Ok(if ready.get() && !args.check { End::Done } else { End::TooSoon }),
+            outcome = self.serve(prepared, args, &presented) => outcome.map(|()| End::Done),
+            () = ends.next() => Ok(if presented.get() { End::Done } else { End::TooSoon }),
         };
         self.supervisor.stop().await;
         outcome
     }
 
-    async fn serve(&mut self, prepared: &Prepared, args: &UpArgs, ready: &Cell<bool>) -> Result<()> {
+    async fn serve(&mut self, prepared: &Prepared, args: &UpArgs, presented: &Cell<bool>) -> Result<()> {
         let client = stead_client::connect(&prepared.kubeconfig).await?;
         let pids = self.supervisor.pids().map(|(name, pid)| (name.to_owned(), pid)).collect();
         let (_, node) = self.fabric.nodes.first().context("a lab has a node")?;
         let node = node.try_clone().context("keeping a namespace")?;
-        let mut presented = pin!(present(client, prepared, node, pids, args, ready).fuse());
+        let mut presenting = pin!(present(client, prepared, node, pids, args).fuse());
         loop {
             let event = tokio::select! {
                 event = self.supervisor.next_event() => event,
-                outcome = &mut presented => {
+                outcome = &mut presenting => {
                     outcome?;
+                    presented.set(true);
                     if args.check {
                         return Ok(());
                     }
-                    if args.detached {
+                    if args.detached.is_some() {
                         detach::let_go(&prepared.log("up"))?;
                     }
                     continue;
@@ -189,19 +191,17 @@ async fn present(
     node: Namespace,
     pids: Vec<(String, u32)>,
     args: &UpArgs,
-    ready: &Cell<bool>,
 ) -> Result<()> {
     let waited = tokio::time::timeout(PATIENCE, ready::wait(&client, prepared)).await;
     waited.with_context(|| {
         let logs = prepared.claim.directory().join("log");
         format!("the lab is not ready after {} s: see {}", PATIENCE.as_secs(), logs.display())
     })??;
-    let stop = if args.detached { "" } else { "Ctrl-C or " };
+    let stop = if args.detached.is_some() { "" } else { "Ctrl-C or " };
     say(&ready::describe(prepared, &pids, stop));
     if args.demo {
         demo::run(&client, prepared, node, args.check).await?;
     }
-    ready.set(true);
     Ok(())
 }
 
@@ -219,7 +219,7 @@ impl Ends {
         let is_ignored = stead_sys::signal::is_ignored(nix::sys::signal::Signal::SIGHUP);
         let outlives = is_ignored.context("asking whether SIGHUP is ignored")?;
         let mut hangup = if outlives { None } else { Some(of(SignalKind::hangup())?) };
-        if args.detached {
+        if args.detached.is_some() {
             // The signal's default meaning, to end without a word, is gone all the same.
             hangup = None;
         }

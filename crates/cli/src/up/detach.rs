@@ -4,12 +4,15 @@ use std::{
     env,
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Write},
-    os::fd::{AsRawFd, RawFd},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::process::parent_id,
+    },
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{self, Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sys::{prctl::set_pdeathsig, signal::Signal},
     unistd::{dup2, setsid},
@@ -24,7 +27,7 @@ const STAYS: u8 = 0;
 pub(super) fn run() -> Result<ExitCode> {
     let mut child = Command::new(programs::executable()?)
         .args(env::args_os().skip(1))
-        .arg("--detached")
+        .args(["--detached", &process::id().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -66,10 +69,13 @@ fn show(words: impl Read, mut shown: impl Write) -> io::Result<Said> {
 }
 
 /// In the process that stays: the end of the terminal, or Ctrl-C there, is none of its business from now on. Until it is ready it
-/// ends with the command that waits for it.
-pub(super) fn leave_terminal() -> Result<()> {
+/// ends with the command that waits for it, the process `waiting`.
+pub(super) fn leave_terminal(waiting: u32) -> Result<()> {
     setsid().context("leaving the terminal's session")?;
-    set_pdeathsig(Signal::SIGTERM).context("tying the lab to the command that waits for it")
+    set_pdeathsig(Signal::SIGTERM).context("tying the lab to the command that waits for it")?;
+    // A parent that ended before this sends no signal.
+    ensure!(parent_id() == waiting, "the command that waits for the lab has ended");
+    Ok(())
 }
 
 /// Gives standard output and error, which the waiting command shows, up for a log file.

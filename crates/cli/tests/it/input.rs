@@ -124,6 +124,8 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     refused("", &["--kubeconfig", "/proc/kubeconfig"], "--kubeconfig /proc/kubeconfig cannot be written");
     refused("", &["--nodes", "0"], "a lab has 1 to 99 nodes, not 0: change --nodes");
     refused("", &["--nodes", "0", "--detach"], "a lab has 1 to 99 nodes, not 0: change --nodes");
+    // Its parent is not, or no longer, who waits for it.
+    refused("", &["--nodes", "0", "--detached", "4294967295"], "the command that waits for the lab has ended");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     refused(&format!("lab:\n  hostPort: {port}"), &[], &format!("lab.hostPort: 127.0.0.1:{port} cannot be taken"));
@@ -168,12 +170,17 @@ fn a_signal_ends_what_is_not_yet_a_lab_and_is_no_success() {
     assert_eq!(waiting.wait_with_output().unwrap().status.signal(), Some(Signal::SIGTERM as i32));
     drop(writer);
 
-    let early = up(&["--demo", "--check"]);
-    eventually("its name to be taken", || place.join("lock").exists().then_some(()));
-    end(&early);
-    let output = early.wait_with_output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    assert_eq!(error, "stead: ended by a signal before everything was checked\n");
-    assert!(!place.exists(), "something of it stayed");
+    let before = |flags: &[&str], what: &str| {
+        let early = up(flags);
+        eventually("its name to be taken", || place.join("lock").exists().then_some(()));
+        end(&early);
+        let output = early.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert_eq!(error, format!("stead: ended by a signal before {what}\n"));
+        assert!(!place.exists(), "something of it stayed");
+    };
+    before(&[], "it was ready");
+    before(&["--demo"], "the demo was done");
+    before(&["--demo", "--check"], "everything was checked");
 }
