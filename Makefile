@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps clients build static image deb bench soak fuzz
+.PHONY: up demo test deps clients guest build static image deb bench soak fuzz
 
 up: deps build
 	$(STEAD) up --demo
@@ -20,6 +20,10 @@ deps:
 # Other clients of the API that tests drive, below target/clients.
 clients:
 	@sh build/get-clients.sh
+
+# A kernel with IPVS for tests that boot it by emulation, below target/guest.
+guest: deps
+	@sh build/guest/get-kernel.sh
 
 build:
 	$(CARGO) build --locked --release --bin stead
@@ -39,7 +43,7 @@ deb: static
 	sh build/make-deb.sh "$(STATIC)" target
 
 # Lints, tests and the demo, over one debug and one release build.
-test: deps clients build
+test: deps clients guest build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	timeout 120 $(STEAD) up --demo --check --name stead-ci

@@ -28,6 +28,10 @@ else
     need iptables iptables
     need conntrack conntrack
     need kubectl kubernetes-client
+    need qemu-system-x86_64 qemu-system-x86
+    need ipvsadm ipvsadm
+    need cpio cpio
+    need strip binutils
 fi
 
 [ -n "$missing" ] || exit 0

@@ -9,6 +9,7 @@ pub mod egress;
 mod fake;
 pub mod flows;
 pub mod iptables;
+pub mod ipvs;
 pub mod leftovers;
 mod mode;
 mod nftables;

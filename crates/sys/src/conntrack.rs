@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn answers_that_overrun_are_told_and_the_next_request_is_answered() {
         let namespace = tracking();
-        let kernel = netlink::Kernel::open_in(&namespace).unwrap().narrow();
+        let kernel = netlink::Kernel::open_in(netlink::Bus::Netfilter, &namespace).unwrap().narrow();
         let mut narrow = Conntrack::over(Socket::over(Box::new(kernel)));
         let mut conntrack = Conntrack::open_in(&namespace).unwrap();
         let [server, client] = [(); 2].map(|()| namespace.run(|| UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap());

@@ -1,7 +1,8 @@
-//! Kernel interfaces as bytes and descriptors: netlink, nftables messages, conntrack, namespaces, links. No policy. The only home of `unsafe`.
+//! Kernel interfaces as bytes and descriptors: netlink, nftables messages, conntrack, IPVS, namespaces, links. No policy. The only home of `unsafe`.
 
 pub mod conntrack;
 pub mod inherit;
+pub mod ipvs;
 pub mod link;
 pub mod names;
 pub mod namespace;

@@ -18,7 +18,7 @@ use stead_sys::{
     conntrack::{Conntrack, Entry},
     link::{Links, Route},
     namespace::Namespace,
-    netlink::{self, Kernel, Socket, Wait, Wire},
+    netlink::{self, Bus, Kernel, Socket, Wait, Wire},
     nft::{BaseChain, Chain, Change, Hook, Name, Nftables, Statement, Table, Transaction, Verdict},
 };
 
@@ -97,7 +97,7 @@ struct Faulty {
 
 impl Faulty {
     fn socket(namespace: &Namespace, script: &Arc<Mutex<Script>>) -> Socket {
-        let kernel = Kernel::open_in(namespace).unwrap();
+        let kernel = Kernel::open_in(Bus::Netfilter, namespace).unwrap();
         Socket::over(Box::new(Self { kernel, script: Arc::clone(script), made_up: VecDeque::new() }))
     }
 

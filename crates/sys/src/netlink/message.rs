@@ -66,6 +66,13 @@ impl Writer {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
+    /// One message of generic netlink: `struct nlmsghdr`, `struct genlmsghdr`, then what `body` writes.
+    pub fn generic(&mut self, header: GenericHeader, body: impl FnOnce(&mut Self)) {
+        let GenericHeader { kind, flags, sequence, command } = header;
+        // The two structs behind `struct nlmsghdr` are of one size, and begin with a byte each.
+        self.message(Header { kind, flags, sequence, family: command, resource: 0 }, body);
+    }
+
     /// An attribute with these bytes as its value, padded to four bytes. `value` is shorter than 64 KiB.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
         debug_assert!(value.len() <= ATTRIBUTE_MAX);
@@ -114,6 +121,16 @@ pub struct Header {
     pub family: u8,
     /// `nfgenmsg.res_id`, used by batches for the subsystem.
     pub resource: u16,
+}
+
+/// What a message of generic netlink begins with; its numbers and those in its attributes are of the host's byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct GenericHeader {
+    /// The number of the family, which the kernel gives it when it is loaded.
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    pub command: u8,
 }
 
 /// One attribute of a message that was received.

@@ -32,7 +32,7 @@ const SEND_SLACK: usize = 4 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("open netfilter netlink socket: {source}; root rights (CAP_NET_ADMIN) and nfnetlink are needed")]
+    #[error("open netlink socket: {source}; root rights (CAP_NET_ADMIN) and nfnetlink are needed")]
     Open { source: io::Error },
     #[error("send {bytes} bytes to netfilter")]
     Send { bytes: usize, source: io::Error },
@@ -99,7 +99,16 @@ pub enum Wait {
     No,
 }
 
-/// A socket of NETLINK_NETFILTER, bound to the network namespace that it was opened in.
+/// Whom a socket speaks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// NETLINK_NETFILTER
+    Netfilter,
+    /// NETLINK_GENERIC
+    Generic,
+}
+
+/// A socket of NETLINK_NETFILTER or NETLINK_GENERIC, bound to the network namespace that it was opened in.
 #[derive(Debug)]
 pub struct Kernel {
     fd: OwnedFd,
@@ -108,17 +117,20 @@ pub struct Kernel {
 
 impl Kernel {
     /// In the calling thread's network namespace.
-    pub fn open() -> Result<Self, Error> {
-        Self::new().map_err(|source| Error::Open { source })
+    pub fn open(bus: Bus) -> Result<Self, Error> {
+        Self::new(bus).map_err(|source| Error::Open { source })
     }
 
     /// In another namespace; it can be used from any thread.
-    pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
-        namespace.run(Self::new).and_then(|kernel| kernel).map_err(|source| Error::Open { source })
+    pub fn open_in(bus: Bus, namespace: &Namespace) -> Result<Self, Error> {
+        namespace.run(|| Self::new(bus)).and_then(|kernel| kernel).map_err(|source| Error::Open { source })
     }
 
-    fn new() -> io::Result<Self> {
-        let kind = SockProtocol::NetlinkNetFilter;
+    fn new(bus: Bus) -> io::Result<Self> {
+        let kind = match bus {
+            Bus::Netfilter => SockProtocol::NetlinkNetFilter,
+            Bus::Generic => SockProtocol::NetlinkGeneric,
+        };
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, kind)?;
         let timeout = TimeVal::new(TIMEOUT.as_secs() as i64, 0);
         setsockopt(&fd, ReceiveTimeout, &timeout)?;
@@ -167,12 +179,12 @@ pub struct Socket {
 impl Socket {
     /// A socket in the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self::over(Box::new(Kernel::open()?)))
+        Ok(Self::over(Box::new(Kernel::open(Bus::Netfilter)?)))
     }
 
     /// A socket in another namespace; it can be used from any thread.
     pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
-        Ok(Self::over(Box::new(Kernel::open_in(namespace)?)))
+        Ok(Self::over(Box::new(Kernel::open_in(Bus::Netfilter, namespace)?)))
     }
 
     pub fn over(wire: Box<dyn Wire>) -> Self {
