@@ -1,5 +1,7 @@
 //! What the kernel holds: our tables read back, so that a new process goes on where an old one stopped.
 
+mod large;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
@@ -44,7 +46,7 @@ pub(crate) fn read(nft: &mut Nftables, family: Family) -> Result<Actual, Error> 
 
 /// `None` where the table's sets are not those of our layout.
 fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error> {
-    let mut sizes = BTreeMap::new();
+    let (mut sizes, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     let mut expected =
         SetId::ALL.map(|set| (set.name(), (set.shape(family), Some(set)))).into_iter().collect::<HashMap<_, _>>();
     expected.insert(AFFINITY, (affinity_shape(family), None));
@@ -57,6 +59,7 @@ fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error
             return Ok(None);
         }
         sizes.extend(set.map(|set| (set, info.size.unwrap_or(u32::MAX))));
+        numbers.extend(set.zip(info.count));
     }
     if !expected.is_empty() {
         return Ok(None);
@@ -64,7 +67,7 @@ fn read_ours(nft: &mut Nftables, family: Family) -> Result<Option<Actual>, Error
     let mut actual = Actual::default();
     let mut counts = BTreeMap::new();
     for set in SetId::ALL {
-        let elements = nft.elements(name(family), set.name(), set.shape(family))?;
+        let elements = large::elements(nft, family, set, numbers.get(&set).copied(), &actual.entries)?;
         counts.insert(set, elements.len() as u32);
         for (key, data) in elements.iter() {
             match Entry::read(set, family, key, data) {

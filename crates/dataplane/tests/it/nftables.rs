@@ -104,6 +104,41 @@ fn a_large_new_table_comes_in_parts_and_is_whole() {
     assert!(is_whole(&namespace));
 }
 
+#[test]
+fn what_is_large_is_adopted_and_what_somebody_added_to_it_is_found() {
+    /// Slots and endpoints of the one port.
+    const BACKENDS: u32 = 51_000;
+    let port = |number: u16| ServicePortPlan {
+        name: number.to_string().into(),
+        protocol: Protocol::Tcp,
+        frontends: vec![FrontendRule {
+            frontend: Frontend { address: "10.96.0.1".parse().unwrap(), protocol: Protocol::Tcp, port: number },
+            kind: FrontendKind::ClusterIp,
+        }],
+        backends: (0..BACKENDS).map(|host| backend((0x0af4_0000 + host).to_be_bytes(), number)).collect(),
+        ..ServicePortPlan::default()
+    };
+    let services = (1..=3).map(|number| {
+        let part = ServicePlan { ports: vec![port(number)] };
+        (ObjectKey::new("a", number.to_string()), part)
+    });
+    let plan = Plan { services: services.collect(), ..Plan::default() };
+    let namespace = Namespace::create().unwrap();
+    NfTables::open_in(&namespace).unwrap().apply(&plan, Scope::All).unwrap();
+    let mut nft = Nftables::open_in(&namespace).unwrap();
+    let before = nft.generation().unwrap();
+    let applied = NfTables::open_in(&namespace).unwrap().apply(&plan, Scope::All).unwrap();
+    assert_eq!((applied.operations, nft.generation().unwrap()), (0, before));
+
+    // No slot has that endpoint.
+    let line = "add element ip stead backends { cfff:1 : 10.0.0.1 . 80 }";
+    let added = namespace.run(|| std::process::Command::new("nft").arg(line).status()).unwrap().unwrap();
+    assert!(added.success());
+    let operations = || NfTables::open_in(&namespace).unwrap().apply(&plan, Scope::All).unwrap().operations;
+    assert!(operations() > 0);
+    assert_eq!(operations(), 0);
+}
+
 fn backend(address: [u8; 4], port: u16) -> Backend {
     Backend { address: SocketAddr::new(address.into(), port), local: false, lists: Lists::Cluster }
 }
