@@ -86,12 +86,15 @@ impl CallError {
     }
 }
 
-/// An error with all its sources, in one line.
+/// An error with all its sources, in one line. Errors of other crates repeat their source; it is said once.
 pub fn error_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
         source = error.source();
     }
     text
@@ -112,5 +115,23 @@ mod tests {
         check(503, "starting", Class::Transient, "GET /x: starting (503 Service Unavailable)");
         check(422, "{}", Class::Permanent, "GET /x: {} (422 Unprocessable Entity)");
         assert!(CallError::refused("", StatusCode::CONFLICT, status.as_bytes()).is_already_exists());
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Because {
+        text: &'static str,
+        source: Option<Box<Because>>,
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let check = |texts: &[&'static str], expect: &str| {
+            let chain = texts.iter().rev().fold(None, |source, text| Some(Box::new(Because { text, source })));
+            assert_eq!(error_text(&*chain.unwrap()), expect);
+        };
+        check(&["alone"], "alone");
+        check(&["list", "connect", "refused"], "list: connect: refused");
+        check(&["list: connect", "connect", "refused"], "list: connect: refused");
     }
 }

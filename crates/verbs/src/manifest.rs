@@ -150,7 +150,11 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Value>, VerbError> {
     } else {
         let options = serde_saphyr::options! { with_snippet: false };
         let read = serde_saphyr::from_multiple_with_options(text, options);
-        read.map_err(|error| VerbError::Manifest { path: path.to_owned(), problem: error.to_string() })?
+        read.map_err(|error| {
+            // Advice to programmers, in the middle of what is wrong and where.
+            let problem = error.to_string().replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+            VerbError::Manifest { path: path.to_owned(), problem }
+        })?
     };
     let mut objects = Vec::new();
     for (number, document) in documents.into_iter().enumerate() {
@@ -204,6 +208,7 @@ mod tests {
         check(list, Ok(&["d"]));
         check("apiVersion: v1\n", Err("Object 'Kind' is missing"));
         check("a: [", Err("error converting YAML to JSON"));
+        check("a: 1\na: 2\n", Err("error converting YAML to JSON: duplicate mapping key: a at line 2, column 1"));
         check("- 1\n", Err("it is no object"));
     }
 
