@@ -18,7 +18,10 @@ use super::claims::Claims;
 use crate::{
     desired::{NodeContext, plan_service},
     problem::Cause,
-    table::{Backend, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, ServicePlan, ServicePortPlan},
+    table::{
+        Backend, FrontendKind, FrontendRule, List, Lists, MAX_BACKENDS, MAX_BACKENDS_OF_SERVICE, ServicePlan,
+        ServicePortPlan,
+    },
 };
 
 /// What Services have asked about.
@@ -80,8 +83,15 @@ impl Hops {
         key: &Arc<ObjectKey>,
         draft: &mut ServicePlan,
     ) -> Vec<Cause> {
-        let (uses, causes) = (BTreeSet::new(), Vec::new());
-        let mut walk = Walk { around, prefixes: &self.prefixes, key, others: HashMap::new(), uses, causes };
+        let mut walk = Walk {
+            around,
+            prefixes: &self.prefixes,
+            key,
+            others: HashMap::new(),
+            room: MAX_BACKENDS_OF_SERVICE,
+            uses: BTreeSet::new(),
+            causes: Vec::new(),
+        };
         draft.ports.iter_mut().for_each(|port| walk.port(port));
         let Walk { uses, causes, .. } = walk;
         self.register(key, uses);
@@ -128,6 +138,8 @@ struct Walk<'w> {
     key: &'w ObjectKey,
     /// Plans of other Services as if each were alone, with every frontend's port: one of thousands of ports is planned once.
     others: HashMap<ObjectKey, Alone>,
+    /// How many backends the ports that come may have: one endpoint may stand for thousands.
+    room: usize,
     uses: BTreeSet<Frontend>,
     causes: Vec<Cause>,
 }
@@ -149,13 +161,15 @@ impl<'w> Walk<'w> {
     fn port(&mut self, port: &mut ServicePortPlan) {
         let is_virtual = |backend: &Backend| self.may_be_virtual(backend.address.ip());
         if !port.backends.iter().chain(&port.draining).any(is_virtual) {
+            self.room = self.room.saturating_sub(port.backends.len() + port.draining.len());
             return;
         }
-        let (mut backends, mut draining) = (Vec::new(), Vec::new());
+        let limit = self.room.min(MAX_BACKENDS);
+        let (mut backends, mut draining) = (Gathered::within(limit), Gathered::within(limit));
         for backend in std::mem::take(&mut port.backends) {
             let frontend = frontend(port, backend.address);
             match self.place(frontend) {
-                Place::Host => backends.push(backend),
+                Place::Host => backends.extend([backend]),
                 Place::Nobody => self.causes.push(Cause::NoService { frontend }),
                 Place::Service(via) if via == self.key => self.causes.push(Cause::Itself { frontend }),
                 Place::Service(via) => {
@@ -173,17 +187,22 @@ impl<'w> Walk<'w> {
                     let all = reached(&other).chain(&other.draining);
                     draining.extend(all.filter_map(|beyond| stand_in(port, &leaving, *beyond)));
                 }
-                Place::Host => draining.push(leaving),
+                Place::Host => draining.extend([leaving]),
                 Place::Service(_) | Place::Nobody => {}
             }
         }
-        merge(&mut backends);
-        backends.truncate(MAX_BACKENDS);
-        merge(&mut draining);
+        let (backends, surplus) = backends.finish();
+        if surplus > 0 {
+            let count = backends.len() + surplus;
+            self.causes.push(Cause::TooManyEndpoints { port: port.name.clone(), count, limit });
+        }
+        self.room -= backends.len();
+        let (mut draining, _) = draining.finish();
         let is_new =
             |leaving: &Backend| backends.binary_search_by_key(&leaving.address, |backend| backend.address).is_err();
         draining.retain(is_new);
-        draining.truncate(MAX_BACKENDS);
+        draining.truncate(self.room);
+        self.room -= draining.len();
         (port.backends, port.draining) = (backends, draining);
     }
 
@@ -258,6 +277,39 @@ fn stand_in(port: &ServicePortPlan, backend: &Backend, beyond: Backend) -> Optio
     let has_local_list = [port.internal_policy, port.external_policy].contains(&TrafficPolicy::Local);
     let lists = Lists::of(backend.lists.has(List::Cluster), has_local_list && beyond.local)?;
     Some(Backend { lists, ..beyond })
+}
+
+/// Backends of many endpoints, never many more than may stay: those of the least addresses.
+struct Gathered {
+    limit: usize,
+    backends: Vec<Backend>,
+    surplus: usize,
+}
+
+impl Gathered {
+    fn within(limit: usize) -> Self {
+        Self { limit, backends: Vec::new(), surplus: 0 }
+    }
+
+    fn extend(&mut self, more: impl IntoIterator<Item = Backend>) {
+        self.backends.extend(more);
+        if self.backends.len() > 2 * self.limit.max(MAX_BACKENDS) {
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        merge(&mut self.backends);
+        self.surplus += self.backends.len().saturating_sub(self.limit);
+        self.backends.truncate(self.limit);
+    }
+
+    /// In order, each once, and how many more there were.
+    fn finish(mut self) -> (Vec<Backend>, usize) {
+        self.shrink();
+        self.backends.shrink_to_fit();
+        (self.backends, self.surplus)
+    }
 }
 
 /// Puts them in order, each once. One may be named twice, directly and through a Service: it is in the lists, and local, that either says.

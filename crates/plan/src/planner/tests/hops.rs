@@ -94,3 +94,30 @@ fn a_service_follows_the_one_it_stands_for() {
     assert_eq!(changed(&mut planner, &mut snapshot, change), ["a", "b"]);
     assert_eq!(render(planner.plan()), ["default/a: 10.96.0.1:80/TCP ->"]);
 }
+
+#[test]
+fn endpoints_that_stand_for_thousands_are_bounded_over_all_ports_of_a_service() {
+    const PORTS: u16 = 12;
+    const BACKENDS: u32 = 60_000;
+    let addresses = |first: u32| -> Vec<Value> {
+        let address = |number| json!({"addresses": [std::net::Ipv4Addr::from_bits(first + number).to_string()]});
+        (0..BACKENDS).map(address).collect()
+    };
+    let many = service("b", json!({"clusterIPs": ["10.96.0.2"], "ports": [{"port": 80}]}));
+    let many_slice = slice("b-s", "b", "IPv4", json!([{"port": 8080}]), json!(addresses(0x0af4_0000)));
+    let names = (1..=PORTS).map(|number| format!("p{number:02}"));
+    let port = |(number, name): (u16, &String)| json!({"name": name, "port": number});
+    let names: Vec<_> = names.collect();
+    let ports: Vec<_> = (1..=PORTS).zip(&names).map(port).collect();
+    let user = service("a", json!({"clusterIPs": ["10.96.0.1"], "ports": ports}));
+    let targets: Vec<_> = names.iter().map(|name| json!({"name": name, "port": 80})).collect();
+    let user_slice = slice("a-s", "a", "IPv4", json!(targets), json!([{"addresses": ["10.96.0.2"]}]));
+    let (plan, problems) = plan_all(&snapshot(&[many, user], &[many_slice, user_slice]), &context());
+    let ports = &plan.services[&ObjectKey::new("default", "a")].ports;
+    let total: usize = ports.iter().map(|port| port.backends.len()).sum();
+    assert_eq!((ports.len(), total), (usize::from(PORTS), crate::MAX_BACKENDS_OF_SERVICE));
+    let told: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(told[0].contains("has 60000 endpoints; the first 20000 get traffic"), "{told:?}");
+    assert!(told[3].contains("the first 0 get traffic"), "{told:?}");
+}
