@@ -194,7 +194,8 @@ impl Links {
             LinkInfo::PortKind(InfoPortKind::Bridge),
             LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
         ]));
-        self.acknowledged(RouteNetlinkMessage::SetLink(message), 0, || format!("enable hairpin on link {}", port.0))
+        // The kernel reads what is of a port from this message alone.
+        self.acknowledged(RouteNetlinkMessage::NewLink(message), 0, || format!("enable hairpin on link {}", port.0))
     }
 
     /// Deletes a link; the other end of a veth pair goes with it.

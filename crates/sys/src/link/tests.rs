@@ -58,12 +58,22 @@ fn addresses_and_routes_read_back_as_written() {
 
 #[test]
 fn a_port_hangs_on_its_bridge() {
-    let (mut links, _peer) = pair();
+    let namespace = Namespace::create().unwrap();
+    let mut links = Links::open_in(&namespace).unwrap();
+    let ends = ["a", "b"].map(|name| VethEnd { name, namespace: None });
+    links.create_veth(ends[0], ends[1]).unwrap();
     let bridge = links.create_bridge("br0").unwrap();
     assert!(links.create_bridge("br0").unwrap_err().already_exists());
     let port = links.index("a").unwrap();
     links.attach(port, bridge).unwrap();
+    let shown = || {
+        let shown =
+            namespace.run(|| std::process::Command::new("ip").args(["-d", "link", "show", "dev", "a"]).output());
+        String::from_utf8(shown.unwrap().unwrap().stdout).unwrap()
+    };
+    assert!(shown().contains("hairpin off"), "{}", shown());
     links.enable_hairpin(port).unwrap();
+    assert!(shown().contains("hairpin on"), "{}", shown());
     let port = links.list().unwrap().into_iter().find(|link| link.index == port).unwrap();
     assert_eq!(port.controller, Some(bridge));
 }
