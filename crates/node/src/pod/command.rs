@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container as Wire, Pod};
+use k8s_openapi::{
+    api::core::v1::{Container as Wire, Pod},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use stead_api::{bytes_of_quantity, quantity::parse_nanos};
 
 use super::{
@@ -36,6 +39,8 @@ pub(crate) enum InvalidContainer {
     NoCommand,
     #[error("working directory {0:?} is not absolute")]
     WorkingDir(String),
+    #[error("limit of {resource} {amount:?} is no amount that a container can be held to")]
+    Limit { resource: &'static str, amount: String },
 }
 
 /// What to run for `wire`.
@@ -77,7 +82,7 @@ pub(crate) fn container(
         mounts: mounts(wire, volumes, place),
         network: Some(place.network.to_owned()),
         cgroup: place.cgroup.join(uid).join(format!("{}-{}", key.container, key.attempt)),
-        limits: limits(wire),
+        limits: limits(wire)?,
         stdio: if wire.tty == Some(true) { Stdio::Terminal } else { Stdio::Pipes },
         input: match (wire.stdin, wire.stdin_once) {
             (Some(true), Some(true)) => Input::Once,
@@ -89,14 +94,21 @@ pub(crate) fn container(
     })
 }
 
-/// Parts of a thousandth of a CPU count whole; a limit of nothing is none.
-fn limits(wire: &Wire) -> Limits {
-    let limits = wire.resources.iter().flat_map(|resources| resources.limits.iter());
-    let text = |name: &str| limits.clone().find_map(|limits| limits.get(name));
-    let memory = text("memory").and_then(|quantity| bytes_of_quantity(&quantity.0));
-    let nanos = text("cpu").and_then(|quantity| parse_nanos(&quantity.0));
-    let cpu = nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(|nanos| nanos.div_ceil(1_000_000));
-    Limits { memory: memory.filter(|bytes| *bytes > 0), cpu: cpu.filter(|milli| *milli > 0) }
+/// A limit of nothing is none. What is no amount, or below nothing, is refused: the API takes none such, but a container without the
+/// limit that it states would be held to nothing.
+fn limits(wire: &Wire) -> Result<Limits, InvalidContainer> {
+    let limits = wire.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let limit = |resource: &'static str, read: fn(&str) -> Option<u64>| {
+        let Some(Quantity(text)) = limits.and_then(|limits| limits.get(resource)) else { return Ok(None) };
+        let amount = read(text).ok_or_else(|| InvalidContainer::Limit { resource, amount: text.clone() })?;
+        Ok((amount > 0).then_some(amount))
+    };
+    Ok(Limits { memory: limit("memory", bytes_of_quantity)?, cpu: limit("cpu", milli_of_quantity)? })
+}
+
+/// Thousandths, parts of one counted whole.
+fn milli_of_quantity(text: &str) -> Option<u64> {
+    u64::try_from(parse_nanos(text)?).ok().map(|nanos| nanos.div_ceil(1_000_000))
 }
 
 /// Files of the pod and its volumes, those nearer to the root first.
@@ -127,13 +139,18 @@ mod tests {
     fn limits_are_those_of_memory_and_cpu() {
         let check = |limits: serde_json::Value, memory: Option<u64>, cpu: Option<u64>| {
             let wire = serde_json::from_value(json!({"name": "c", "resources": {"limits": limits}})).unwrap();
-            assert_eq!(super::limits(&wire), Limits { memory, cpu }, "{limits}");
+            assert_eq!(super::limits(&wire), Ok(Limits { memory, cpu }), "{limits}");
         };
         check(json!({"memory": "64Mi", "cpu": "1500m"}), Some(64 << 20), Some(1500));
         check(json!({"cpu": "2"}), None, Some(2000));
         check(json!({"cpu": "100u"}), None, Some(1));
         check(json!({"memory": "0", "cpu": "0"}), None, None);
         check(json!({"ephemeral-storage": "1Gi"}), None, None);
-        assert_eq!(super::limits(&Wire::default()), Limits::default());
+        assert_eq!(super::limits(&Wire::default()), Ok(Limits::default()));
+        for (resource, amount) in [("memory", "-1"), ("memory", "much"), ("cpu", "-1m"), ("cpu", "")] {
+            let wire = json!({"name": "c", "resources": {"limits": {resource: amount}}});
+            let refused = super::limits(&serde_json::from_value(wire).unwrap());
+            assert_eq!(refused, Err(InvalidContainer::Limit { resource, amount: amount.into() }));
+        }
     }
 }

@@ -16,30 +16,7 @@ use crate::{
     quantity::Quantity,
 };
 
-/// Names without a prefix that mean something anywhere; `hugepages-…` apart.
-const STANDARD: [&str; 20] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
-    "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-/// Those of them that are counted in whole objects.
+/// Names without a prefix that are counted in whole objects.
 const COUNTED: [&str; 9] = [
     "pods",
     "resourcequotas",
@@ -50,6 +27,20 @@ const COUNTED: [&str; 9] = [
     "persistentvolumeclaims",
     "services.nodeports",
     "services.loadbalancers",
+];
+/// The others that mean something anywhere; `hugepages-…` apart.
+const MEASURED: [&str; 11] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "storage",
+    "requests.storage",
 ];
 const OF_CONTAINERS: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// What a pod as a whole can ask for, huge pages apart, and what can be resized.
@@ -169,7 +160,8 @@ fn validate_amount(name: &str, amount: Quantity, asker: Asker, field: &str, erro
 fn validate_name(name: &str, asker: Asker, field: &str, errors: &mut Errors) {
     let mut problems = qualified_name(name);
     let is_short = !name.contains('/');
-    let is_standard = STANDARD.contains(&name) || is_huge_pages(name.strip_prefix("requests.").unwrap_or(name));
+    let is_known = MEASURED.contains(&name) || COUNTED.contains(&name);
+    let is_standard = is_known || is_huge_pages(name.strip_prefix("requests.").unwrap_or(name));
     if problems.is_empty() && is_short && !is_standard {
         problems.push("must be a standard resource type or fully qualified".to_owned());
     }
