@@ -12,8 +12,7 @@ use crate::{
     error::VerbError,
     kinds::{Kind, Kinds},
     manifest::Files,
-    selection,
-    write::namespace_of,
+    selection::{self, Place, Target},
 };
 
 #[derive(Clone, Debug, Default, Args)]
@@ -88,10 +87,14 @@ impl Choice {
     ) -> Result<(Api, Read), VerbError> {
         let api = connection.open().await?;
         let kinds = Kinds::read(&api).await?;
-        let places = self.places(words, connection, &api, &kinds).await?;
-        let is_one = matches!(places.as_slice(), [place] if place.names.len() == 1);
+        let of_words = self.files.is_empty();
+        let selector = self.selector.as_ref().filter(|_| of_words);
+        let places = selection::places(words, &self.files, selector, (connection, &api, &kinds)).await?;
+        let is_one = matches!(places.as_slice(), [place] if place.target.names.len() == 1);
         let mut read = Read { is_one, ..Read::default() };
-        for Place { kind, namespace, names } in places {
+        for Place { target: Target { kind, names }, namespace } in places {
+            // What is read and changed is what the server has, whatever the version of the file.
+            let kind = if of_words { kind } else { kinds.in_v1(&kind).clone() };
             for name in &names {
                 match kind.read(&api, &namespace, name).await {
                     Ok(object) => {
@@ -115,40 +118,12 @@ impl Choice {
                 object,
             }));
         }
-        if let Some(selector) = self.selector().filter(|_| !self.files.is_empty()) {
+        if let Some(selector) = self.selector().filter(|_| !of_words) {
             // The labels that the server has: it gives some of its own.
             let selector = selection::parse_selector(selector)?;
             read.objects.retain(|one| selector.matches(meta::labels(&one.object)));
         }
         Ok((api, read))
-    }
-
-    async fn places(
-        &self,
-        words: &[String],
-        connection: &Connection,
-        api: &Api,
-        kinds: &Kinds,
-    ) -> Result<Vec<Place>, VerbError> {
-        if self.files.is_empty() {
-            let targets = selection::parse(words, kinds)?;
-            if self.selector().is_some() {
-                selection::refuse_names(&targets)?;
-            }
-            let namespace = || api.namespace.clone();
-            return Ok(targets
-                .into_iter()
-                .map(|target| Place { kind: target.kind, namespace: namespace(), names: target.names })
-                .collect());
-        }
-        let said = connection.namespace.as_deref();
-        let place = |object: &Value| {
-            let names = vec![meta::name(object).to_owned()];
-            // What is read and changed is what the server has, whatever the version of the file.
-            let kind = kinds.in_v1(kinds.of_object(object)?).clone();
-            Ok(Place { kind, namespace: namespace_of(api, object, said)?, names })
-        };
-        self.files.read_chosen(words, None).await?.iter().map(place).collect()
     }
 
     /// The selector, where it says anything.
@@ -162,12 +137,6 @@ impl Choice {
         let parts = [selector("labelSelector", &self.selector), selector("fieldSelector", &reach.field_selector)];
         parts.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
-}
-
-struct Place {
-    kind: Kind,
-    namespace: String,
-    names: Vec<String>,
 }
 
 /// A list's items, each with the version and kind that the list says for all.

@@ -26,8 +26,7 @@ use crate::{
     kinds::{Kind, Kinds},
     manifest::Files,
     older::{self, OutputVersion},
-    selection,
-    write::namespace_of,
+    selection::{self, Place, Target},
 };
 
 #[derive(Debug, Args)]
@@ -61,12 +60,15 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
     let kinds = Kinds::read(&api).await?;
     let mut problems = Vec::new();
     let mut described = 0;
-    for Target { kind, namespace, names } in targets(args, &api, &kinds).await? {
-        let found = objects(args, &api, &kind, &namespace, &names, &mut problems).await?;
+    let wanted = selection::places(&args.words, &args.files, args.selector.as_ref(), (&args.connection, &api, &kinds));
+    for Place { target: Target { kind, names }, namespace } in wanted.await? {
+        // Pages are made of v1.
+        let kind = kinds.in_v1(&kind);
+        let found = objects(args, &api, kind, &namespace, &names, &mut problems).await?;
         // What only begins as the name does is told of with a line behind each.
         let is_begun = matches!(names.as_slice(), [name] if found.iter().any(|one| stead_api::meta::name(one) != name));
         for object in found {
-            match page(args, &api, &kind, &object).await {
+            match page(args, &api, kind, &object).await {
                 Ok(text) if is_begun => {
                     described += 1;
                     println!("{text}");
@@ -86,41 +88,6 @@ pub(crate) async fn run(args: &DescribeArgs) -> Result<(), VerbError> {
         eprintln!("No resources found in {} namespace.", api.namespace);
     }
     told(problems)
-}
-
-/// A kind in a namespace, and the names in it; none means all.
-struct Target {
-    kind: Kind,
-    namespace: String,
-    names: Vec<String>,
-}
-
-/// What words or manifests name, in v1, which pages are made of.
-async fn targets(args: &DescribeArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Target>, VerbError> {
-    if args.files.is_empty() {
-        let targets = selection::parse(&args.words, kinds)?;
-        if selection::given(args.selector.as_ref()).is_some() {
-            selection::refuse_names(&targets)?;
-        }
-        return Ok(targets
-            .into_iter()
-            .map(|target| Target {
-                kind: kinds.in_v1(&target.kind).clone(),
-                namespace: api.namespace.clone(),
-                names: target.names,
-            })
-            .collect());
-    }
-    let said = args.connection.namespace.as_deref();
-    let objects = args.files.read_chosen(&args.words, args.selector.as_ref()).await?;
-    let target = |object: &Value| {
-        Ok(Target {
-            kind: kinds.in_v1(kinds.of_object(object)?).clone(),
-            namespace: namespace_of(api, object, said)?,
-            names: vec![stead_api::meta::name(object).to_owned()],
-        })
-    };
-    objects.iter().map(target).collect()
 }
 
 /// Those named, or all that the selector chooses. What is not there is a problem, not an end.

@@ -16,7 +16,7 @@ use crate::{
     older::OutputVersion,
     print::Output,
     raw,
-    selection::{self, Target},
+    selection::{self, Place, Target},
 };
 
 #[derive(Debug, Args)]
@@ -131,25 +131,13 @@ struct Wanted {
 
 impl Wanted {
     async fn of(args: &GetArgs, api: &Api, kinds: &Kinds) -> Result<Vec<Self>, VerbError> {
-        let namespace = (!args.all_namespaces).then(|| api.namespace.clone());
-        if args.files.is_empty() {
-            let targets = selection::parse(&args.words, kinds)?;
-            if selection::given(args.selector.as_ref()).is_some() {
-                selection::refuse_names(&targets)?;
-            }
-            return Ok(targets
-                .into_iter()
-                .map(|Target { kind, names }| Self { kind, namespace: namespace.clone(), names })
-                .collect());
-        }
-        let objects = args.files.read_chosen(&args.words, args.selector.as_ref()).await?;
-        let wanted = objects.iter().map(|object| {
-            let own = stead_api::meta::namespace(object);
-            let namespace = if own.is_empty() { namespace.clone() } else { Some(own.to_owned()) };
-            let names = vec![stead_api::meta::name(object).to_owned()];
-            Ok(Self { kind: kinds.of_object(object)?.clone(), namespace, names })
+        let places =
+            selection::places(&args.words, &args.files, args.selector.as_ref(), (&args.connection, api, kinds)).await?;
+        let wanted = places.into_iter().map(|Place { target: Target { kind, names }, namespace }| {
+            let namespace = (!args.all_namespaces).then_some(namespace);
+            Self { kind, namespace, names }
         });
-        wanted.collect()
+        Ok(wanted.collect())
     }
 
     /// Paths of what is wanted: an object each, or one collection.

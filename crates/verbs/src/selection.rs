@@ -1,10 +1,15 @@
-//! Which objects a command line means: `TYPE`, `TYPE1,TYPE2`, `TYPE NAME…`, `TYPE/NAME…`.
+//! Which objects a command line means: `TYPE`, `TYPE1,TYPE2`, `TYPE NAME…`, `TYPE/NAME…`, or what manifests name.
 
+use serde_json::Value;
 use stead_api::selector::Selector;
 
 use crate::{
+    api::Api,
+    connection::Connection,
     error::VerbError,
     kinds::{Kind, Kinds},
+    manifest::Files,
+    write::namespace_of,
 };
 
 /// One kind and the names that were asked for; none means all of the kind.
@@ -12,6 +17,37 @@ use crate::{
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) names: Vec<String>,
+}
+
+/// What a target's names are looked for in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) target: Target,
+    pub(crate) namespace: String,
+}
+
+/// What a verb that reads is to show: what `words` say, in the command line's namespace, or what manifests name, each in its own.
+/// Names beside a selector are refused.
+pub(crate) async fn places(
+    words: &[String],
+    files: &Files,
+    selector: Option<&String>,
+    (connection, api, kinds): (&Connection, &Api, &Kinds),
+) -> Result<Vec<Place>, VerbError> {
+    if files.is_empty() {
+        let targets = parse(words, kinds)?;
+        if given(selector).is_some() {
+            refuse_names(&targets)?;
+        }
+        return Ok(targets.into_iter().map(|target| Place { target, namespace: api.namespace.clone() }).collect());
+    }
+    let objects = files.read_chosen(words, selector).await?;
+    let place = |object: &Value| {
+        let names = vec![stead_api::meta::name(object).to_owned()];
+        let target = Target { kind: kinds.of_object(object)?.clone(), names };
+        Ok(Place { target, namespace: namespace_of(api, object, connection.namespace.as_deref())? })
+    };
+    objects.iter().map(place).collect()
 }
 
 /// Reads the words after a verb.
