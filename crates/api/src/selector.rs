@@ -15,6 +15,7 @@ mod object;
 mod parse;
 
 pub use fields::{FieldSelector, FieldTerm};
+pub(crate) use object::validate_requirement;
 pub use object::{parse_label_selector, validate_label_selector};
 
 /// Requirements on labels, all of which must hold. The empty selector matches everything.
@@ -48,6 +49,9 @@ pub enum SelectorError {
     Requirement(#[source] Box<SelectorError>),
     #[error("found '{found}', expected: {expected}")]
     Unexpected { found: String, expected: &'static str },
+    /// There are no values behind `in` or `notin`.
+    #[error("found '{found}' expected: '('")]
+    Unopened { found: String },
     #[error("{0}")]
     Invalid(FieldError),
     #[error("{operator:?} is not a valid label selector operator")]
@@ -124,7 +128,10 @@ impl FieldSelector {
 impl Requirement {
     /// Fails when key or values could not be a label's.
     pub fn new(key: &str, operator: Operator) -> Result<Self, SelectorError> {
-        parse::validate_key(key)?;
+        let problems = qualified_name(key);
+        if !problems.is_empty() {
+            return Err(SelectorError::Invalid(FieldError::invalid("key", format!("{key:?}"), problems.join("; "))));
+        }
         if let Operator::In(values) | Operator::NotIn(values) = &operator {
             for (index, value) in values.iter().enumerate() {
                 let problems = label_value(value);

@@ -10,7 +10,14 @@ use axum::{body::Body, extract::Request, response::Response};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Uri, header, request::Parts};
 use serde_json::Value;
-use stead_api::{field::FieldError, kinds, legacy::Kind, meta, resource::Resource, status::ApiError};
+use stead_api::{
+    field::FieldError,
+    kinds,
+    legacy::{Kind, Version},
+    meta,
+    resource::Resource,
+    status::ApiError,
+};
 
 use crate::{
     auth::Identity,
@@ -142,6 +149,10 @@ impl Call<'_> {
     async fn create(&self, sent: Sent) -> Result<Response, Refusal> {
         let kind = self.route.body_kind(self.kind);
         let new = kind.to_v1(&sent.object).map_err(|errors| invalid(kind, &sent.object, &errors))?;
+        if kind.modern.is_none() && meta::name(&new).is_empty() {
+            let field = if kind.version == Version::V1beta1 { "podID" } else { "metadata.name" };
+            return Err(invalid(kind, &sent.object, &[FieldError::required(field, "")]));
+        }
         let uri = self.route.uri(&self.query, Some(&new))?;
         let response = self.send(Method::POST, uri, &new).await;
         answer::with_warnings(self.turn(response).await?, &sent.warnings)

@@ -238,7 +238,7 @@ impl Watcher {
 
     fn bookmark(&mut self, frame: &mut BytesMut, annotations: &Value) {
         let resource = self.watch.shown.resource;
-        let mut metadata = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
             metadata["annotations"] = annotations.clone();
         }

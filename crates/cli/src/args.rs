@@ -69,6 +69,11 @@ pub(crate) fn verb_first(words: Vec<OsString>) -> Vec<OsString> {
         command = next;
         arranged.extend(rest.next());
     }
+    // A word that should be a subcommand is told of as such.
+    let is_word = |word: &OsString| !word.to_string_lossy().starts_with('-');
+    if command.has_subcommands() {
+        arranged.extend(rest.next_if(is_word));
+    }
     arranged.extend(flags);
     arranged.extend(rest);
     arranged
@@ -321,6 +326,8 @@ mod tests {
         check("stead -n web get pods", "stead get -n web pods");
         check("stead --context=a -n web rollout status deploy/x", "stead rollout status --context=a -n web deploy/x");
         check("stead -n web exec pod -- ls -n", "stead exec -n web pod -- ls -n");
+        check("stead -n web create job j --image=i", "stead create job -n web j --image=i");
+        check("stead -n web create -f x", "stead create -n web -f x");
         check("stead up --name x", "stead up --name x");
         check("stead", "stead");
     }

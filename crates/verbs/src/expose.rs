@@ -132,7 +132,7 @@ impl ExposeArgs {
 
     fn ports(&self, kind: &str, object: &Value) -> Result<Vec<Value>, VerbError> {
         let target = |port: &Value| match &self.target_port {
-            Some(text) => text.parse::<u16>().map_or_else(|_| Value::from(text.as_str()), Value::from),
+            Some(text) => text.parse::<i32>().map_or_else(|_| Value::from(text.as_str()), Value::from),
             None => port.clone(),
         };
         let protocol = |own: &Value| self.protocol.as_deref().map_or_else(|| own.clone(), Value::from);
@@ -244,6 +244,10 @@ mod tests {
             Ok(json!({"selector": selector, "ports": [
                 {"name": "port-1", "port": 8080, "targetPort": 8080, "protocol": "TCP"},
                 {"name": "port-2", "port": 53, "targetPort": 53, "protocol": "UDP"}]})),
+        );
+        check(
+            "--port=80 --target-port=99999",
+            Ok(json!({"selector": selector, "ports": [{"port": 80, "targetPort": 99_999, "protocol": "TCP"}]})),
         );
         check(
             "--port=80 --target-port=http --type=NodePort --selector=a=b --external-ip=192.168.56.9",

@@ -1,6 +1,8 @@
 //! Questions to the API server: who am I, who is that, may I, may they. They are answered and kept nowhere, so that all they
 //! have is the way to be asked. The answers are the API server's.
 
+mod validate;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -9,6 +11,8 @@ use super::{
     column::{AGE, NAME},
 };
 use crate::resource::{Resource, Strategy};
+
+pub use validate::validate_access;
 
 const ASKED: &[&str] = &["create"];
 

@@ -44,10 +44,21 @@ pub fn validate_label_selector(selector: &Value, field: &str) -> Vec<FieldError>
 }
 
 fn validate_expression(expression: &Value, field: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     let operator = text(expression.get("operator"));
-    let count = values(expression).count();
-    match operator {
+    if matches!(operator, "In" | "NotIn" | "Exists" | "DoesNotExist") {
+        return validate_requirement(expression, field);
+    }
+    let (at, stated) = (format!("{field}.operator"), format!("{operator:?}"));
+    let mut errors = vec![FieldError::invalid(at, stated, "not a valid selector operator")];
+    errors.extend(validate_requirement(expression, field));
+    errors
+}
+
+/// What is wrong with a requirement, whose operator may be any: it has values where it needs some, key and values are a label's.
+pub(crate) fn validate_requirement(requirement: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let count = values(requirement).count();
+    match text(requirement.get("operator")) {
         "In" | "NotIn" if count == 0 => errors.push(FieldError::required(
             format!("{field}.values"),
             "must be specified when `operator` is 'In' or 'NotIn'",
@@ -56,18 +67,13 @@ fn validate_expression(expression: &Value, field: &str) -> Vec<FieldError> {
             format!("{field}.values"),
             "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
         )),
-        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-        _ => errors.push(FieldError::invalid(
-            format!("{field}.operator"),
-            format!("{operator:?}"),
-            "not a valid selector operator",
-        )),
+        _ => {}
     }
-    let key = text(expression.get("key"));
+    let key = text(requirement.get("key"));
     for problem in qualified_name(key) {
         errors.push(FieldError::invalid(format!("{field}.key"), format!("{key:?}"), problem));
     }
-    for (index, value) in values(expression).enumerate() {
+    for (index, value) in values(requirement).enumerate() {
         for problem in label_value(value) {
             errors.push(FieldError::invalid(format!("{field}.values[{index}]"), format!("{value:?}"), problem));
         }

@@ -31,12 +31,13 @@ pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, SelectorError> {
     Ok(requirements)
 }
 
-pub(super) fn validate_key(key: &str) -> Result<(), SelectorError> {
+/// Upstream says it of no field.
+fn validate_key(key: &str) -> Result<(), SelectorError> {
     let problems = qualified_name(key);
     if problems.is_empty() {
         return Ok(());
     }
-    Err(SelectorError::Invalid(FieldError::invalid("key", format!("{key:?}"), problems.join("; "))))
+    Err(SelectorError::Invalid(FieldError::invalid("<nil>", format!("{key:?}"), problems.join("; "))))
 }
 
 fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, SelectorError> {
@@ -88,7 +89,7 @@ fn limit(text: &str) -> Result<i64, SelectorError> {
 fn values(tokens: &mut Tokens<'_>) -> Result<Vec<String>, SelectorError> {
     match tokens.take() {
         Token::Symbol("(") => {}
-        token => return Err(token.unexpected("'('")),
+        token => return Err(SelectorError::Unopened { found: token.text().to_owned() }),
     }
     let mut values = Vec::new();
     loop {
@@ -119,13 +120,16 @@ enum Token<'a> {
     End,
 }
 
-impl Token<'_> {
-    fn unexpected(self, expected: &'static str) -> SelectorError {
-        let found = match self {
+impl<'a> Token<'a> {
+    fn text(self) -> &'a str {
+        match self {
             Token::Word(text) | Token::Symbol(text) => text,
             Token::End => "",
-        };
-        SelectorError::Unexpected { found: found.to_owned(), expected }
+        }
+    }
+
+    fn unexpected(self, expected: &'static str) -> SelectorError {
+        SelectorError::Unexpected { found: self.text().to_owned(), expected }
     }
 }
 

@@ -161,14 +161,15 @@ fn check_kind(value: &Value) -> Result<(), Refusal> {
 
 impl Options {
     /// Whether anything is to be done. Fails if the options contradict themselves. Upstream forgets the query where there is a
-    /// body; here whoever asks for a trial in either gets one.
+    /// body; here whoever asks for a trial in either gets one, and what the body misspells is said alone.
     pub(super) fn keep(&self, call: &Call<'_>) -> Result<Keep, Refusal> {
-        let dry_run = Vec::from_iter(self.dry_runs().chain(call.query.all("dryRun")));
-        let problems = Vec::from_iter(self.problems().into_iter().chain(wrong_dry_run(&dry_run)));
+        let (own, asked) = (Vec::from_iter(self.dry_runs()), Vec::from_iter(call.query.all("dryRun")));
+        let wrong = wrong_dry_run(&own).or_else(|| wrong_dry_run(&asked));
+        let problems = Vec::from_iter(self.problems().into_iter().chain(wrong));
         if !problems.is_empty() {
             return Err(ApiError::invalid_kind("meta.k8s.io", "DeleteOptions", "", &problems).into());
         }
-        Ok(if dry_run.is_empty() { Keep::Stored } else { Keep::DryRun })
+        Ok(if own.is_empty() && asked.is_empty() { Keep::Stored } else { Keep::DryRun })
     }
 
     /// What the options themselves say of trying.

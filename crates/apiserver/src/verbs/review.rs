@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use stead_api::{field::FieldError, kinds, status::ApiError};
+use stead_api::{kinds, status::ApiError};
 
 use crate::{
     auth::Identity,
@@ -18,13 +18,25 @@ pub(crate) async fn review(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refus
     let resource = call.path.resource;
     let sent = Encoding::of(call.headers)?.object(body, resource, call.query.field_validation())?;
     let mut object = sent.object;
-    object["metadata"]["creationTimestamp"] = Value::Null;
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|_, value| !value.is_null());
+    } else {
+        object["metadata"] = json!({});
+    }
     let status = match resource.kind {
         "SelfSubjectReview" => json!({"userInfo": user_info(call.identity)}),
         "TokenReview" => token(call, &object).await?,
         "SelfSubjectRulesReview" => own_rules(call, &object)?,
-        "SelfSubjectAccessReview" => access(call, &object, call.identity)?,
-        _ => access(call, &object, &subject(call, &object)?)?,
+        kind => {
+            let errors = kinds::review::validate_access(&object, call.path.namespace);
+            if !errors.is_empty() {
+                // Upstream's errors name no kind.
+                return Err(ApiError::invalid_kind(resource.group, "", "", &errors).into());
+            }
+            let own = kind == "SelfSubjectAccessReview";
+            let subject = if own { call.identity } else { &subject(&object) };
+            json!({"allowed": is_allowed(call, &object["spec"], subject)})
+        }
     };
     object["status"] = status;
     Ok(call.object(StatusCode::CREATED, &object, sent.warnings))
@@ -33,10 +45,6 @@ pub(crate) async fn review(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refus
 /// The kinds that are answered here.
 pub(crate) fn is_review(call: &Call<'_>) -> bool {
     matches!(call.path.resource.group, "authentication.k8s.io" | "authorization.k8s.io")
-}
-
-fn invalid(call: &Call<'_>, error: FieldError) -> Refusal {
-    ApiError::invalid(call.path.resource, "", &[error]).into()
 }
 
 fn user_info(identity: &Identity) -> Value {
@@ -77,46 +85,22 @@ fn own_rules(call: &Call<'_>, object: &Value) -> Result<Value, Refusal> {
 }
 
 /// Whom a review asks about.
-fn subject(call: &Call<'_>, object: &Value) -> Result<Identity, Refusal> {
-    let spec = &object["spec"];
-    let (user, groups) = (spec["user"].as_str().unwrap_or_default(), texts(spec.get("groups")));
-    if user.is_empty() && groups.is_empty() {
-        let why = "at least one of user or group must be specified";
-        return Err(invalid(call, FieldError::invalid("spec.user", "\"\"", why)));
-    }
-    if let Some(namespace) = call.path.namespace
-        && spec["resourceAttributes"]["namespace"] != namespace
-    {
-        let why = "must match metadata.namespace";
-        let stated = spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
-        return Err(invalid(
-            call,
-            FieldError::invalid("spec.resourceAttributes.namespace", format!("{stated:?}"), why),
-        ));
-    }
+fn subject(review: &Value) -> Identity {
     let mut identity = Identity::anonymous();
-    identity.user = user.to_owned();
-    identity.groups = groups;
-    Ok(identity)
+    identity.user = review["spec"]["user"].as_str().unwrap_or_default().to_owned();
+    identity.groups = texts(review["spec"].get("groups"));
+    identity
 }
 
-fn access(call: &Call<'_>, object: &Value, identity: &Identity) -> Result<Value, Refusal> {
-    let spec = &object["spec"];
-    let text = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
-    let allowed = match (spec["resourceAttributes"].as_object(), spec["nonResourceAttributes"].as_object()) {
-        (Some(_), None) => of_resource(call, &spec["resourceAttributes"], identity),
-        (None, Some(_)) => {
-            let (path, verb) =
-                (text(&spec["nonResourceAttributes"], "path"), text(&spec["nonResourceAttributes"], "verb"));
-            let is_master = identity.in_group(crate::auth::MASTERS);
-            is_master || matches!(verb.as_str(), "get" | "head") && may_get(identity, &path)
-        }
-        _ => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return Err(invalid(call, FieldError::invalid("spec.resourceAttributes", "null", why)));
-        }
-    };
-    Ok(json!({"allowed": allowed}))
+/// `spec` asks about a resource or a path.
+fn is_allowed(call: &Call<'_>, spec: &Value, identity: &Identity) -> bool {
+    let path = &spec["nonResourceAttributes"];
+    if path.is_null() {
+        return of_resource(call, &spec["resourceAttributes"], identity);
+    }
+    let text = |key: &str| path[key].as_str().unwrap_or_default();
+    let is_master = identity.in_group(crate::auth::MASTERS);
+    is_master || matches!(text("verb"), "get" | "head") && may_get(identity, text("path"))
 }
 
 fn of_resource(call: &Call<'_>, asked: &Value, identity: &Identity) -> bool {

@@ -171,6 +171,12 @@ async fn minions_bindings_and_namespaces() {
     admin.post("/api/v1beta1/pods", &pod).await.expect(201);
     let bound = admin.post("/api/v1beta1/bindings", &json!({"podID": "p", "host": "m"})).await.expect(201);
     assert_eq!(bound["status"], "Success");
+    for (bindings, field) in
+        [("/api/v1beta1/bindings", "podID"), ("/api/v1beta3/namespaces/default/bindings", "metadata.name")]
+    {
+        let refused = admin.post(bindings, &json!({"host": "m", "target": {"name": "m"}})).await.expect(422);
+        assert_eq!(refused["message"], format!("Binding \"\" is invalid: {field}: Required value"));
+    }
     let pod = admin.get("/api/v1beta1/pods/p").await.expect(200);
     assert_eq!(
         (&pod["currentState"]["host"], &pod["desiredState"]["host"], &pod["currentState"]["status"]),

@@ -162,6 +162,8 @@ fn paths_of_2014_lead_to_the_same_places() {
         ] {
             let seen = world.admin.get(path).await.expect(200);
             assert_eq!(seen["target"], "/a%20b/?yes", "{path}");
+            let asked = seen["headers"]["x-forwarded-uri"].as_str().unwrap();
+            assert!(asked.starts_with("/api/v1/namespaces/default/"), "{path}: {asked} names the namespace");
         }
         for path in ["/api/v1beta1/proxy/services/web:80", "/api/v1beta3/proxy/namespaces/default/services/web:80"] {
             let seen = world.admin.get(&format!("{path}/")).await.expect(200);

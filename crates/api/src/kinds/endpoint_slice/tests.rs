@@ -92,6 +92,28 @@ fn addresses_are_of_the_slices_type() {
 }
 
 #[test]
+fn names_have_two_labels_or_more() {
+    let refused = |name: &str, shown: &str, words: &str| {
+        let slice = json!({"addressType": "FQDN", "endpoints": [{"addresses": [name]}]});
+        let (value, start) = (format!("Invalid value: {shown:?}: {words}"), "endpoints[0].addresses[0]: ");
+        let found = RESOURCE.strategy.validate_create(&self::slice(slice));
+        let found = Vec::from_iter(found.iter().map(ToString::to_string));
+        assert!(found.len() == 1 && found[0].starts_with(&format!("{start}{value}")), "{name}: {found:?}");
+    };
+    let domain = |name: &str| json!({"addressType": "FQDN", "endpoints": [{"addresses": [name]}]});
+    for name in ["db.example.com", "db.example.com.", "1.2.3.4"] {
+        check(domain(name), &[]);
+    }
+    check(domain(""), &["endpoints[0].addresses[0]: Required value"]);
+    refused("a b", "a b", "a lowercase RFC 1123 subdomain must");
+    refused("foo..", "foo.", "a lowercase RFC 1123 subdomain must");
+    refused("foo", "foo", "should be a domain with at least two segments separated by dots");
+    refused("foo.", "foo", "should be a domain with at least two segments separated by dots");
+    let long = "x".repeat(64);
+    refused(&format!("{long}.a"), &long, "must be no more than 63 characters");
+}
+
+#[test]
 fn ports_and_hints_are_unique() {
     check(json!({"ports": [{"port": 80}, {"port": 81}]}), &["ports[1].name: Duplicate value: \"\""]);
     check(json!({"ports": [{"name": "all"}]}), &[]);

@@ -79,6 +79,9 @@ fn validate_endpoint(endpoint: &Value, kind: &str, stored: &[&str], root: &str, 
 
 /// One of the addresses of the list `field`. That it is of the wrong family is said of the list.
 fn validate_address(address: &str, kind: &str, stored: &[&str], (field, index): (&str, usize), errors: &mut Errors) {
+    if kind == "FQDN" {
+        return validate_domain(address, &format!("{field}[{index}]"), errors);
+    }
     let problems = match kind {
         "IPv4" | "IPv6" => {
             let odd = address::canonical_or_stored(address, stored);
@@ -91,11 +94,26 @@ fn validate_address(address: &str, kind: &str, stored: &[&str], (field, index): 
                 odd
             }
         }
-        "FQDN" if address.contains('.') => dns1123_subdomain(address.strip_suffix('.').unwrap_or(address)),
-        "FQDN" => vec!["should be a domain with at least two segments separated by dots".to_owned()],
         _ => Vec::new(),
     };
     errors.invalid_text(&format!("{field}[{index}]"), address, problems);
+}
+
+/// A name of two labels or more, with a dot behind or without.
+fn validate_domain(name: &str, field: &str, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.push(FieldError::required(field, ""));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let problems = dns1123_subdomain(name);
+    if !problems.is_empty() {
+        errors.invalid_text(field, name, problems);
+    } else if !name.contains('.') {
+        let short = "should be a domain with at least two segments separated by dots";
+        errors.invalid_text(field, name, vec![short.to_owned()]);
+    } else {
+        name.split('.').for_each(|label| errors.invalid_text(field, label, dns1123_label(label)));
+    }
 }
 
 fn validate_hints(hints: &[Value], root: &str, rule: Rule, errors: &mut Errors) {
