@@ -28,7 +28,7 @@ pub(crate) enum InvalidQuery {
     )]
     Revision(String),
     #[error("invalid continue token: continue key is not valid: {0}")]
-    Continue(#[from] InvalidToken),
+    Continue(InvalidToken),
     #[error("specifying resource version is not allowed when using continue")]
     ContinueWithRevision,
     /// 422 on ListOptions.
@@ -133,7 +133,7 @@ impl Query {
         if !problems.is_empty() {
             return Err(InvalidQuery::ListOptions(problems));
         }
-        let go_on = go_on.map(Continue::parse).transpose()?;
+        let go_on = go_on.map(Continue::parse).transpose().map_err(InvalidQuery::Continue)?;
         if go_on.is_some() && revision.is_some_and(|revision| revision != Revision::ZERO) {
             return Err(InvalidQuery::ContinueWithRevision);
         }
