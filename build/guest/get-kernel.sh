@@ -32,17 +32,17 @@ needed() {
     sed -n "s#^[^ ]*/$1\\.ko: *#&#p" "$tree/modules.dep" | tr -d ':'
 }
 : >"$root/etc/modules"
-grep -v '^#' "$here/modules.txt" | while read -r name optional; do
+grep -v '^#' "$here/modules.txt" | while read -r name when; do
     files=$(needed "$name")
     if [ -z "$files" ]; then
-        [ -n "$optional" ] || { echo "$package has no module $name" >&2; exit 1; }
+        [ "$when" = optional ] || { echo "$package has no module $name" >&2; exit 1; }
         continue
     fi
     for file in $files; do
         mkdir -p "$root/lib/modules/$version/$(dirname "$file")"
         cp "$tree/$file" "$root/lib/modules/$version/$file"
     done
-    echo "$name" >>"$root/etc/modules"
+    [ "$when" = later ] || echo "$name" >>"$root/etc/modules"
 done
 busybox depmod -b "$root" "$version"
 

@@ -136,11 +136,9 @@ pub fn is_stale(entry: &Entry, routes: &impl Routes, cleaning: &Cleaning) -> boo
     let departed = || cleaning.has_departed(&frontend).then_some(false);
     let source = Some(entry.original.source.ip());
     let Some(leads) = routes.leads(&frontend, source, entry.reply.source).or_else(departed) else { return false };
-    if entry.status.has(Status::DESTINATION_NAT) {
-        !leads
-    } else {
-        entry.protocol != Protocol::Tcp || !entry.status.has(Status::SEEN_REPLY)
-    }
+    // IPVS translates without saying so in the status.
+    let is_translated = entry.status.has(Status::DESTINATION_NAT) || entry.reply.source != destination;
+    if is_translated { !leads } else { entry.protocol != Protocol::Tcp || !entry.status.has(Status::SEEN_REPLY) }
 }
 
 #[cfg(test)]

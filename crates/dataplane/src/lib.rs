@@ -19,6 +19,7 @@ pub mod survey;
 mod traffic;
 
 pub use fake::Fake;
+pub use ipvs::IpvsPlane;
 pub use mode::Mode;
 pub use nftables::{NfTables, render};
 pub use plane::{Applied, CLEANING_DELAY, Class, Cleaner, DataPlane, Departed, Error, Removed, Scope, Verified};

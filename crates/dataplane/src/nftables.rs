@@ -7,7 +7,7 @@
 
 mod filling;
 mod id;
-mod layout;
+pub(crate) mod layout;
 mod mirror;
 mod program;
 mod read;

@@ -8,7 +8,7 @@ use std::{
 
 use stead_model::{Frontend, ObjectKey, Protocol};
 use stead_plan::{MAX_BACKENDS, Plan};
-use stead_sys::{conntrack, nft};
+use stead_sys::{conntrack, ipvs, link, nft};
 
 /// Carries plans out in the kernel of one node.
 ///
@@ -113,6 +113,12 @@ pub enum Error {
     TooManyBackends { service: ObjectKey, count: usize },
     #[error("open netlink for the Service tables")]
     Open(#[source] nft::Error),
+    #[error("virtual servers of Services")]
+    Ipvs(#[source] ipvs::Error),
+    #[error("addresses of Services")]
+    Addresses(#[source] link::LinkError),
+    #[error("set net.{name}")]
+    Variable { name: &'static str, source: std::io::Error },
 }
 
 /// What a loop can do about an error.
@@ -134,7 +140,11 @@ impl Error {
                 _ => Class::Conflict,
             },
             Self::Write(nft::Error::Stale) => Class::Conflict,
+            Self::Ipvs(ipvs::Error::Refused { refusal, .. }) if refusal.errno == libc_errno::EPERM => Class::Permanent,
+            Self::Ipvs(ipvs::Error::Refused { .. }) => Class::Conflict,
+            Self::Ipvs(ipvs::Error::Absent) => Class::Permanent,
             Self::Write(_) | Self::Read(_) | Self::Flows(_) => Class::Transient,
+            Self::Ipvs(_) | Self::Addresses(_) | Self::Variable { .. } => Class::Transient,
             Self::TooManyBackends { .. } | Self::Open(_) => Class::Permanent,
         }
     }

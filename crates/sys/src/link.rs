@@ -26,6 +26,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::namespace::Namespace;
 
+mod local;
 mod watch;
 
 pub use watch::AddressWatch;

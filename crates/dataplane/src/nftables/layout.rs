@@ -244,7 +244,7 @@ pub(crate) fn sticky_timeout(chain: &str) -> Option<Duration> {
 }
 
 /// Each statement holds for packets of some pods; empty where none can be told.
-fn pods(family: Family, settings: &Settings) -> Vec<Statement> {
+pub(crate) fn pods(family: Family, settings: &Settings) -> Vec<Statement> {
     match &settings.detect_local {
         DetectLocal::Unknown => Vec::new(),
         DetectLocal::Ranges(ranges) => {
@@ -265,7 +265,7 @@ fn pick(way: Way) -> Vec<Rule> {
     ]
 }
 
-fn is_of(range: &IpNet, family: Family) -> bool {
+pub(crate) fn is_of(range: &IpNet, family: Family) -> bool {
     Family::of(range.addr()) == family
 }
 
@@ -335,7 +335,7 @@ fn postrouting(services: &[IpNet]) -> Vec<Rule> {
 ///
 /// Where a bridge hands its frames to these rules (`bridge-nf-call-iptables`), what comes in by one of its ports and is translated to behind another is
 /// not routed: on its way out nothing is known of the way in but that there was none, and only the node itself sends so too.
-fn masquerade_outside(pods: &[Statement], all: MasqueradeAll) -> Vec<Rule> {
+pub(crate) fn masquerade_outside(pods: &[Statement], all: MasqueradeAll) -> Vec<Rule> {
     let masquerade = vec![Statement::Masquerade];
     match all {
         MasqueradeAll::Yes => vec![masquerade],

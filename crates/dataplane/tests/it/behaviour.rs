@@ -55,18 +55,21 @@ macro_rules! behaviour_tests {
             removal_leaves_nothing
         );
     };
-    ($open:expr; $($case:ident)*) => {
+    ($open:expr; $($case:ident)*) => { $crate::behaviour_tests!($open; [] $($case)*); };
+    // With attributes for each case.
+    ($open:expr; $attributes:tt $($case:ident)*) => {
         mod v4 {
-            $(#[test] fn $case() {
+            $($crate::behaviour_tests!(@ $attributes fn $case() {
                 $crate::behaviour::$case(&mut $crate::bench::Bench::new($open, stead_model::Family::V4));
-            })*
+            });)*
         }
         mod v6 {
-            $(#[test] fn $case() {
+            $($crate::behaviour_tests!(@ $attributes fn $case() {
                 $crate::behaviour::$case(&mut $crate::bench::Bench::new($open, stead_model::Family::V6));
-            })*
+            });)*
         }
     };
+    (@ [$(#[$attribute:meta])*] $case:item) => { #[test] $(#[$attribute])* $case };
 }
 
 fn assert_refused(host: &Host, protocol: Protocol, to: SocketAddr) {

@@ -104,3 +104,20 @@ fn a_change_of_address_is_noticed() {
     inside.add_address(loopback, net("192.0.2.7/32")).unwrap();
     assert!(watch.drain().unwrap());
 }
+
+#[test]
+fn an_address_without_a_link_is_ones_own() {
+    let namespace = Namespace::create().unwrap();
+    let mut links = Links::open_in(&namespace).unwrap();
+    let loopback = links.index("lo").unwrap();
+    let addresses: [IpAddr; 2] = ["10.96.0.1".parse().unwrap(), "fd56:96::1".parse().unwrap()];
+    for address in addresses {
+        links.add_local_route(loopback, address).unwrap();
+        assert!(links.add_local_route(loopback, address).unwrap_err().already_exists());
+        let bound = namespace.run(|| std::net::UdpSocket::bind((address, 0)).is_ok()).unwrap();
+        assert!(bound, "{address}");
+    }
+    assert_eq!(links.local_routes().unwrap(), addresses);
+    addresses.into_iter().for_each(|address| links.delete_local_route(loopback, address).unwrap());
+    assert_eq!(links.local_routes().unwrap(), [] as [IpAddr; 0]);
+}

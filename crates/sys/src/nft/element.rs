@@ -22,6 +22,8 @@ pub enum Field {
     Classid,
     /// A number of 32 bits in the host's byte order, as `numgen random` yields it.
     Random,
+    /// A number of 32 bits in the host's byte order, as `meta mark` holds it.
+    Mark,
 }
 
 impl Field {
@@ -51,6 +53,7 @@ impl Field {
             Self::InetService => 13,
             Self::Classid => 23,
             Self::Random => 4,
+            Self::Mark => 19,
         }
     }
 
@@ -63,6 +66,7 @@ impl Field {
             Self::InetService => "inet_service",
             Self::Classid => "classid",
             Self::Random => "numgen random mod 65536",
+            Self::Mark => "mark",
         }
     }
 
@@ -86,6 +90,7 @@ impl Field {
                 write!(f, "{:x}:{:x}", id >> 16, id & 0xffff)
             }
             (Self::Random, bytes) => word(bytes).fmt(f),
+            (Self::Mark, bytes) => write!(f, "{:#010x}", word(bytes)),
             _ => Err(fmt::Error),
         }
     }
@@ -285,7 +290,7 @@ impl Words {
         self.push(&port.to_be_bytes())
     }
 
-    /// A [`Field::Classid`] or [`Field::Random`].
+    /// A [`Field::Classid`], [`Field::Random`] or [`Field::Mark`].
     pub fn number(self, number: u32) -> Self {
         self.push(&number.to_ne_bytes())
     }

@@ -347,7 +347,7 @@ fn type_number(fields: &[Field]) -> u32 {
 
 fn byte_order(fields: &[Field]) -> u32 {
     match fields {
-        [Field::Classid | Field::Random] => user_data::HOST_ORDER,
+        [Field::Classid | Field::Random | Field::Mark] => user_data::HOST_ORDER,
         [_] => user_data::NETWORK_ORDER,
         _ => 0,
     }

@@ -85,6 +85,8 @@ pub enum Statement {
     InSet(Vec<Selector>, &'static str),
     /// `meta priority set KEY map @MAP`; a key that the map lacks ends the rule.
     SetPriority(Vec<Selector>, &'static str),
+    /// `meta mark set KEY map @MAP`, likewise.
+    SetMark(Vec<Selector>, &'static str),
     /// `KEY vmap @MAP`
     VerdictMap(Vec<Selector>, &'static str),
     /// `dnat ip to KEY map @MAP`, the map giving an address and a port.

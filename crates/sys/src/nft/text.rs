@@ -207,6 +207,7 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
         Statement::Direction(Direction::Reply) => f.write_str("ct direction reply"),
         Statement::InSet(key, set) => keyed("", key, &format!(" @{set}"), f),
         Statement::SetPriority(key, map) => keyed("meta priority set ", key, &format!(" map @{map}"), f),
+        Statement::SetMark(key, map) => keyed("meta mark set ", key, &format!(" map @{map}"), f),
         Statement::VerdictMap(key, map) => keyed("", key, &format!(" vmap @{map}"), f),
         Statement::Dnat(key, map) => {
             keyed(&format!("dnat {} to ", address_family(family)), key, &format!(" map @{map}"), f)

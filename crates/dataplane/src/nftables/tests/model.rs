@@ -296,6 +296,8 @@ impl<'a> Walk<'a> {
                     Step::Next
                 })
             }
+            // That of the IPVS plane's rules.
+            Statement::SetMark(..) => Step::Break,
             Statement::VerdictMap(_, map) => match self.table.verdicts.get(&(way(map), self.priority)) {
                 Some(chain) => self.chain(&chain.clone(), remembered).ended(),
                 None => Step::Break,

@@ -82,14 +82,8 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             write_key(writer, family, key);
             write_lookup(writer, set, None);
         }
-        Statement::SetPriority(key, map) => {
-            write_key(writer, family, key);
-            write_lookup(writer, map, Some(WORD));
-            expression(writer, "meta", |writer| {
-                writer.number(2, libc::NFT_META_PRIORITY as u32);
-                writer.number(3, WORD);
-            });
-        }
+        Statement::SetPriority(key, map) => write_mapped(writer, family, key, map, libc::NFT_META_PRIORITY as u32),
+        Statement::SetMark(key, map) => write_mapped(writer, family, key, map, libc::NFT_META_MARK as u32),
         Statement::VerdictMap(key, map) => {
             write_key(writer, family, key);
             write_lookup(writer, map, Some(VERDICT));
@@ -130,6 +124,16 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             writer.nest(2, |writer| write_verdict(writer, verdict));
         }),
     }
+}
+
+/// Sets what the packet has there to what the map gives.
+fn write_mapped(writer: &mut Writer, family: Family, key: &[Selector], map: &str, meta: u32) {
+    write_key(writer, family, key);
+    write_lookup(writer, map, Some(WORD));
+    expression(writer, "meta", |writer| {
+        writer.number(2, meta);
+        writer.number(3, WORD);
+    });
 }
 
 /// `NFT_FIB_RESULT_ADDRTYPE`
