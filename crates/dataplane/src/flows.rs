@@ -18,7 +18,7 @@ use std::{
 
 pub(crate) use cleaner::{Book, FlowCleaner, Leavings};
 pub(crate) use led::{Led, Sender};
-pub(crate) use ledger::{Ledger, widened};
+pub(crate) use ledger::{Ledger, Step, widened};
 use stead_model::{Frontend, Protocol};
 use stead_sys::conntrack::{Entry, Pattern, Status};
 

@@ -19,6 +19,7 @@ pub mod survey;
 mod traffic;
 
 pub use fake::Fake;
+pub use iptables::IpTables;
 pub use ipvs::IpvsPlane;
 pub use mode::Mode;
 pub use nftables::{NfTables, render};

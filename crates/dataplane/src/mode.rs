@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    iptables::{self, IpTables},
     nftables::NfTables,
     plane::{DataPlane, Error},
     probe::Capabilities,
@@ -12,15 +13,17 @@ use crate::{
 pub enum Mode {
     #[default]
     Nftables,
+    Iptables,
 }
 
 impl Mode {
-    pub const ALL: [Self; 1] = [Self::Nftables];
+    pub const ALL: [Self; 2] = [Self::Nftables, Self::Iptables];
 
     /// kube-proxy's name where it has such a mode.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
         }
     }
 
@@ -32,6 +35,15 @@ impl Mode {
     pub fn problem(self, found: &Capabilities) -> Option<String> {
         match self {
             Self::Nftables => found.problem(),
+            Self::Iptables => iptables::problem(),
+        }
+    }
+
+    /// Why no Service can have an algorithm that hashes; `None` where each can.
+    pub fn without_hashes(self, found: &Capabilities) -> Option<String> {
+        match self {
+            Self::Nftables => found.without_hashes(),
+            Self::Iptables => Some(iptables::NO_HASHES.to_owned()),
         }
     }
 
@@ -39,6 +51,7 @@ impl Mode {
     pub fn open(self) -> Result<Box<dyn DataPlane>, Error> {
         Ok(match self {
             Self::Nftables => Box::new(NfTables::open()?),
+            Self::Iptables => Box::new(IpTables::open(iptables::Options::default())?),
         })
     }
 }

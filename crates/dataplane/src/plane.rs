@@ -10,6 +10,8 @@ use stead_model::{Frontend, ObjectKey, Protocol};
 use stead_plan::{MAX_BACKENDS, Plan};
 use stead_sys::{conntrack, ipvs, link, nft};
 
+use crate::iptables::programs;
+
 /// Carries plans out in the kernel of one node.
 ///
 /// Calls block for as long as the kernel takes (microseconds for one Service, a second for 100,000): call from a thread that may.
@@ -119,6 +121,8 @@ pub enum Error {
     Addresses(#[source] link::LinkError),
     #[error("set net.{name}")]
     Variable { name: &'static str, source: std::io::Error },
+    #[error("write Services with iptables")]
+    Iptables(#[source] programs::Error),
 }
 
 /// What a loop can do about an error.
@@ -145,7 +149,8 @@ impl Error {
             Self::Ipvs(ipvs::Error::Absent) => Class::Permanent,
             Self::Write(_) | Self::Read(_) | Self::Flows(_) => Class::Transient,
             Self::Ipvs(_) | Self::Addresses(_) | Self::Variable { .. } => Class::Transient,
-            Self::TooManyBackends { .. } | Self::Open(_) => Class::Permanent,
+            Self::Iptables(error) if error.may_pass() => Class::Transient,
+            Self::TooManyBackends { .. } | Self::Open(_) | Self::Iptables(_) => Class::Permanent,
         }
     }
 }

@@ -11,6 +11,7 @@ use stead_proxy::{Config, Predecessors};
 
 /// What this machine's kernel is told in.
 pub(crate) struct Plane {
+    mode: Mode,
     found: Capabilities,
     pub(crate) plane: Box<dyn DataPlane>,
     /// Any of the others may have served before.
@@ -26,12 +27,12 @@ impl Plane {
         let others = Mode::ALL.into_iter().filter(|other| *other != mode);
         // One that cannot even be opened has left nothing that could be removed.
         let others = others.filter_map(|mode| Some((mode, mode.open().ok()?)));
-        Ok(Self { found, plane, predecessors: Predecessors::new(others) })
+        Ok(Self { mode, found, plane, predecessors: Predecessors::new(others) })
     }
 
     /// What the proxy is told of it.
     pub(crate) fn describe(&self, config: &mut Config) {
-        config.without_hashes = self.found.without_hashes().map(Arc::from);
+        config.without_hashes = self.mode.without_hashes(&self.found).map(Arc::from);
     }
 }
 

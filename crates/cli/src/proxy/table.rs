@@ -131,7 +131,7 @@ pub(crate) static ROWS: &[Row] = &[
     row("profiling", Everywhere("enableProfiling"), Switch, Ignored("there is no Go runtime to profile"), "Serve profiles").default("false"),
     row("show-hidden-metrics-for-version", Everywhere("showHiddenMetricsForVersion"), Text("VERSION"), Ignored("no metric is hidden"), "Show metrics that went with this version"),
     // How it forwards.
-    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs"]), Honoured, "What the kernel is told in: nftables").default(MODE),
+    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs"]), Honoured, "What the kernel is told in: nftables or iptables").default(MODE),
     row("iptables-localhost-nodeports", Everywhere("iptables.localhostNodePorts"), Switch, Honoured, "Serve node ports on 127.0.0.1, over TCP, by a listener").default("true"),
     row("iptables-sync-period", Everywhere("iptables.syncPeriod"), Duration(1), Honoured, "After twice this long without being programmed a change makes /healthz answer 503").default("30s"),
     row("iptables-min-sync-period", Everywhere("iptables.minSyncPeriod"), Duration(0), AT_ONCE, "Shortest time between two changes of the kernel").default("1s"),

@@ -209,7 +209,7 @@ fn what_is_wrong_in_a_file_is_named_by_its_path() {
 fn modes_that_are_not_there_are_refused_by_name() {
     let refused = resolve(flags(&[("proxy-mode", "ipvs")]), &file("").unwrap()).unwrap_err();
     assert!(matches!(refused, InvalidSettings::Mode { .. }));
-    assert_eq!(refused.to_string(), "proxy mode \"ipvs\" is not there yet; leave it out or choose nftables");
+    assert_eq!(refused.to_string(), "proxy mode \"ipvs\" is not there yet; leave it out or choose nftables, iptables");
 }
 
 #[test]

@@ -79,6 +79,13 @@ pub enum Error {
     Look(#[source] nft::Error),
 }
 
+impl Error {
+    /// Whether the same may work later, nobody having done anything about it.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Locked { .. } | Self::Failed { .. } | Self::Look(_))
+    }
+}
+
 /// The programs of one kind, run in one network namespace.
 #[derive(Debug)]
 pub struct Programs {
@@ -165,6 +172,23 @@ impl Programs {
         let program = self.program(family, "-restore");
         let wait = LOCK_WAIT.as_secs().to_string();
         self.run(&program, &["--noflush".into(), "-w".into(), wait.into()], input).map(drop)
+    }
+
+    /// Whether the kernel has the table already, so that asking for it does not make it.
+    pub fn has(&self, family: Family, table: &str) -> Result<bool, Error> {
+        match &self.namespace {
+            Some(namespace) => inside(namespace, || has_table(self.variant, family, table)),
+            None => has_table(self.variant, family, table),
+        }
+    }
+
+    /// Whether the kernel speaks the family at all.
+    pub fn speaks(&self, family: Family) -> Result<bool, Error> {
+        let speaks = || Ok(family == Family::V4 || Path::new("/proc/thread-self/net/if_inet6").exists());
+        match &self.namespace {
+            Some(namespace) => inside(namespace, speaks),
+            None => speaks(),
+        }
     }
 
     fn program(&self, family: Family, suffix: &str) -> String {
@@ -298,6 +322,25 @@ impl Signs {
     }
 }
 
+fn has_table(variant: Variant, family: Family, table: &str) -> Result<bool, Error> {
+    match variant {
+        Variant::Legacy => Ok(tables_of_legacy(family).split_whitespace().any(|name| name == table)),
+        Variant::Nft => {
+            let tables = Nftables::open().and_then(|mut nft| nft.tables(family)).map_err(Error::Look)?;
+            Ok(tables.iter().any(|found| found.name == table))
+        }
+    }
+}
+
+/// In the namespace of the thread, which may be another one than its process's. A table that was never asked for is not named.
+fn tables_of_legacy(family: Family) -> String {
+    let list = match family {
+        Family::V4 => "ip_tables_names",
+        Family::V6 => "ip6_tables_names",
+    };
+    fs::read_to_string(Path::new("/proc/thread-self/net").join(list)).unwrap_or_default()
+}
+
 const TABLES: [&str; 3] = ["nat", "filter", "mangle"];
 /// The kernel's own chains.
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
@@ -315,13 +358,10 @@ fn chains_of_nft() -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// A table that was never asked for is not in the kernel's list of them, and asking would make it.
 fn chains_of_legacy() -> Vec<String> {
     let mut names = Vec::new();
-    for (list, program) in [("/proc/net/ip_tables_names", "iptables"), ("/proc/net/ip6_tables_names", "ip6tables")] {
-        // Of the thread, which may be in another namespace than its process.
-        let list = list.replacen("/proc/", "/proc/thread-self/", 1);
-        if fs::read_to_string(Path::new(&list)).unwrap_or_default().trim().is_empty() {
+    for (family, program) in [(Family::V4, "iptables"), (Family::V6, "ip6tables")] {
+        if tables_of_legacy(family).trim().is_empty() {
             continue;
         }
         let names_of = |program: String| {

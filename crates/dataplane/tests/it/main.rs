@@ -6,6 +6,7 @@ mod behaviour;
 mod bench;
 mod egress;
 mod faults;
+mod iptables;
 mod ipvs;
 mod matrix;
 mod nftables;
