@@ -14,9 +14,11 @@ pub mod leftovers;
 mod mode;
 mod nftables;
 mod plane;
+mod pool;
 pub mod probe;
 pub mod survey;
 mod traffic;
+pub mod userspace;
 
 pub use fake::Fake;
 pub use iptables::IpTables;
@@ -24,4 +26,5 @@ pub use ipvs::IpvsPlane;
 pub use mode::Mode;
 pub use nftables::{NfTables, render};
 pub use plane::{Applied, CLEANING_DELAY, Class, Cleaner, DataPlane, Departed, Error, Removed, Scope, Verified};
+pub use pool::Pool;
 pub use traffic::{Count, Traffic, TrafficError};

@@ -10,7 +10,7 @@ use stead_model::{Frontend, ObjectKey, Protocol};
 use stead_plan::{MAX_BACKENDS, Plan};
 use stead_sys::{conntrack, ipvs, link, nft};
 
-use crate::iptables::programs;
+use crate::{iptables::programs, userspace::RelayError};
 
 /// Carries plans out in the kernel of one node.
 ///
@@ -123,6 +123,8 @@ pub enum Error {
     Variable { name: &'static str, source: std::io::Error },
     #[error("write Services with iptables")]
     Iptables(#[source] programs::Error),
+    #[error(transparent)]
+    Relay(RelayError),
 }
 
 /// What a loop can do about an error.
@@ -150,6 +152,8 @@ impl Error {
             Self::Write(_) | Self::Read(_) | Self::Flows(_) => Class::Transient,
             Self::Ipvs(_) | Self::Addresses(_) | Self::Variable { .. } => Class::Transient,
             Self::Iptables(error) if error.may_pass() => Class::Transient,
+            Self::Relay(RelayError::Ask(_) | RelayError::Confused) => Class::Conflict,
+            Self::Relay(RelayError::Late | RelayError::Start(_)) => Class::Transient,
             Self::TooManyBackends { .. } | Self::Open(_) | Self::Iptables(_) => Class::Permanent,
         }
     }

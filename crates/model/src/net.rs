@@ -111,7 +111,7 @@ impl fmt::Display for Protocol {
 }
 
 /// What a client sends to: one address, protocol and port (1–65535).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Frontend {
     pub address: IpAddr,
     pub protocol: Protocol,

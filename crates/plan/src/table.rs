@@ -9,6 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 pub use stead_api::service_snapshot::{Algorithm, TrafficPolicy, Weights};
 use stead_model::{Family, Frontend, ObjectKey, Protocol};
 
@@ -27,7 +28,7 @@ pub struct Plan {
 }
 
 /// What holds for the node as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Ranges that virtual IPs come from. An address inside that no frontend has is refused.
     pub service_ranges: Vec<IpNet>,
@@ -40,7 +41,7 @@ pub struct Settings {
 }
 
 /// How a packet is known to come from a pod of this cluster (`--detect-local-mode`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DetectLocal {
     /// It is not: nobody is taken for a pod, and nobody is masqueraded on the way to a cluster IP.
     #[default]
@@ -55,7 +56,7 @@ pub enum DetectLocal {
 }
 
 /// Whether connections to cluster IPs are masqueraded whoever sends (`--masquerade-all`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MasqueradeAll {
     #[default]
     No,
@@ -71,7 +72,7 @@ pub struct ServicePlan {
 /// One service port: every frontend in `frontends` leads to a list of `backends`; which of its two lists depends on policy and sender.
 ///
 /// A dual-stack Service has one of these for each port *and family*; all addresses in it are of one family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePortPlan {
     /// The port's name, empty where there is but one.
     pub name: Box<str>,
@@ -99,7 +100,7 @@ pub struct ServicePortPlan {
     pub sources: Option<Box<[IpNet]>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FrontendRule {
     pub frontend: Frontend,
     pub kind: FrontendKind,
@@ -107,7 +108,7 @@ pub struct FrontendRule {
 
 /// Where a frontend comes from; it decides who gets in, to which list, and who gets masqueraded. Of two Services that claim one
 /// frontend the lesser kind has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FrontendKind {
     /// A virtual IP of the Service.
     ClusterIp,
@@ -127,7 +128,7 @@ impl FrontendKind {
 }
 
 /// Where a packet can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Backend {
     pub address: SocketAddr,
     /// Whether it runs on this node: only then can it meet itself through its own virtual IP (hairpin).
@@ -147,7 +148,7 @@ pub enum List {
 }
 
 /// The lists that a backend is in: at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Lists {
     Cluster,
     Local,

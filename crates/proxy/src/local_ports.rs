@@ -1,11 +1,9 @@
 //! Node ports on 127.0.0.1, over TCP: a process of the node reaches them there by a listener of ours, as packets to loopback cannot be translated without
 //! `route_localnet`, which would open the node's loopback to its neighbours.
 //!
-//! Owns these listeners and what goes through them: one backend of the plan's cluster list for each connection, chosen as the plan says ([`pool`]), the next one where that refuses, bytes both ways
+//! Owns these listeners and what goes through them: one backend of the plan's cluster list for each connection, chosen as the plan says ([`Pool`]), the next one where that refuses, bytes both ways
 //! with as much held back as two buffers. A connection whose backend leaves the plan is cut, as the kernel's are. A port without backends is closed, so that
 //! it is refused; nobody off the node can reach it, and who comes from no loopback address is reset.
-
-mod pool;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,15 +19,15 @@ use std::{
 use socket2::SockRef;
 use stead_api::service_snapshot::{ServiceSnapshot, ServiceType};
 use stead_client::EventKind;
-use stead_model::{Family, ObjectKey, Protocol};
-use stead_plan::{Plan, ServicePortPlan};
+use stead_dataplane::Pool;
+use stead_model::{Family, Frontend, ObjectKey, Protocol};
+use stead_plan::{List, Plan, ServicePortPlan};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 
-use self::pool::Pool;
 use crate::{listeners::Listeners, report::ServiceRecorder};
 
 const RETRY: Duration = Duration::from_secs(5);
@@ -47,6 +45,7 @@ pub(crate) enum Change {
 /// Where connections to one port go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
+    port: u16,
     /// For new ones.
     pool: Pool,
     /// Where others may go on besides.
@@ -71,11 +70,11 @@ pub(crate) fn targets(snapshot: &ServiceSnapshot, plan: &Plan, key: &ObjectKey) 
         let is_admitted = |ranges: &[ipnet::IpNet]| {
             ranges.iter().any(|range| range.contains(&LOOPBACK) || own.iter().any(|address| range.contains(address)))
         };
-        let Some(pool) = Pool::of(planned, number.get()) else { continue };
+        let Some(pool) = Pool::of(planned, List::Cluster) else { continue };
         if planned.sources.as_deref().is_none_or(is_admitted) {
             let others = planned.backends.iter().chain(&planned.draining).map(|backend| backend.address);
             let draining = others.filter(|address| !pool.has(*address)).collect();
-            targets.insert(number.get(), Target { pool, draining, affinity: planned.affinity });
+            targets.insert(number.get(), Target { port: number.get(), pool, draining, affinity: planned.affinity });
         }
     }
     targets
@@ -228,7 +227,8 @@ impl Target {
     /// In the order of trying.
     fn choose(&self, client: SocketAddr, before: &Before) -> Vec<SocketAddr> {
         let turn = before.connections.fetch_add(1, Ordering::Relaxed);
-        let mut choice = self.pool.choose(client, turn, &mut rand::rng());
+        let to = Frontend { address: LOOPBACK, protocol: Protocol::Tcp, port: self.port };
+        let mut choice = self.pool.choose(client, to, turn, &mut rand::rng());
         if let (Some(affinity), Some((backend, at))) = (self.affinity, *before.last())
             && at.elapsed() < affinity
             && self.pool.has(backend)

@@ -8,9 +8,9 @@ use std::sync::{
 /// Shared by all threads.
 #[derive(Debug)]
 pub struct Counters {
-    /// Descriptors that connections and clients of datagram ports have: open ≤ most.
+    /// Descriptors that connections and clients of datagram ports have; no more are taken than `most`.
     used: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
     open: AtomicUsize,
     pub(crate) connections: AtomicU64,
     pub(crate) clients: AtomicU64,
@@ -41,7 +41,7 @@ impl Counters {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
-            most,
+            most: AtomicUsize::new(most),
             open: AtomicUsize::new(0),
             connections: AtomicU64::new(0),
             clients: AtomicU64::new(0),
@@ -62,6 +62,11 @@ impl Counters {
             without_descriptor: of(&self.without_descriptor),
             cut: of(&self.cut),
         }
+    }
+
+    /// Who is there stays, however few are left.
+    pub(crate) fn set_most(&self, descriptors: usize) {
+        self.most.store(descriptors, Relaxed);
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -96,7 +101,7 @@ impl Room {
         let used = self.counters.used.fetch_add(descriptors, Relaxed);
         self.counters.open.fetch_add(1, Relaxed);
         let seat = Seat { counters: Arc::clone(&self.counters), descriptors };
-        (used + descriptors <= self.counters.most).then_some(seat)
+        (used + descriptors <= self.counters.most.load(Relaxed)).then_some(seat)
     }
 }
 

@@ -15,6 +15,7 @@ mod socket;
 mod worker;
 
 use std::{
+    collections::HashMap,
     io,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
@@ -54,6 +55,7 @@ pub struct Options {
 pub struct Relay {
     threads: Vec<Thread>,
     counters: Arc<Counters>,
+    sockets: HashMap<PortId, Arc<OwnedFd>>,
     next: u32,
 }
 
@@ -71,7 +73,7 @@ impl Relay {
     /// Where descriptors or threads cannot be had.
     pub fn start(options: &Options, origin: Arc<dyn Origin>) -> io::Result<Self> {
         let counters = Arc::new(Counters::new(options.descriptors));
-        let mut relay = Self { threads: Vec::new(), counters, next: 0 };
+        let mut relay = Self { threads: Vec::new(), counters, sockets: HashMap::new(), next: 0 };
         for number in 0..options.threads.max(1) {
             let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
             let (commands, received) = mpsc::channel();
@@ -87,28 +89,43 @@ impl Relay {
     pub fn serve_streams(&mut self, listener: OwnedFd, route: Arc<dyn Route>) -> io::Result<PortId> {
         let listener = Arc::new(socket::prepare_listener(listener)?);
         let id = self.next_id();
+        self.sockets.insert(id, Arc::clone(&listener));
         self.tell(|| Command::Streams { id, listener: Arc::clone(&listener), route: Arc::clone(&route) });
         Ok(id)
     }
 
     /// Takes datagrams from a bound UDP socket; it is made non-blocking.
     pub fn serve_datagrams(&mut self, socket: OwnedFd, route: Arc<dyn Route>) -> io::Result<PortId> {
-        let socket = socket::prepare_datagrams(socket)?;
+        let socket = Arc::new(socket::prepare_datagrams(socket)?);
         let id = self.next_id();
+        self.sockets.insert(id, Arc::clone(&socket));
         let thread = &self.threads[id.0 as usize % self.threads.len()];
-        thread.tell(Command::Datagrams { id, socket: Arc::new(socket), route });
+        thread.tell(Command::Datagrams { id, socket, route });
         Ok(id)
     }
 
-    /// Takes nothing more from the port's socket and closes it; what it took goes on as its route says. Returns after it is closed.
-    pub fn close(&self, id: PortId) {
-        self.ask(|reply| Command::Close { id, reply });
+    /// Takes nothing more from these ports' sockets and closes them. Their connections go on as the route says, clients of datagram ports do not.
+    /// Returns after that.
+    pub fn close(&mut self, ids: &[PortId]) {
+        ids.iter().for_each(|id| drop(self.sockets.remove(id)));
+        let ids: Arc<[PortId]> = ids.into();
+        self.ask(|reply| Command::Close { ids: Arc::clone(&ids), reply });
     }
 
     /// Ends everything of these ports that its route does not keep. Returns how many connections and clients that were, after they ended.
     pub fn judge(&self, ids: &[PortId]) -> usize {
         let ids: Arc<[PortId]> = ids.into();
         self.ask(|reply| Command::Judge { ids: Arc::clone(&ids), reply })
+    }
+
+    /// The socket of a port that is not closed.
+    pub fn socket(&self, id: PortId) -> Option<&Arc<OwnedFd>> {
+        self.sockets.get(&id)
+    }
+
+    /// How many descriptors connections and clients of datagram ports may have together from now on.
+    pub fn set_room(&self, descriptors: usize) {
+        self.counters.set_most(descriptors);
     }
 
     pub fn counts(&self) -> Counts {

@@ -37,7 +37,7 @@ use crate::{
 pub(crate) enum Command {
     Streams { id: PortId, listener: Arc<OwnedFd>, route: Arc<dyn Route> },
     Datagrams { id: PortId, socket: Arc<OwnedFd>, route: Arc<dyn Route> },
-    Close { id: PortId, reply: mpsc::Sender<usize> },
+    Close { ids: Arc<[PortId]>, reply: mpsc::Sender<usize> },
     Judge { ids: Arc<[PortId]>, reply: mpsc::Sender<usize> },
     End,
 }
@@ -207,8 +207,8 @@ impl Worker {
                     self.watch(&socket, Subject::Port(id.0), EventFlags::IN);
                     self.ports.insert(id.0, Port::Datagrams(Datagrams { socket, route, clients: HashMap::new() }));
                 }
-                Command::Close { id, reply } => {
-                    self.close(id);
+                Command::Close { ids, reply } => {
+                    ids.iter().for_each(|id| self.close(*id));
                     drop(reply);
                 }
                 Command::Judge { ids, reply } => {

@@ -181,6 +181,32 @@ impl Conntrack {
         Ok(found)
     }
 
+    /// The connection whose answers go from `source` to `destination`, if there is one.
+    pub fn find_by_reply(
+        &mut self,
+        protocol: Protocol,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<Option<Entry>, Error> {
+        let sequence = self.socket.sequences(1);
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        let family = protocol_family(Family::of(source.ip()));
+        let mut writer = Writer::new();
+        let reply = Tuple { source, destination };
+        writer.message(Header { kind: GET, flags, sequence, family, resource: 0 }, |writer| {
+            writer.nest(TUPLE_REPLY, |writer| write_tuple(writer, protocol, &reply));
+        });
+        let mut found = None;
+        let each = |message: netlink::Message<'_>| {
+            found = parse(message.attributes());
+            Ok(())
+        };
+        match self.socket.request(sequence, writer.bytes(), each) {
+            Err(netlink::Error::Refused(refusal)) if refusal.errno == libc::ENOENT => Ok(None),
+            result => result.map(|_| found).map_err(Error::Read),
+        }
+    }
+
     /// Deletes all entries that fit, whatever the kernel knows of them by now.
     ///
     /// # Errors

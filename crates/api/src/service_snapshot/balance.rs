@@ -6,11 +6,12 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::wire::{ViewProblem, parse_address, parse_range};
 
 /// How one of a Service's endpoints is chosen for a new connection. Each gets connections in proportion to its weight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Algorithm {
     /// `random`, and `weighted`, which says the same where there are weights.
     #[default]
@@ -24,7 +25,8 @@ pub enum Algorithm {
 }
 
 /// Weights by endpoint address, 1–100; an address that nothing is said of has 1. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(IpNet, u8)>", into = "Vec<(IpNet, u8)>")]
 pub struct Weights(Option<Arc<Table>>);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +59,18 @@ impl Weights {
     /// Whether no address is known to weigh more than another.
     pub fn is_even(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+impl From<Vec<(IpNet, u8)>> for Weights {
+    fn from(entries: Vec<(IpNet, u8)>) -> Self {
+        entries.into_iter().collect()
+    }
+}
+
+impl From<Weights> for Vec<(IpNet, u8)> {
+    fn from(weights: Weights) -> Self {
+        weights.0.map_or_else(Self::new, |table| table.entries.to_vec())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stead_model::{ObjectKey, Protocol, Revision};
 
 use super::{
@@ -63,7 +63,7 @@ pub enum ServiceType {
 }
 
 /// Which endpoints traffic may go to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrafficPolicy {
     #[default]
     Cluster,

@@ -21,7 +21,7 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("relay", &[]),
     ("streams", &[]),
     ("sys", &["model"]),
-    ("dataplane", &["model", "plan", "sys"]),
+    ("dataplane", &["model", "plan", "relay", "sys"]),
     ("proxy", &["api", "client", "dataplane", "metrics", "model", "plan", "sys"]),
     ("node", &["api", "client", "dataplane", "model", "streams", "sys"]),
     ("lab", &["model", "sys"]),

@@ -16,6 +16,8 @@ use stead_plan::{
 use stead_sys::{link::Route, namespace::Namespace};
 use stead_testbed::{Host, Lab, Layout, POD_RANGES, SERVICE_RANGES, Server};
 
+use crate::limits::{self, Limit};
+
 pub(crate) const POD_PORT: u16 = 8080;
 
 /// Makes the plane under test for a namespace.
@@ -31,6 +33,8 @@ pub(crate) struct Bench {
     pub(crate) forgotten: usize,
     /// The link of node 1 that packets of its pod 1 come in by.
     pub(crate) pods_link: &'static str,
+    /// What the plane cannot do.
+    pub(crate) limits: &'static [Limit],
     open: Open,
     servers: Vec<Server>,
 }
@@ -39,6 +43,17 @@ impl Bench {
     /// Two nodes with two pods each; every pod serves TCP, UDP and SCTP.
     pub(crate) fn new(open: Open, family: Family) -> Self {
         Self::of(open, family, Layout { nodes: 2, pods_per_node: 2 })
+    }
+
+    /// The same for a plane that cannot do everything.
+    pub(crate) fn limited(open: Open, family: Family, limits: &'static [Limit]) -> Self {
+        let mut bench = Self::new(open, family);
+        bench.limits = limits;
+        bench
+    }
+
+    pub(crate) fn lacks(&self, limit: Limit) -> bool {
+        self.limits.contains(&limit)
     }
 
     /// Every pod serves TCP, UDP and SCTP.
@@ -57,7 +72,7 @@ impl Bench {
         };
         let plane = open(lab.node(1).namespace());
         let plan = Plan { settings, ..Plan::default() };
-        Self { lab, family, plan, plane, forgotten: 0, pods_link: "pod1", open, servers }
+        Self { lab, family, plan, plane, forgotten: 0, pods_link: "pod1", limits: limits::NONE, open, servers }
     }
 
     /// Questions that servers have answered.
@@ -209,6 +224,15 @@ impl Bench {
         let via = self.lab.node(node).address(self.family);
         let route = Route { to: self.virtual_ip(number).into(), via: Some(via), link: None };
         host.links().unwrap().replace_route(route).unwrap();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // A kernel's state goes with the lab; a process does not.
+        if self.lacks(Limit::SourceIsLost) {
+            let _ = [1, 2].map(|node| self.plane_on(node).remove());
+        }
     }
 }
 

@@ -129,8 +129,8 @@ impl Rig {
 fn target(backends: &[SocketAddr]) -> Target {
     let mut members: Box<[_]> = backends.iter().map(|address| Member { address: *address, weight: 1 }).collect();
     members.sort_unstable_by_key(|member| member.address);
-    let pool = Pool::new(members, Algorithm::Random, 30080).unwrap();
-    Target { pool, draining: Vec::new(), affinity: None }
+    let pool = Pool::new(members, Algorithm::Random).unwrap();
+    Target { port: 30080, pool, draining: Vec::new(), affinity: None }
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn ask(client: &UdpSocket, text: &str) -> String {
 fn a_client_stays_with_its_backend_until_it_is_idle() {
     let [first, second] = [server("first"), server("second")];
     let options = Options { udp_idle: Duration::from_millis(300), ..Options::default() };
-    let bench = Bench::datagrams(&options, &[first]);
+    let mut bench = Bench::datagrams(&options, &[first]);
     let [one, two] = [(); 2].map(|()| client(bench.address));
     assert_eq!(ask(&one, "a"), "first a");
     *bench.route.backends.lock().unwrap() = vec![second, first];
@@ -52,7 +52,7 @@ fn a_client_stays_with_its_backend_until_it_is_idle() {
     *bench.route.backends.lock().unwrap() = vec![first];
     assert_eq!(bench.relay.judge(&[bench.port]), 1);
     assert_eq!(ask(&one, "e"), "first e");
-    bench.relay.close(bench.port);
+    bench.relay.close(&[bench.port]);
     assert_eq!(bench.relay.open(), 0);
 }
 

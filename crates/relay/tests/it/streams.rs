@@ -109,13 +109,13 @@ fn who_refuses_or_does_not_answer_is_passed_over() {
 
 #[test]
 fn a_connection_that_nobody_takes_is_reset() {
-    let bench = bench(&[nobody()]);
+    let mut bench = bench(&[nobody()]);
     let refused = |client: &mut TcpStream| client.read(&mut [0]).unwrap_err().kind() == ErrorKind::ConnectionReset;
     assert!(refused(&mut bench.connect()));
     bench.route.backends.lock().unwrap().clear();
     assert!(refused(&mut bench.connect()));
     assert_eq!((bench.relay.counts().unserved, bench.relay.counts().connections), (2, 2));
-    bench.relay.close(bench.port);
+    bench.relay.close(&[bench.port]);
     assert_eq!(TcpStream::connect(bench.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
@@ -153,7 +153,7 @@ fn a_reset_is_passed_on_both_ways() {
 #[test]
 fn what_a_change_forbids_is_cut_and_the_rest_goes_on() {
     let [old, new] = [serve(echo), serve(echo)];
-    let bench = bench(&[old]);
+    let mut bench = bench(&[old]);
     let mut first = bench.connect();
     assert_eq!(ask(&mut first, "one"), "one");
     bench.route.backends.lock().unwrap().insert(0, new);
@@ -164,7 +164,7 @@ fn what_a_change_forbids_is_cut_and_the_rest_goes_on() {
     assert_eq!(bench.relay.judge(&[bench.port]), 1);
     assert_eq!(first.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     // Also after its port is closed.
-    bench.relay.close(bench.port);
+    bench.relay.close(&[bench.port]);
     assert_eq!(ask(&mut second, "three"), "three");
     bench.route.backends.lock().unwrap().clear();
     assert_eq!(bench.relay.judge(&[bench.port]), 1);

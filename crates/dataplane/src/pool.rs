@@ -1,15 +1,15 @@
-//! Who gets which connection of a node port on 127.0.0.1: the plan's algorithm and weights, carried out by a process instead of the kernel.
+//! Who gets which connection: the plan's algorithm and weights, carried out by a process instead of the kernel.
 //!
 //! Pure but for the chance and the turn that come in as values.
 
 use std::{
     collections::HashSet,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
 use rand::Rng;
-use stead_model::{Frontend, Protocol};
+use stead_model::Frontend;
 use stead_plan::{
     Algorithm, List, ServicePortPlan, flow_hash,
     maglev::{self, Member},
@@ -21,40 +21,37 @@ const TRIES: usize = 4;
 
 /// The backends that get new connections; never empty.
 #[derive(Clone, Debug)]
-pub(super) struct Pool {
+pub struct Pool {
     /// In ascending order of the address.
     members: Box<[Member]>,
     algorithm: Algorithm,
-    port: u16,
     /// By position in `members`, for algorithms that have one; made by the first connection.
     slots: Arc<OnceLock<Vec<u16>>>,
 }
 
 impl Pool {
-    /// `None` where nobody is there. `port`: what clients connect to.
-    pub(super) fn of(plan: &ServicePortPlan, port: u16) -> Option<Self> {
+    /// `None` where nobody is in the list.
+    pub fn of(plan: &ServicePortPlan, list: List) -> Option<Self> {
         let member = |address: SocketAddr| Member { address, weight: plan.weights.of(address.ip()) };
-        let members: Box<[_]> = plan.list(List::Cluster).map(|backend| member(backend.address)).collect();
-        Self::new(members, plan.algorithm, port)
+        let members: Box<[_]> = plan.list(list).map(|backend| member(backend.address)).collect();
+        Self::new(members, plan.algorithm)
     }
 
-    pub(super) fn new(members: Box<[Member]>, algorithm: Algorithm, port: u16) -> Option<Self> {
-        (!members.is_empty()).then(|| Self { members, algorithm, port, slots: Arc::default() })
+    pub fn new(members: Box<[Member]>, algorithm: Algorithm) -> Option<Self> {
+        (!members.is_empty()).then(|| Self { members, algorithm, slots: Arc::default() })
     }
 
-    pub(super) fn has(&self, backend: SocketAddr) -> bool {
+    pub fn has(&self, backend: SocketAddr) -> bool {
         self.members.binary_search_by_key(&backend, |member| member.address).is_ok()
     }
 
-    #[cfg(test)]
-    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.members.iter().map(|member| member.address)
     }
 
     /// Who is tried for a connection, in the order of trying: the one whose it is, then others in case it refuses. `turn` is one more with each
-    /// connection to the port.
-    pub(super) fn choose(&self, client: SocketAddr, turn: usize, chance: &mut impl Rng) -> Vec<SocketAddr> {
-        let to = Frontend { address: Ipv4Addr::LOCALHOST.into(), protocol: Protocol::Tcp, port: self.port };
+    /// connection, `to` what the client asked for.
+    pub fn choose(&self, client: SocketAddr, to: Frontend, turn: usize, chance: &mut impl Rng) -> Vec<SocketAddr> {
         let hash = || flow_hash(self.algorithm, client, to);
         let slots = self.slots.get_or_init(|| self.slots());
         let start = match self.algorithm {
@@ -115,7 +112,7 @@ fn common_divisor(a: u8, b: u8) -> u8 {
 
 impl PartialEq for Pool {
     fn eq(&self, other: &Self) -> bool {
-        (&self.members, self.algorithm, self.port) == (&other.members, other.algorithm, other.port)
+        (&self.members, self.algorithm) == (&other.members, other.algorithm)
     }
 }
 
@@ -123,15 +120,19 @@ impl Eq for Pool {}
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::IpAddr};
+    use std::{
+        collections::BTreeMap,
+        net::{IpAddr, Ipv4Addr},
+    };
 
     use rand::{SeedableRng, rngs::StdRng};
+    use stead_model::Protocol;
     use stead_plan::{Arrival, Backend, FrontendKind, FrontendRule, Lists, Packet, Plan, ServicePlan, Weights, decide};
 
     use super::*;
 
-    const PORT: u16 = 30080;
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const TO: Frontend = Frontend { address: CLIENT, protocol: Protocol::Tcp, port: 30080 };
 
     fn address(number: u8) -> SocketAddr {
         SocketAddr::new([10, 244, 0, number].into(), 8080)
@@ -139,7 +140,7 @@ mod tests {
 
     fn pool(algorithm: Algorithm, weights: &[u8]) -> Pool {
         let members = (1..).zip(weights).map(|(number, weight)| Member { address: address(number), weight: *weight });
-        Pool::new(members.collect(), algorithm, PORT).unwrap()
+        Pool::new(members.collect(), algorithm).unwrap()
     }
 
     fn tally(pool: &Pool, connections: u16) -> Vec<usize> {
@@ -147,7 +148,7 @@ mod tests {
         let mut tally = BTreeMap::new();
         for number in 0..connections {
             let client = SocketAddr::new(CLIENT, 1_024 + number);
-            let chosen = pool.choose(client, number.into(), &mut chance);
+            let chosen = pool.choose(client, TO, number.into(), &mut chance);
             assert_eq!(chosen.iter().collect::<HashSet<_>>().len(), pool.members.len().min(TRIES), "{chosen:?}");
             *tally.entry(chosen[0]).or_insert(0) += 1;
         }
@@ -171,21 +172,20 @@ mod tests {
     #[test]
     fn what_a_hash_decides_is_as_the_plan_says() {
         for algorithm in [Algorithm::SourceHash, Algorithm::Maglev] {
-            let frontend = Frontend { address: CLIENT, protocol: Protocol::Tcp, port: PORT };
             let backend = |number| Backend { address: address(number), local: false, lists: Lists::Cluster };
             let port = ServicePortPlan {
-                frontends: vec![FrontendRule { frontend, kind: FrontendKind::NodePort }],
+                frontends: vec![FrontendRule { frontend: TO, kind: FrontendKind::NodePort }],
                 backends: (1..=7).map(backend).collect(),
                 algorithm,
                 weights: Weights::from_iter([("10.244.0.3/32".parse().unwrap(), 5)]),
                 ..ServicePortPlan::default()
             };
-            let pool = Pool::of(&port, PORT).unwrap();
+            let pool = Pool::of(&port, List::Cluster).unwrap();
             let mut plan = Plan::default();
             plan.services.insert(stead_model::ObjectKey::new("a", "web"), ServicePlan { ports: vec![port] });
-            let packet = Packet { source: CLIENT, arrival: Arrival::FromNode, destination: frontend };
+            let packet = Packet { source: CLIENT, arrival: Arrival::FromNode, destination: TO };
             for number in 40_000..40_200 {
-                let chosen = pool.choose(SocketAddr::new(CLIENT, number), 0, &mut rand::rng());
+                let chosen = pool.choose(SocketAddr::new(CLIENT, number), TO, 0, &mut rand::rng());
                 let expect = decide(&plan, &packet).certain(&packet, number).unwrap().address;
                 assert_eq!(chosen[0], expect, "{algorithm:?} from {number}");
             }
