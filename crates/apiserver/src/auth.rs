@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The group that may do everything.
@@ -14,6 +15,8 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// The group of whoever comes by the read-only port.
 pub const READ_ONLY: &str = "system:read-only";
+/// What an identity's credential is known by.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const NODE_USER_PREFIX: &str = "system:node:";
 const ANONYMOUS: &str = "system:anonymous";
 const AUTHENTICATED: &str = "system:authenticated";
@@ -26,7 +29,7 @@ pub struct Identity {
     /// Of a ServiceAccount; others have none.
     pub uid: String,
     pub groups: Vec<String>,
-    /// What else its token says: what it is bound to.
+    /// What else its credential says: which one it is, what it is bound to.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -82,12 +85,15 @@ impl Identity {
 
     /// The identity a client certificate states. The caller has verified the certificate.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, AuthError> {
+        let hash = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| AuthError::Certificate)?;
         let subject = certificate.subject();
         let user = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
         let user = user.filter(|user| !user.is_empty()).ok_or(AuthError::NoCommonName)?;
         let groups = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect::<Vec<_>>();
-        Ok(Self::new(user, &groups))
+        let mut identity = Self::new(user, &groups);
+        identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={hash}")]);
+        Ok(identity)
     }
 }
 
@@ -105,7 +111,9 @@ mod tests {
             let issued = pki.issue_client(user, groups).unwrap();
             let der = CertificateDer::from_pem_slice(issued.cert_pem.as_bytes()).unwrap();
             let identity = Identity::from_certificate(&der).unwrap();
-            assert_eq!(identity, Identity::new(user, groups));
+            let id = identity.extra[CREDENTIAL_ID][0].strip_prefix("X509SHA256=").unwrap();
+            assert!(id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+            assert_eq!(Identity { extra: BTreeMap::new(), ..identity.clone() }, Identity::new(user, groups));
             assert_eq!(identity.node(), node);
             assert!(!identity.is_anonymous());
         };

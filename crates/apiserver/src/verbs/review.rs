@@ -1,8 +1,9 @@
 //! POST of a review: who am I, who is that, may I, may they. Answered from the table of rights; kept nowhere.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use stead_api::{kinds, status::ApiError};
+use stead_api::{kinds, meta, status::ApiError};
 
 use crate::{
     auth::Identity,
@@ -24,7 +25,10 @@ pub(crate) async fn review(call: &Call<'_>, body: &[u8]) -> Result<Answer, Refus
         object["metadata"] = json!({});
     }
     let status = match resource.kind {
-        "SelfSubjectReview" => json!({"userInfo": user_info(call.identity)}),
+        "SelfSubjectReview" => {
+            object["metadata"] = json!({"creationTimestamp": meta::seconds(Timestamp::now())});
+            json!({"userInfo": user_info(call.identity)})
+        }
         "TokenReview" => token(call, &object).await?,
         "SelfSubjectRulesReview" => own_rules(call, &object)?,
         kind => {
