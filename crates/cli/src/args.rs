@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// First process of a lab's PID namespace
     #[command(hide = true)]
     Anchor { lab: String },
+    /// Relay connections for the userspace plane of the proxy; planes find it at this socket
+    #[command(hide = true)]
+    Relay { socket: PathBuf },
     /// Parent of one container
     #[command(hide = true)]
     Shim { directory: PathBuf },

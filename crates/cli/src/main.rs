@@ -74,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Completion { shell } => Ok(io::stdout().write_all(shell.script().as_bytes())?),
         Command::Man { directory } => manual::write_pages(&directory),
         Command::Anchor { lab } => Ok(stead_lab::anchor::run(&lab)?),
+        Command::Relay { socket } => Ok(stead_dataplane::userspace::keep(&socket)?),
         Command::Shim { directory } => {
             let _ = stead_node::shim::main(&directory);
             Ok(())

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     let mut warnings = settings::of_a_node_without_effect(&config.proxy);
     let (settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
     log::start_at(settings.verbosity, settings.log_format);
-    let plane = Plane::open(settings.mode)?;
+    let plane = Plane::open(settings.mode, &settings.userspace)?;
     warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
     warn_of_no_forwarding(&args.pod_ranges);

@@ -81,7 +81,7 @@ fn clean_up(whose: Whose) -> Result<()> {
 }
 
 fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
-    let mut plane = Plane::open(settings.mode)?;
+    let mut plane = Plane::open(settings.mode, &settings.userspace)?;
     in_cluster(settings, cluster, async |mut config, client| {
         plane.describe(&mut config);
         let cache = ServiceCache::start(&client, Interest::Forwarding);
@@ -95,7 +95,7 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
     // Before anything of the machine is touched: what is set on it is the other's where another proxy runs.
     let lock = Lock::take()?;
-    let plane = Plane::open(settings.mode)?;
+    let plane = Plane::open(settings.mode, &settings.userspace)?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
     in_cluster(settings, cluster, async |mut config, client| {

@@ -7,6 +7,7 @@ use crate::{
     nftables::NfTables,
     plane::{DataPlane, Error},
     probe::Capabilities,
+    userspace::{self, UserSpace},
 };
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,16 +15,18 @@ pub enum Mode {
     #[default]
     Nftables,
     Iptables,
+    Userspace,
 }
 
 impl Mode {
-    pub const ALL: [Self; 2] = [Self::Nftables, Self::Iptables];
+    pub const ALL: [Self; 3] = [Self::Nftables, Self::Iptables, Self::Userspace];
 
     /// kube-proxy's name where it has such a mode.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nftables => "nftables",
             Self::Iptables => "iptables",
+            Self::Userspace => "userspace",
         }
     }
 
@@ -36,6 +39,8 @@ impl Mode {
         match self {
             Self::Nftables => found.problem(),
             Self::Iptables => iptables::problem(),
+            // What it lacks is said when it is opened: without redirects it needs nothing.
+            Self::Userspace => None,
         }
     }
 
@@ -44,6 +49,7 @@ impl Mode {
         match self {
             Self::Nftables => found.without_hashes(),
             Self::Iptables => Some(iptables::NO_HASHES.to_owned()),
+            Self::Userspace => None,
         }
     }
 
@@ -52,6 +58,7 @@ impl Mode {
         Ok(match self {
             Self::Nftables => Box::new(NfTables::open()?),
             Self::Iptables => Box::new(IpTables::open(iptables::Options::default())?),
+            Self::Userspace => Box::new(UserSpace::open(userspace::Options::default())?),
         })
     }
 }

@@ -14,8 +14,10 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -54,6 +56,21 @@ pub struct Options {
     pub redirect: Option<Comments>,
     /// `None`: any number that is free.
     pub range: Option<RangeInclusive<u16>>,
+}
+
+/// As a process of this program has it: the relay is the same program, named by the network namespace of the calling thread.
+impl Default for Options {
+    fn default() -> Self {
+        let namespace = fs::metadata("/proc/thread-self/ns/net").map_or(0, |namespace| namespace.ino());
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+        Self {
+            path: PathBuf::from(format!("/run/stead/relay-{namespace}.sock")),
+            launch: Launch::Program(vec![program.into(), "relay".into()]),
+            listen: Listen::default(),
+            redirect: Some(Comments::default()),
+            range: None,
+        }
+    }
 }
 
 /// The userspace data plane of one network namespace.
@@ -132,6 +149,14 @@ impl UserSpace {
         match self.core().ask(&Request::Count) {
             Ok(Reply::Counted(counted)) => Some(counted),
             _ => None,
+        }
+    }
+
+    /// The number that each port listens at, by `NAMESPACE/NAME:PORT/PROTOCOL/FAMILY`; none where there is no relay.
+    pub fn numbers(&self) -> BTreeMap<String, u16> {
+        match self.core().ask(&Request::Read) {
+            Ok(Reply::State { ports, .. }) => ports.into_iter().map(|(name, held)| (name.0, held.number)).collect(),
+            _ => BTreeMap::new(),
         }
     }
 
@@ -313,6 +338,7 @@ impl Core {
             return Err(Error::Relay(RelayError::Confused));
         };
         let number = |(name, number): (PortName, Result<u16, String>)| {
+            let number = number.inspect(|number| tracing::info!(port = name.0, number, "a Service is relayed"));
             let number = number.inspect_err(|error| {
                 tracing::warn!(
                     port = name.0,

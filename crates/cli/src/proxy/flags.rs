@@ -131,7 +131,7 @@ mod tests {
             let text = parse(line).unwrap_err().to_string();
             assert!(text.contains(expect), "{line}: {text}");
         };
-        check("--proxy-port-range=1-2", "unexpected argument '--proxy-port-range'");
+        check("--proxy-ports=1-2", "unexpected argument '--proxy-ports'");
         check(
             "--oom-score-adj=2000",
             "invalid value \"2000\" for --oom-score-adj: must be within the range [-1000, 1000]",

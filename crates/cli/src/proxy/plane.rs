@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use stead_dataplane::{
     DataPlane, Mode,
     probe::{Capabilities, probe},
+    userspace::{self, UserSpace},
 };
 use stead_proxy::{Config, Predecessors};
 
@@ -20,10 +21,13 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Changes nothing.
-    pub(crate) fn open(mode: Mode) -> Result<Self> {
+    pub(crate) fn open(mode: Mode, userspace: &userspace::Options) -> Result<Self> {
         let found = probe();
         check(mode, &found)?;
-        let plane = mode.open()?;
+        let plane: Box<dyn DataPlane> = match mode {
+            Mode::Userspace => Box::new(UserSpace::open(userspace.clone())?),
+            mode => mode.open()?,
+        };
         let others = Mode::ALL.into_iter().filter(|other| *other != mode);
         // One that cannot even be opened has left nothing that could be removed.
         let others = others.filter_map(|mode| Some((mode, mode.open().ok()?)));

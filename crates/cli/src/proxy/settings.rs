@@ -8,7 +8,7 @@ use std::{
 
 use stead_apiserver::ExternalRange;
 use stead_client::Requests;
-use stead_dataplane::Mode;
+use stead_dataplane::{Mode, userspace};
 use stead_proxy::{
     Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic,
     ServiceTraffic, WhenTaken,
@@ -27,6 +27,7 @@ use crate::log::Format;
 pub(crate) struct Settings {
     pub(crate) task: Task,
     pub(crate) mode: Mode,
+    pub(crate) userspace: userspace::Options,
     pub(crate) kubeconfig: Option<PathBuf>,
     pub(crate) server: Option<String>,
     /// `None`: the host's name.
@@ -99,6 +100,8 @@ impl<T> Wish<T> {
 pub(crate) enum InvalidSettings {
     #[error("proxy mode {mode:?} is not there yet; leave it out or choose {}", Mode::ALL.map(Mode::name).join(", "))]
     Mode { mode: String },
+    #[error("--proxy-port-range {range:?}: a range of ports is FROM-TO, as 36000-36999")]
+    PortRange { range: String },
     #[error("--detect-local-mode {mode} needs --{needs}")]
     LocalMode { mode: &'static str, needs: &'static str },
 }
@@ -254,6 +257,24 @@ impl Reader {
         }
     }
 
+    fn userspace(&self) -> Result<userspace::Options, InvalidSettings> {
+        let range =
+            self.word("proxy-port-range").map(|range| parse_ports(&range).ok_or(InvalidSettings::PortRange { range }));
+        let comments = match self.text("userspace-comments") {
+            "namespaced" => userspace::Comments::Namespaced,
+            _ => userspace::Comments::Name,
+        };
+        Ok(userspace::Options {
+            listen: match self.text("userspace-listen") {
+                "loopback" => userspace::Listen::Loopback,
+                _ => userspace::Listen::Everywhere,
+            },
+            redirect: (self.text("userspace-redirect") != "none").then_some(comments),
+            range: range.transpose()?,
+            ..userspace::Options::default()
+        })
+    }
+
     fn sync_period(&self) -> Duration {
         let name = match self.0.get("nftables.syncPeriod") {
             Some(_) => "nftables.syncPeriod",
@@ -308,6 +329,7 @@ impl Settings {
         Ok(Self {
             task: reader.task(),
             mode,
+            userspace: reader.userspace()?,
             kubeconfig: reader.word("kubeconfig").map(PathBuf::from),
             server: reader.word("master"),
             node: reader.word("hostname-override").map(|name| name.to_lowercase()),
@@ -356,4 +378,15 @@ fn open_ranges(allowed: Vec<ExternalRange>) -> Vec<OpenRange> {
     let open =
         |allowed: ExternalRange| OpenRange { range: allowed.range, namespace: allowed.namespace.map(Into::into) };
     allowed.into_iter().map(open).collect()
+}
+
+/// `FROM-TO`, or `FROM+COUNT` as kube-proxy took it besides.
+fn parse_ports(text: &str) -> Option<std::ops::RangeInclusive<u16>> {
+    let number = |text: &str| text.trim().parse::<u16>().ok().filter(|number| *number > 0);
+    let (from, to) = match (text.split_once('-'), text.split_once('+')) {
+        (Some((from, to)), _) => (number(from)?, number(to)?),
+        (None, Some((from, more))) => (number(from)?, number(from)?.checked_add(number(more)?)?),
+        (None, None) => (number(text)?, number(text)?),
+    };
+    (from <= to).then_some(from..=to)
 }

@@ -131,7 +131,11 @@ pub(crate) static ROWS: &[Row] = &[
     row("profiling", Everywhere("enableProfiling"), Switch, Ignored("there is no Go runtime to profile"), "Serve profiles").default("false"),
     row("show-hidden-metrics-for-version", Everywhere("showHiddenMetricsForVersion"), Text("VERSION"), Ignored("no metric is hidden"), "Show metrics that went with this version"),
     // How it forwards.
-    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs"]), Honoured, "What the kernel is told in: nftables or iptables").default(MODE),
+    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs", "userspace"]), Honoured, "What the kernel is told in, nftables or iptables; or userspace: connections are relayed").default(MODE),
+    row("proxy-port-range", Everywhere("portRange"), Text("FROM-TO"), Honoured, "Of userspace: ports that Services are relayed from; any that is free unless given"),
+    row("userspace-listen", Flag, Choice("WHERE", &["everywhere", "loopback"]), Honoured, "Of userspace: where the ports themselves can be asked").default("everywhere"),
+    row("userspace-redirect", Flag, Choice("HOW", &["iptables", "none"]), Honoured, "Of userspace: what sends clients to these ports; with none the firewall is left alone").default("iptables"),
+    row("userspace-comments", Flag, Choice("FORM", &["name", "namespaced"]), Honoured, "Of userspace: what its rules say of a Service: its name, as in 2015, or NAMESPACE/NAME:PORT").default("name"),
     row("iptables-localhost-nodeports", Everywhere("iptables.localhostNodePorts"), Switch, Honoured, "Serve node ports on 127.0.0.1, over TCP, by a listener").default("true"),
     row("iptables-sync-period", Everywhere("iptables.syncPeriod"), Duration(1), Honoured, "After twice this long without being programmed a change makes /healthz answer 503").default("30s"),
     row("iptables-min-sync-period", Everywhere("iptables.minSyncPeriod"), Duration(0), AT_ONCE, "Shortest time between two changes of the kernel").default("1s"),
@@ -148,7 +152,6 @@ pub(crate) static ROWS: &[Row] = &[
     row("ipvs-tcp-timeout", Everywhere("ipvs.tcpTimeout"), Duration(0), IPVS, "Of IPVS: idle TCP"),
     row("ipvs-tcpfin-timeout", Everywhere("ipvs.tcpFinTimeout"), Duration(0), IPVS, "Of IPVS: TCP after FIN"),
     row("ipvs-udp-timeout", Everywhere("ipvs.udpTimeout"), Duration(0), IPVS, "Of IPVS: idle UDP"),
-    row("portRange", Field("portRange"), Text("FIRST-LAST"), Ignored("only kube-proxy's userspace mode used it"), "Ports of the userspace mode"),
     // The kernel's table of connections.
     row("conntrack-max-per-core", Everywhere("conntrack.maxPerCore"), Integer(0, i32::MAX as i64), Honoured, "Room for connections, per processor; 0 leaves it as it is. A default only ever raises it").default("32768"),
     row("conntrack-min", Everywhere("conntrack.min"), Integer(0, i32::MAX as i64), Honoured, "Room for connections, at least").default("131072"),
@@ -202,7 +205,16 @@ mod tests {
         log-text-split-stream logging-format machine-id-file masquerade-all master metrics-bind-address nodeport-addresses \
         oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode show-hidden-metrics-for-version v \
         version vmodule write-config-to healthz-port metrics-port";
-    const OWN: [&str; 4] = ["allow-external-ips", "cleanup-kube-proxy", "dry-run", "service-traffic-metrics"];
+    const OWN: [&str; 8] = [
+        "allow-external-ips",
+        "cleanup-kube-proxy",
+        "dry-run",
+        "proxy-port-range",
+        "service-traffic-metrics",
+        "userspace-comments",
+        "userspace-listen",
+        "userspace-redirect",
+    ];
     /// The fields of KubeProxyConfiguration in 1.36.2.
     const FIELDS: &str = "bindAddress bindAddressHardFail clientConnection.acceptContentTypes clientConnection.burst \
         clientConnection.contentType clientConnection.kubeconfig clientConnection.qps clusterCIDR configSyncPeriod \

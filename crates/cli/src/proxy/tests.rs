@@ -192,7 +192,7 @@ fn what_is_wrong_in_a_file_is_named_by_its_path() {
     check(&kube("conntrack: 3\n"), "conntrack: expected a mapping");
     check(&kube("oomScoreAdj: 1001\n"), "oomScoreAdj: must be within the range [-1000, 1000]");
     check(&kube("nodePortAddresses: [primary, 10.0.0.0/8]\n"), "nodePortAddresses: can't use both 'primary' and CIDRs");
-    check(&kube("mode: userspace\n"), "mode: must be one of nftables, iptables, ipvs");
+    check(&kube("mode: kernelspace\n"), "mode: must be one of nftables, iptables, ipvs, userspace");
     check(&kube("mode: \"\"\nmode: nftables\n"), "no YAML: duplicate");
     check(
         "apiVersion: kubeproxy.config.k8s.io/v1beta9\nkind: KubeProxyConfiguration\n",
@@ -209,7 +209,10 @@ fn what_is_wrong_in_a_file_is_named_by_its_path() {
 fn modes_that_are_not_there_are_refused_by_name() {
     let refused = resolve(flags(&[("proxy-mode", "ipvs")]), &file("").unwrap()).unwrap_err();
     assert!(matches!(refused, InvalidSettings::Mode { .. }));
-    assert_eq!(refused.to_string(), "proxy mode \"ipvs\" is not there yet; leave it out or choose nftables, iptables");
+    assert_eq!(
+        refused.to_string(),
+        "proxy mode \"ipvs\" is not there yet; leave it out or choose nftables, iptables, userspace"
+    );
 }
 
 #[test]
