@@ -542,7 +542,7 @@ impl DataPlane for UserSpace {
         }
         core.control = None;
         if let Ok(mut control) = Control::connect(&core.options.path) {
-            control.ask(&Request::End).map_err(|error| Error::Relay(RelayError::Ask(error)))?;
+            control.ask(&Request::Retire).map_err(|error| Error::Relay(RelayError::Ask(error)))?;
             removed = Removed::Something;
         }
         Ok(removed)

@@ -40,6 +40,10 @@ use super::{
 const OTHERS: usize = 128;
 /// How long an older keeper goes on with the connections it has.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// The same where nobody is left to say what they may still do.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Until whoever was redirected just before the redirects went has been taken.
+const LAST_CALLERS: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(200);
 
 struct Keeper {
@@ -51,6 +55,8 @@ struct Keeper {
     /// Who had the sockets before, while it has connections.
     elder: Option<Control>,
     is_retired: bool,
+    /// Whether a newer one has the sockets.
+    has_heir: bool,
     /// All descriptors that this process may have.
     limit: usize,
 }
@@ -83,6 +89,7 @@ pub fn run(path: &Path) -> io::Result<()> {
         unjudged: BTreeSet::new(),
         elder: None,
         is_retired: false,
+        has_heir: false,
         limit,
     };
     keeper.take_over(path);
@@ -98,8 +105,16 @@ pub fn run(path: &Path) -> io::Result<()> {
         }
     }
     drop(listener);
+    let patience = match lock(&keeper).has_heir {
+        true => PATIENCE,
+        false => FAREWELL,
+    };
+    thread::sleep(LAST_CALLERS);
+    if patience == FAREWELL {
+        lock(&keeper).remove_all();
+    }
     let mut waited = Duration::ZERO;
-    while waited < PATIENCE && lock(&keeper).relay.open() > 0 {
+    while waited < patience && lock(&keeper).relay.open() > 0 {
         thread::sleep(PAUSE);
         waited += PAUSE;
     }
@@ -177,6 +192,10 @@ impl Keeper {
             Request::Check => Reply::Checked { ports: self.check() },
             Request::Count => Reply::Counted(self.count()),
             Request::HandOver => return self.hand_over(),
+            Request::Retire => {
+                self.is_retired = true;
+                return (Reply::Done, Then::Ends);
+            }
             Request::End => {
                 self.remove_all();
                 self.judge();
@@ -302,7 +321,7 @@ impl Keeper {
         // Nothing more is taken from them here; the ports stay known for the sake of their connections.
         let ids: Vec<_> = self.ports.values().map(|port| port.id).collect();
         self.relay.close(&ids);
-        self.is_retired = true;
+        (self.is_retired, self.has_heir) = (true, true);
         (Reply::HandedOver { ports: names }, Then::HandsOver(sockets))
     }
 

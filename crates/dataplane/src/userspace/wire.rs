@@ -91,6 +91,8 @@ pub(crate) enum Request {
     Count,
     /// To be answered with the listening sockets, which are the asker's from then on.
     HandOver,
+    /// Takes nothing more, and ends once its connections are over, or after a while.
+    Retire,
     /// Closes everything and ends.
     End,
 }
