@@ -5,7 +5,7 @@ SHELL = /bin/sh
 CARGO ?= cargo
 STEAD = target/release/stead
 
-.PHONY: up demo test deps clients guest build static image deb bench soak fuzz
+.PHONY: up demo test test-ipvs deps clients guest build static image deb bench soak fuzz
 
 up: deps build
 	$(STEAD) up --demo
@@ -48,6 +48,10 @@ test: deps clients guest build
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	timeout 120 $(STEAD) up --demo --check --name stead-ci
 	$(CARGO) test --locked --workspace --no-fail-fast
+
+# The whole behaviour suite for IPVS, and what else this machine's kernel may lack, in an emulated machine: about a quarter of an hour.
+test-ipvs: guest
+	STEAD_GUEST=all $(CARGO) test --locked -p stead-dataplane --test it -- guest --nocapture
 
 # The figures of docs/performance.md. KUBE_PROXY, KUBE_APISERVER and ETCD name programs that run beside ours.
 bench: deps

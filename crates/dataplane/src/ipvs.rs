@@ -58,6 +58,7 @@ struct Core {
     leavings: Leavings,
 }
 
+/// What is known of the kernel while nobody else changes it.
 #[derive(Debug, Default)]
 struct State {
     ledger: Ledger,
@@ -126,7 +127,11 @@ impl State {
 impl Core {
     /// Applies to a kernel whose content is known.
     fn change(&mut self, mut state: State, plan: &Plan, scope: Scope<'_>) -> Result<Applied, Error> {
+        let before = state.program.holds();
         let (touched, applied, cleaning) = state.step(plan, scope, &self.options);
+        if state.program.holds() != before {
+            self.kernel.set_variables(&self.options.variables(state.program.holds()))?;
+        }
         let due = unseen(cleaning);
         self.leavings.due.merge(due);
         let stride = state.standing.approach(&state.program, &touched);
@@ -140,7 +145,7 @@ impl Core {
     /// Reads the kernel, keeps what of it the plan wants and makes good the rest.
     fn adopt(&mut self, plan: &Plan) -> Result<Applied, Error> {
         let (mut state, stride, transaction) = self.compare(plan)?;
-        let changed = self.kernel.set_variables(&self.options.variables())?;
+        let changed = self.kernel.set_variables(&self.options.variables(state.program.holds()))?;
         self.kernel.set_timeouts(self.options.timeouts)?;
         self.leavings.due.merge(Cleaning::everything());
         let departed = state.standing.elements.iter().filter_map(|element| match element {
@@ -174,7 +179,7 @@ impl Core {
 
     /// Reads what the kernel holds and makes good what differs from what it should hold.
     fn heal(&mut self, mut state: State) -> Result<Verified, Error> {
-        let changed = self.kernel.set_variables(&self.options.variables())?;
+        let changed = self.kernel.set_variables(&self.options.variables(state.program.holds()))?;
         let Actual { tables, standing, .. } = self.kernel.read(&state.program, &self.options.excluded)?;
         if changed == 0 && tables == state.tables && standing == state.standing {
             self.state = Some(state);

@@ -1,8 +1,10 @@
-//! The addresses of this node that node ports answer on: all of its links', but for loopback and link-local ones.
+//! The addresses of this node that node ports answer on: all of its links', but for loopback and link-local ones, and those that the IPVS
+//! data plane holds for Services.
 
 use std::{io, net::IpAddr, time::Duration};
 
 use futures::{Stream, stream};
+use stead_dataplane::ipvs::LINK;
 use stead_sys::link::{AddressWatch, LinkError, Links};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -29,10 +31,12 @@ impl KernelAddresses {
 
 impl Addresses for KernelAddresses {
     fn read(&mut self) -> Result<Vec<IpAddr>, LinkError> {
+        let held = self.0.list()?.into_iter().find(|link| link.name == LINK).map(|link| link.index);
         let mut addresses: Vec<_> = self
             .0
             .addresses()?
             .into_iter()
+            .filter(|each| Some(each.link) != held)
             .map(|each| each.address.addr())
             .filter(|address| is_served(*address))
             .collect();
@@ -115,6 +119,9 @@ mod tests {
         let mut addresses = KernelAddresses(Links::open_in(&namespace).unwrap());
         assert_eq!(addresses.read().unwrap(), [] as [IpAddr; 0]);
 
+        // A bridge, since not every kernel has links that lead nowhere.
+        let held = links.create_bridge(LINK).unwrap();
+        links.add_address(held, "10.96.0.1/32".parse().unwrap()).unwrap();
         let notices = AddressNotices::over(AddressWatch::open_in(&namespace).unwrap()).unwrap();
         let mut notices = pin!(notices.into_stream());
         let link = links.index("a").unwrap();

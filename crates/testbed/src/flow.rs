@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -76,6 +77,12 @@ enum Socket {
     Sctp(Association),
 }
 
+/// How much longer than on a machine of today everything may take: `STEAD_PATIENCE`, for emulated processors.
+pub fn patience() -> u32 {
+    static PATIENCE: OnceLock<u32> = OnceLock::new();
+    *PATIENCE.get_or_init(|| std::env::var("STEAD_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1))
+}
+
 impl Flow {
     pub(crate) fn open_in(host: &Host, protocol: Protocol, port: Option<u16>, to: SocketAddr) -> Result<Self, Failure> {
         host.run(|| Self::open(protocol, port, to, TIMEOUT))?
@@ -88,6 +95,7 @@ impl Flow {
         to: SocketAddr,
         timeout: Duration,
     ) -> Result<Self, Failure> {
+        let timeout = timeout * patience();
         let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = match (protocol, port) {
             (Protocol::Tcp, None) => Socket::Tcp(TcpStream::connect_timeout(&to, timeout)?),
@@ -109,7 +117,7 @@ impl Flow {
     /// Waits this long for each answer from now on; at first 2 s.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout * patience();
         self
     }
 

@@ -20,7 +20,7 @@ pub use address::{
 };
 pub use calls::{Calls, Ending, Tally};
 pub use capture::{Capture, Direction, Seen};
-pub use flow::{Answer, Failure, Flow};
+pub use flow::{Answer, Failure, Flow, patience};
 pub use host::Host;
 pub use lab::{Lab, Layout};
 pub use load::Load;

@@ -88,3 +88,32 @@ impl Holder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::ErrorKind, net::TcpStream};
+
+    use stead_sys::namespace::Namespace;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_held_and_released_with_a_link_or_without() {
+        let namespace = Namespace::create().unwrap();
+        let mut holder = Holder::new(Links::open_in(&namespace).unwrap());
+        let [v4, v6]: [IpAddr; 2] = ["10.96.0.1".parse().unwrap(), "fd56:96::1".parse().unwrap()];
+        // Nobody listens there; an address of others would be out of reach.
+        let connect = |address: IpAddr| namespace.run(|| TcpStream::connect((address, 9)).unwrap_err().kind()).unwrap();
+        let is_own = |address: IpAddr| connect(address) == ErrorKind::ConnectionRefused;
+        holder.hold(&[v4, v6]).unwrap();
+        holder.hold(&[v4]).unwrap();
+        assert_eq!(holder.read().unwrap(), [v4, v6].into());
+        assert!(is_own(v4) && is_own(v6));
+        holder.release(&[v6]).unwrap();
+        assert_eq!(holder.read().unwrap(), [v4].into());
+        assert!(!is_own(v6));
+        assert!(holder.remove().unwrap() > 0);
+        assert!(holder.read().unwrap().is_empty() && !is_own(v4));
+        assert_eq!(holder.remove().unwrap(), 0);
+    }
+}

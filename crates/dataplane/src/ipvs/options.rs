@@ -16,19 +16,27 @@ pub struct Options {
     pub timeouts: Timeouts,
 }
 
-/// Whom the node answers for (`--ipvs-strict-arp`).
+/// When the node answers ARP on each link for that link's own addresses alone, and names no other as its own there (`arp_ignore` 1,
+/// `arp_announce` 2, as `--ipvs-strict-arp` has it).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arp {
-    /// As the machine is set up.
+    /// As soon as it holds an external IPv4 address: that is another's on its network, or is to be announced by somebody whose task it is.
     #[default]
-    AsItIs,
-    /// On each link for that link's own addresses alone, and it names no other as its own (`arp_ignore` 1, `arp_announce` 2).
+    StrictWhereNeeded,
     Strict,
+}
+
+/// What addresses the node holds for Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    Virtual,
+    /// External ones over IPv4 too.
+    External,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { scheduler: "rr".into(), excluded: Vec::new(), arp: Arp::AsItIs, timeouts: Timeouts::default() }
+        Self { scheduler: "rr".into(), excluded: Vec::new(), arp: Arp::default(), timeouts: Timeouts::default() }
     }
 }
 
@@ -37,14 +45,14 @@ impl Options {
     ///
     /// Connections are tracked, so that they can be masqueraded; one to a destination that is gone, or has weight 0 while its client begins
     /// anew from the same port, is forgotten at once, and so is what a client stuck to.
-    pub(super) fn variables(&self) -> Vec<(&'static str, &'static str)> {
+    pub(super) fn variables(&self, holds: Holds) -> Vec<(&'static str, &'static str)> {
         let mut variables = vec![
             ("ipv4.vs.conntrack", "1"),
             ("ipv4.vs.conn_reuse_mode", "1"),
             ("ipv4.vs.expire_nodest_conn", "1"),
             ("ipv4.vs.expire_quiescent_template", "1"),
         ];
-        if self.arp == Arp::Strict {
+        if self.arp == Arp::Strict || holds == Holds::External {
             variables.extend([("ipv4.conf.all.arp_ignore", "1"), ("ipv4.conf.all.arp_announce", "2")]);
         }
         variables

@@ -6,13 +6,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use stead_sys::ipvs::{Change, Name};
 
 use super::{
     element::Element,
+    options::Holds,
     part::{Part, VirtualServer},
 };
 
@@ -56,6 +57,14 @@ impl Program {
         self.servers.extend(part.servers.iter().map(|(name, server)| (*name, server.clone())));
         part.elements.iter().for_each(|element| *self.elements.entry(*element).or_default() += 1);
         part.held.iter().for_each(|address| *self.held.entry(*address).or_default() += 1);
+    }
+
+    pub(super) fn holds(&self) -> Holds {
+        let first = Element::Lent(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        match self.elements.range(first..).next() {
+            Some((Element::Lent(IpAddr::V4(_)), _)) => Holds::External,
+            _ => Holds::Virtual,
+        }
     }
 
     pub(super) fn remove(&mut self, part: &Part) {

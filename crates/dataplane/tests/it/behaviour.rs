@@ -258,13 +258,13 @@ pub(crate) fn an_affinity_ends_with_its_backend_and_with_its_time(bench: &mut Be
 }
 
 pub(crate) fn scaling_under_load_loses_nothing(bench: &mut Bench) {
-    const TIME: Duration = Duration::from_secs(2);
+    let time = Duration::from_secs(2) * stead_testbed::patience();
     bench.all("web", [bench.web(&ALL_PODS)]);
     let calls = Calls { concurrency: 4, pace: Duration::from_millis(1), ..Calls::of(usize::MAX) };
     let load = bench.pod(1, 1).load(Protocol::Tcp, bench.cluster_ip(1, 80), calls).unwrap();
     let (mut operations, mut steps) = (0, 0);
     let start = Instant::now();
-    while start.elapsed() < TIME {
+    while start.elapsed() < time {
         steps += 1;
         let (pods, draining) = ALL_PODS.split_at([1, 3, 2, 4][steps % 4]);
         operations += bench.change("web", [bench.web_draining(pods, draining)]).operations;

@@ -14,7 +14,7 @@ fn open(namespace: &Namespace) -> Box<dyn DataPlane> {
     Box::new(IpvsPlane::open_in(namespace, Options::default()).unwrap())
 }
 
-crate::behaviour_tests!(super::open; [#[ignore = "needs IPVS: guest::… runs it"]]
+crate::behaviour_tests!(super::open; [#[ignore = "needs IPVS: `guest` boots a kernel that has it"]]
     connections_are_spread_and_pods_keep_their_source
     clients_from_outside_are_masqueraded
     what_nobody_serves_is_refused
@@ -39,3 +39,6 @@ crate::behaviour_tests!(super::open; [#[ignore = "needs IPVS: guest::… runs it
     connections_that_a_change_forbids_are_cut
     removal_leaves_nothing
 );
+
+mod figures;
+mod wounds;

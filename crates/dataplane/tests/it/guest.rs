@@ -1,0 +1,46 @@
+//! Boots a kernel with IPVS by emulation and runs there, from this very binary, what is marked as ignored for want of it: a part, or with
+//! `STEAD_GUEST=all` (`make test-ipvs`) everything.
+//!
+//! Emulated processors take 10 to 20 times as long, so cases are told to have patience. What they print goes to our own output.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What a change of the plane breaks first; each in one family.
+const PART: [&str; 12] = [
+    "ipvs::v4::connections_are_spread_and_pods_keep_their_source",
+    "ipvs::v4::what_nobody_serves_is_refused",
+    "ipvs::v4::connections_of_departed_backends_are_forgotten",
+    "ipvs::v4::a_draining_backend_finishes_what_it_has",
+    "ipvs::v4::a_restart_is_not_noticed",
+    "ipvs::v6::clients_from_outside_are_masqueraded",
+    "ipvs::v6::node_ports_answer_from_everywhere",
+    "ipvs::v6::a_client_sticks_to_its_backend",
+    "ipvs::v6::a_pod_reaches_itself",
+    "ipvs::v6::removal_leaves_nothing",
+    "ipvs::wounds::",
+    "sockets::sctp",
+];
+
+#[test]
+fn what_needs_ipvs_holds_where_it_is() {
+    let is_all = env::var("STEAD_GUEST").is_ok_and(|what| what == "all");
+    let (seconds, filters): (u32, &[&str]) = if is_all { (3600, &[]) } else { (150, &PART) };
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guest: PathBuf = here.join("target/guest");
+    assert!(guest.join("vmlinuz").exists(), "{} is not there: `make guest` makes it", guest.join("vmlinuz").display());
+    let program = env::current_exe().unwrap();
+    let mut command = Command::new("sh");
+    command.arg(here.join("build/guest/run.sh")).arg(seconds.to_string()).arg(program);
+    // Loading SCTP changes what unknown ports answer, so it comes last by its name.
+    command.args(["--ignored", "--test-threads=1"]).args(filters);
+    command.env("STEAD_PATIENCE", "4").env_remove("STEAD_GUEST").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    println!("{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the guest's tests fail");
+    assert!(printed.contains("test result: ok. ") && !printed.contains(" 0 passed"), "tests were run");
+}
