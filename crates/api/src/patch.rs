@@ -21,6 +21,9 @@ pub const MAX_OPERATIONS: usize = 10_000;
 /// Bytes that the `copy` operations of one JSON patch may add.
 const MAX_COPIED: usize = 3 << 20;
 
+/// Go's name for what an object is read as.
+const MAP: &str = "map[string]interface {}";
+
 /// A way to write a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchType {
@@ -44,8 +47,14 @@ pub enum PatchErrorClass {
 pub enum PatchError {
     #[error("error decoding patch: {problem}")]
     Syntax { problem: String },
-    #[error("a {expected} is needed as patch")]
-    Shape { expected: &'static str },
+    #[error("error decoding patch: json: cannot unmarshal {found} into Go value of type {expected}")]
+    Shape { found: &'static str, expected: &'static str },
+    /// The same of a strategic merge patch, which upstream reads elsewhere.
+    #[error("json: cannot unmarshal {found} into Go value of type {MAP}")]
+    NoMap { found: &'static str },
+    /// A merge patch that is null.
+    #[error("Invalid JSON Patch")]
+    Nothing,
     #[error("operation {index}: {problem}")]
     Operation { index: usize, problem: OperationError },
     #[error("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}")]
@@ -116,6 +125,18 @@ impl PatchType {
             Self::Merge => apply_merge_patch(object, patch),
             Self::StrategicMerge => apply_strategic_merge_patch(object, patch, definition),
         }
+    }
+}
+
+/// What a value is, as Go names it.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

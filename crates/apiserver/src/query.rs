@@ -176,8 +176,9 @@ impl Query {
             (None, None | Some(Revision::ZERO)) => From::Initial,
             (_, Some(revision)) => From::After(revision),
         };
-        let timeout = self.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
-        let timeout = timeout.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        // One below zero is over at once.
+        let timeout = self.number("timeoutSeconds")?.filter(|seconds| *seconds != 0);
+        let timeout = timeout.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
         Ok(WatchQuery { from, bookmarks: self.is_true("allowWatchBookmarks"), timeout })
     }
 }
@@ -269,6 +270,18 @@ mod tests {
         ] {
             assert!(matches!(watch(text), Err(InvalidQuery::ListOptions(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn a_watch_ends_when_it_is_said_to() {
+        let check = |seconds: &str, expected: Option<u64>| {
+            let watch = query(&format!("timeoutSeconds={seconds}")).watch().unwrap();
+            assert_eq!(watch.timeout, expected.map(Duration::from_secs), "{seconds}");
+        };
+        check("", None);
+        check("0", None);
+        check("7", Some(7));
+        check("-1", Some(0));
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use serde_json::Value;
 
 use super::pointer::Pointer;
-use super::{MAX_COPIED, MAX_OPERATIONS, OperationError, PatchError};
+use super::{MAX_COPIED, MAX_OPERATIONS, OperationError, PatchError, kind_of};
 use crate::decode::MAX_DEPTH;
 
-/// What `document` becomes by the operations in the list `patch`.
+/// What `document` becomes by the operations in the list `patch`; null has none.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let operations = patch.as_array().ok_or(PatchError::Shape { expected: "list of operations" })?;
+    let operations = match patch {
+        Value::Array(operations) => operations.as_slice(),
+        Value::Null => &[],
+        other => return Err(PatchError::Shape { found: kind_of(other), expected: "[]handlers.jsonPatchOp" }),
+    };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations { count: operations.len() });
     }

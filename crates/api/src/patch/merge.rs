@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{MAP, PatchError, kind_of};
 
 /// What `document` becomes by `patch`, an object.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, PatchError> {
-    if !patch.is_object() {
-        return Err(PatchError::Shape { expected: "JSON object" });
+    match patch {
+        Value::Object(_) => {}
+        Value::Null => return Err(PatchError::Nothing),
+        other => return Err(PatchError::Shape { found: kind_of(other), expected: MAP }),
     }
     let mut merged = document.clone();
     merge(&mut merged, patch);

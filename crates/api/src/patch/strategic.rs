@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
 use super::order::{agrees, arrange, identity};
+use super::{PatchError, kind_of};
 use crate::schema::{Field, PatchStrategy, Schema, Type};
 
 const DIRECTIVE: &str = "$patch";
@@ -14,9 +14,13 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
 const ORDER_PREFIX: &str = "$setElementOrder/";
 
-/// What `document`, an object of `definition`, becomes by `patch`.
+/// What `document`, an object of `definition`, becomes by `patch`; null changes nothing.
 pub fn apply(document: &Value, patch: &Value, definition: &str) -> Result<Value, PatchError> {
-    let patch = patch.as_object().ok_or(PatchError::Shape { expected: "JSON object" })?;
+    let patch = match patch {
+        Value::Object(patch) => patch,
+        Value::Null => return Ok(document.clone()),
+        other => return Err(PatchError::NoMap { found: kind_of(other) }),
+    };
     let schema = Schema::get();
     let ty = schema.object_type(definition);
     let ty = ty.ok_or_else(|| PatchError::NoSchema { definition: definition.to_owned() })?;

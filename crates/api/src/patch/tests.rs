@@ -73,7 +73,7 @@ fn json_patch_examples_of_rfc_6902() {
 fn json_patch_errors_name_operation_and_path() {
     let document = || json!({"a": {"b": [1, 2]}, "s": "x"});
     for (patch, expected) in [
-        (json!({}), "a list of operations is needed as patch"),
+        (json!({}), "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
         (json!([1]), "operation 0: path is missing"),
         (json!([{"op": "add", "path": "/x"}]), "operation 0: value is missing"),
         (json!([{"op": "leap", "path": "/x"}]), "operation 0: unexpected kind: leap"),
@@ -440,4 +440,23 @@ fn service_like() -> impl Strategy<Value = Value> {
         ]
     });
     (inner.clone(), inner).prop_map(|(spec, metadata)| json!({"spec": spec, "metadata": metadata}))
+}
+
+#[test]
+fn what_is_no_patch_is_told_in_upstreams_words() {
+    let document = json!({"metadata": {"name": "a"}});
+    let check = |kind: PatchType, patch: Value, expected: Option<&str>| {
+        let patched = kind.apply(&document, &patch, "io.k8s.api.core.v1.ConfigMap");
+        let unchanged = Ok(document.clone());
+        let expected = expected.map_or(unchanged, |text| Err(text.to_owned()));
+        assert_eq!(patched.map_err(|error| error.to_string()), expected, "{kind:?} {patch}");
+    };
+    check(PatchType::Json, Value::Null, None);
+    check(PatchType::StrategicMerge, Value::Null, None);
+    check(PatchType::Merge, Value::Null, Some("Invalid JSON Patch"));
+    let words = |found: &str| format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+    for (patch, found) in [(json!([]), "array"), (json!("x"), "string"), (json!(1), "number"), (json!(true), "bool")] {
+        check(PatchType::StrategicMerge, patch.clone(), Some(&words(found)));
+        check(PatchType::Merge, patch, Some(&format!("error decoding patch: {}", words(found))));
+    }
 }

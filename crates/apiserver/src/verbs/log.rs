@@ -2,14 +2,15 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
 use serde_json::Value;
-use stead_api::{kinds, meta, status::ApiError};
+use stead_api::{field::FieldError, kinds, meta, status::ApiError};
 
 use super::pod_container::{container, node_name};
 use crate::{agent, outbound::Passage, path::ResourcePath, query::Query, refusal::Refusal, server::Inner};
 
 /// What of the query is the agent's to understand.
-const PASSED_ON: [&str; 9] = [
+const PASSED_ON: [&str; 8] = [
     "follow",
     "previous",
     "sinceSeconds",
@@ -17,7 +18,6 @@ const PASSED_ON: [&str; 9] = [
     "timestamps",
     "tailLines",
     "limitBytes",
-    "stream",
     "insecureSkipTLSVerifyBackend",
 ];
 
@@ -30,7 +30,7 @@ pub(crate) async fn get(
     let (namespace, name) = (path.namespace.unwrap_or_default(), path.name.unwrap_or_default());
     let stored = server.storage.get(&path.resource.registry_key(namespace, name)).await?;
     let pod = stored.ok_or_else(|| ApiError::not_found(path.resource, name))?.object;
-    check_numbers(query)?;
+    check_options(query, name)?;
     let container = container(&pod, query)?;
     let Ok(node_name) = node_name(&pod) else {
         // As upstream: where there is no node there is nothing to say.
@@ -50,18 +50,35 @@ pub(crate) async fn get(
     Ok(response.map(|body| passage.with(body)))
 }
 
-/// Numbers are checked here, so that the error is in the API's words.
-fn check_numbers(query: &Query) -> Result<(), Refusal> {
-    for (name, least) in [("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)] {
-        if let Some(number) = query.number(name)?
-            && number < least
-        {
-            let detail = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
-            let problem = stead_api::field::FieldError::invalid(name, number, detail);
-            return Err(ApiError::invalid_kind("", "PodLogOptions", "", &[problem]).into());
-        }
+/// What is asked of the log of `pod` is checked here, so that all that is wrong comes back together in the API's words.
+fn check_options(query: &Query, pod: &str) -> Result<(), Refusal> {
+    let [tail, bytes, since] = ["tailLines", "limitBytes", "sinceSeconds"].map(|name| query.number(name));
+    let (tail, bytes, since) = (tail?, bytes?, since?);
+    let time = query.get("sinceTime").filter(|time| !time.is_empty());
+    if let Some(Err(error)) = time.map(str::parse::<Timestamp>) {
+        return Err(ApiError::bad_request(format!("parsing time {:?}: {error}", time.unwrap_or_default())).into());
     }
-    Ok(())
+    let mut problems = Vec::new();
+    let mut at_least = |name: &str, least: i64, number: Option<i64>, detail: &str| {
+        if let Some(number) = number.filter(|number| *number < least) {
+            problems.push(FieldError::invalid(name, number, detail));
+        }
+    };
+    at_least("tailLines", 0, tail, "must be greater than or equal to 0");
+    at_least("limitBytes", 1, bytes, "must be greater than 0");
+    if since.is_some() && time.is_some() {
+        let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        problems.push(FieldError::forbidden("[]", detail));
+    } else {
+        at_least("sinceSeconds", 1, since, "must be greater than 0");
+    }
+    if query.get("stream").is_some() {
+        problems.push(FieldError::forbidden("stream", "may not be specified"));
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid_kind("", "PodLogOptions", pod, &problems).into())
 }
 
 fn passed_on(query: &Query) -> String {
@@ -112,6 +129,29 @@ mod tests {
             Ok(container)
         });
         assert_eq!(found.map_err(|refusal| refusal.0.status.message), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_what_is_asked_comes_back_together() {
+        let check = |query: &str, expected: Option<&str>| {
+            let refused = check_options(&Query::parse(Some(query)).unwrap(), "p").err();
+            assert_eq!(refused.map(|refusal| refusal.0.status.message).as_deref(), expected, "{query}");
+        };
+        check("tailLines=0&limitBytes=1&sinceSeconds=1", None);
+        check("sinceTime=2026-01-01T00:00:00Z", None);
+        check("sinceTime=2026-01-01T00:00:00.5%2B02:00&timestamps=true", None);
+        let invalid = |problems: &str| format!("PodLogOptions \"p\" is invalid: {problems}");
+        let tail = "tailLines: Invalid value: -1: must be greater than or equal to 0";
+        check("tailLines=-1", Some(&invalid(tail)));
+        let bytes = "limitBytes: Invalid value: 0: must be greater than 0";
+        let stream = "stream: Forbidden: may not be specified";
+        let all =
+            invalid(&format!("[{tail}, {bytes}, sinceSeconds: Invalid value: 0: must be greater than 0, {stream}]"));
+        check("tailLines=-1&limitBytes=0&sinceSeconds=0&stream=All", Some(&all));
+        let both = "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+        check("sinceSeconds=0&sinceTime=2026-01-01T00:00:00Z", Some(&invalid(both)));
+        let refused = check_options(&Query::parse(Some("sinceTime=x")).unwrap(), "p").unwrap_err();
+        assert_eq!(refused.0.status.code, 400);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(crate) async fn request(call: &Call<'_>, demand: &Demand, body: &[u8]) -> Re
         token.ok_or_else(|| ApiError::internal("a token cannot be signed", "the system gives no random numbers"))?;
     request["apiVersion"] = "authentication.k8s.io/v1".into();
     request["kind"] = KIND.1.into();
-    for (key, value) in [("name", call.name()), ("namespace", call.namespace())] {
+    for (key, value) in [("name", call.name()), ("namespace", call.namespace()), ("uid", meta::uid(&account.object))] {
         meta::set(&mut request, key, value);
     }
     meta::set(&mut request, "creationTimestamp", meta::seconds(now));
