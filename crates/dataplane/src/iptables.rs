@@ -1,18 +1,22 @@
 //! The iptables data plane: kube-proxy's chains under kube-proxy's names, so that who can read those can read these.
 //!
 //! A Service is lowered into [`rule`]s by [`lower`], in the layout of [`layout`]; a [`script`] holds the difference to what was, or to what a
-//! [`listing`] says there is, and [`programs`] feeds it to the host's iptables. Here is only the order of it. Each table of each family
-//! changes at once; between tables a Service is refused rather than lost. Rules of others in the same tables are left as they are.
+//! [`listing`] says there is. [`programs`] feeds it to the host's iptables of the legacy kind; what the nft kind would do with it [`netlink`] does, by
+//! the rules of [`xtables`]. Here is only the order of it. Each table of each family changes at once (large ones of the nft kind in parts, the
+//! last of which brings them into effect); between tables a Service is refused rather than lost. Rules of others in the same tables are left
+//! as they are.
 
 mod hash;
 mod layout;
 mod listing;
 mod lower;
+mod netlink;
 pub mod programs;
 mod rule;
 mod script;
 #[cfg(test)]
 mod tests;
+mod xtables;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use stead_model::{Family, Frontend};
+use stead_model::{Family, Frontend, ObjectKey};
 use stead_plan::{Plan, ServicePlan, Settings};
 use stead_sys::{conntrack::Conntrack, namespace::Namespace, nft::Nftables};
 
@@ -28,6 +32,7 @@ use self::{
     layout::{Frame, Shared, Table},
     listing::Listing,
     lower::{Comments, Lowered, endpoints, lower},
+    netlink::{Held, Known},
     programs::{Programs, Variant},
     script::Script,
 };
@@ -64,6 +69,31 @@ const ALL_WORDS: &str = "*nat\n:A - [0:0]\n:B - [0:0]\n\
     *filter\n:A - [0:0]\n-A A -p sctp -m conntrack --ctstate NEW -m sctp --dport 1 -j REJECT --reject-with icmp-port-unreachable\n\
     -A A -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n";
 
+/// What a kernel holds of one family.
+struct Tables(Vec<(Table, Content)>);
+
+enum Content {
+    Listed(String),
+    Held(Held),
+}
+
+/// What it should hold.
+struct Wanted {
+    lowered: Lowered,
+    /// Empty where the kernel is not asked by netlink.
+    known: Known,
+}
+
+impl Tables {
+    fn listings<'t>(&'t self, known: &'t Known) -> BTreeMap<Table, Listing<'t>> {
+        let listing = |content: &'t Content| match content {
+            Content::Listed(text) => Listing::parse(text),
+            Content::Held(held) => held.listing(known),
+        };
+        self.0.iter().map(|(table, content)| (*table, listing(content))).collect()
+    }
+}
+
 /// What of the plane a person may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -85,8 +115,8 @@ pub struct IpTables {
     /// Held through each call, and by a cleaner while it judges.
     core: Arc<Mutex<Core>>,
     conntrack: Arc<Mutex<Conntrack>>,
-    /// By which a change of somebody else is noticed; `None` where the kernel counts none.
-    changes: Option<Nftables>,
+    /// `Some` for the nft kind.
+    nft: Option<Nftables>,
 }
 
 #[derive(Debug, Default)]
@@ -120,8 +150,8 @@ impl IpTables {
     /// The tables of the calling thread's network namespace, in the kind of iptables that the host uses. Nothing is changed yet.
     pub fn open(options: Options) -> Result<Self, Error> {
         let programs = Programs::find().map_err(Error::Iptables)?;
-        let changes = Nftables::open().ok();
-        Ok(Self::over(programs, options, Conntrack::open().map_err(Error::Flows)?, changes))
+        let nft = Nftables::open().ok();
+        Ok(Self::over(programs, options, Conntrack::open().map_err(Error::Flows)?, nft))
     }
 
     /// The tables of another network namespace, by programs that run in it.
@@ -130,9 +160,9 @@ impl IpTables {
         Ok(Self::over(programs, Options::default(), conntrack, Nftables::open_in(namespace).ok()))
     }
 
-    fn over(programs: Programs, options: Options, conntrack: Conntrack, changes: Option<Nftables>) -> Self {
-        let changes = changes.filter(|_| programs.variant() == Variant::Nft);
-        Self { programs, options, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)), changes }
+    fn over(programs: Programs, options: Options, conntrack: Conntrack, nft: Option<Nftables>) -> Self {
+        let nft = nft.filter(|_| programs.variant() == Variant::Nft);
+        Self { programs, options, core: Arc::default(), conntrack: Arc::new(Mutex::new(conntrack)), nft }
     }
 
     pub fn variant(&self) -> Variant {
@@ -154,19 +184,28 @@ impl IpTables {
     }
 
     /// What the kernel holds of one family, by table.
-    fn read(&self, family: Family) -> Result<Vec<(Table, String)>, Error> {
+    fn read(&mut self, family: Family) -> Result<Tables, Error> {
         let mut tables = Vec::with_capacity(Table::ALL.len());
         for table in Table::ALL {
-            if self.programs.has(family, table.name()).map_err(Error::Iptables)? {
-                tables.push((table, self.programs.save(family, table.name()).map_err(Error::Iptables)?));
-            }
+            let content = match &mut self.nft {
+                Some(nft) => netlink::read(nft, family, table).map_err(Error::Read)?.map(Content::Held),
+                None if self.programs.has(family, table.name()).map_err(Error::Iptables)? => {
+                    Some(Content::Listed(self.programs.save(family, table.name()).map_err(Error::Iptables)?))
+                }
+                None => None,
+            };
+            tables.extend(content.map(|content| (table, content)));
         }
-        Ok(tables)
+        Ok(Tables(tables))
     }
 
-    fn write(&self, family: Family, script: &Script) -> Result<usize, Error> {
+    /// Returns the size of what was said. `generation` is as [`State`] has it.
+    fn write(&mut self, family: Family, script: &Script, generation: &mut Option<u32>) -> Result<usize, Error> {
         if script.is_empty() {
             return Ok(0);
+        }
+        if let Some(nft) = &mut self.nft {
+            return netlink::write(nft, family, script, generation).map_err(Error::Write);
         }
         let text = script.to_string();
         self.programs.restore(family, &text).map_err(Error::Iptables)?;
@@ -202,9 +241,9 @@ impl IpTables {
             return self.adopt(core, state.ledger, plan).map(|adopted| Applied { departed: step.departed, ..adopted });
         }
         for (family, script) in &scripts {
-            let written = match self.write(*family, script) {
+            let written = match self.write(*family, script, &mut state.generation) {
                 // The kernel is not as it was left.
-                Err(Error::Iptables(programs::Error::Failed { .. })) => {
+                Err(Error::Iptables(programs::Error::Failed { .. }) | Error::Write(_)) => {
                     let adopted = self.adopt(core, state.ledger, plan)?;
                     return Ok(Applied { departed: step.departed, ..adopted });
                 }
@@ -212,9 +251,6 @@ impl IpTables {
             };
             applied.operations += script.operations();
             applied.bytes += written;
-        }
-        if applied.operations > 0 {
-            state.generation = None;
         }
         core.state = Some(state);
         Ok(Applied { departed: step.departed, ..applied })
@@ -227,14 +263,15 @@ impl IpTables {
         let mut applied = Applied::default();
         let mut state = State { ledger, ..State::default() };
         for family in self.families()? {
+            let wanted = self.wanted(family, plan.services.iter(), &plan.settings);
             let tables = self.read(family)?;
-            let actual = listings(&tables);
+            let actual = tables.listings(&wanted.known);
             standing(&actual, family, &plan.settings)
                 .into_iter()
                 .filter(|frontend| !crate::flows::Routes::has(&state.ledger, frontend))
                 .for_each(|frontend| core.leavings.due.departed(frontend));
-            let script = self.reconcile(family, plan.services.iter(), &plan.settings, &actual);
-            applied.bytes += self.write(family, &script)?;
+            let script = Script::reconcile(&self.frame(family, &plan.settings), &wanted.lowered, &actual);
+            applied.bytes += self.write(family, &script, &mut None)?;
             applied.operations += script.operations();
         }
         state.endpoints = Family::ALL.map(|family| endpoints(plan.services.values(), family));
@@ -242,22 +279,30 @@ impl IpTables {
         Ok(Applied { departed: step.departed, ..applied })
     }
 
-    fn reconcile<'s>(
+    fn wanted<'s>(
         &self,
         family: Family,
-        services: impl Iterator<Item = (&'s stead_model::ObjectKey, &'s ServicePlan)> + Clone,
+        services: impl Iterator<Item = (&'s ObjectKey, &'s ServicePlan)> + Clone,
         settings: &Settings,
-        actual: &BTreeMap<Table, Listing<'_>>,
-    ) -> Script {
+    ) -> Wanted {
         let frame = self.frame(family, settings);
         let comments = comments(endpoints(services.clone().map(|(_, service)| service), family));
-        let mut wanted = Lowered::default();
-        services.for_each(|(key, service)| lower(&frame, comments, key, service, &mut wanted));
-        Script::reconcile(&frame, &wanted, actual)
+        let mut lowered = Lowered::default();
+        services.for_each(|(key, service)| lower(&frame, comments, key, service, &mut lowered));
+        let mut known = Known::default();
+        if self.nft.is_some() {
+            let own = lowered.chains.values().flatten().chain(lowered.shared.iter().map(|(_, rule)| rule));
+            own.for_each(|rule| known.add(rule, family));
+            let chains = frame.chains().into_iter().flat_map(|(.., rules)| rules);
+            let endings = Shared::ALL.into_iter().flat_map(|shared| frame.ending(shared));
+            let jumps = frame.jumps().into_iter().map(|(.., rule)| rule);
+            chains.chain(endings).chain(jumps).for_each(|rule| known.add(&rule, family));
+        }
+        Wanted { lowered, known }
     }
 
     fn generation(&mut self) -> Result<Option<u32>, Error> {
-        self.changes.as_mut().map(|nft| nft.generation().map_err(Error::Read)).transpose()
+        self.nft.as_mut().map(|nft| nft.generation().map_err(Error::Read)).transpose()
     }
 }
 
@@ -269,10 +314,6 @@ const fn comments(endpoints: usize) -> Comments {
 fn note(leavings: &mut Leavings, step: &Step, everything: bool) {
     leavings.due.merge(step.cleaning.clone());
     leavings.due.everything |= everything;
-}
-
-fn listings(tables: &[(Table, String)]) -> BTreeMap<Table, Listing<'_>> {
-    tables.iter().map(|(table, text)| (*table, Listing::parse(text))).collect()
 }
 
 /// The frontends that stand in the kernel.
@@ -315,18 +356,21 @@ impl DataPlane for IpTables {
             return Ok(Verified::Intact);
         }
         let mut operations = 0;
+        let mut after = generation;
         for family in self.families()? {
+            let (services, settings) = (state.ledger.services().iter(), state.ledger.settings());
+            let wanted = self.wanted(family, services, settings);
             let tables = self.read(family)?;
-            let services = state.ledger.services().iter();
-            let script = self.reconcile(family, services, state.ledger.settings(), &listings(&tables));
+            let actual = tables.listings(&wanted.known);
+            let script = Script::reconcile(&self.frame(family, settings), &wanted.lowered, &actual);
             if !script.is_empty() {
                 // While the rules were not ours, connections may have gone anywhere.
                 core.leavings.due.merge(Cleaning::everything());
             }
-            self.write(family, &script)?;
+            self.write(family, &script, &mut after)?;
             operations += script.operations();
         }
-        state.generation = if operations == 0 { generation } else { None };
+        state.generation = after;
         Ok(if operations == 0 { Verified::Intact } else { Verified::Healed { operations } })
     }
 
@@ -335,11 +379,11 @@ impl DataPlane for IpTables {
         let mut removed = Removed::Nothing;
         for family in self.families()? {
             let tables = self.read(family)?;
-            let script = Script::removal(&listings(&tables));
+            let script = Script::removal(&tables.listings(&Known::default()));
             if !script.is_empty() {
                 removed = Removed::Something;
             }
-            self.write(family, &script)?;
+            self.write(family, &script, &mut None)?;
         }
         Ok(removed)
     }
@@ -347,8 +391,10 @@ impl DataPlane for IpTables {
     fn preview(&mut self, plan: &Plan) -> Result<String, Error> {
         let mut text = String::new();
         for family in self.families()? {
+            let wanted = self.wanted(family, plan.services.iter(), &plan.settings);
             let tables = self.read(family)?;
-            let script = self.reconcile(family, plan.services.iter(), &plan.settings, &listings(&tables));
+            let actual = tables.listings(&wanted.known);
+            let script = Script::reconcile(&self.frame(family, &plan.settings), &wanted.lowered, &actual);
             if !script.is_empty() {
                 let program = match family {
                     Family::V4 => "iptables-restore",

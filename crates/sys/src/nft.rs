@@ -20,7 +20,7 @@ pub use connection::{Commit, Error, Nftables};
 pub use element::{Counted, Data, Elements, Expiring, Field, Shape, WordReader, Words};
 pub use object::{BaseChain, Chain, ChainInfo, Hook, RuleInfo, Set, SetInfo, Table, TableInfo};
 pub use overview::{ForeignBase, ForeignChain};
-pub use rule::{Comparison, Direction, LinkName, Rule, Selector, Statement, Verdict};
+pub use rule::{Comparison, Direction, Extension, LinkName, Rule, Selector, Statement, Verdict};
 pub use transaction::{Change, Name, Transaction, digest};
 
 use stead_model::Family;

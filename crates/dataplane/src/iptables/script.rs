@@ -4,15 +4,16 @@
 //! nothing ([`Script::removal`]). Rules of others are in none of them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    fmt,
 };
 
 use super::{
     layout::{Frame, MARKER, Shared, Table, is_ours},
     listing::Listing,
     lower::Lowered,
-    rule::Rule,
+    rule::{Chain, Rule},
 };
 
 /// Steps in the order in which they are taken, each coming into effect at once. Who is refused is so before nobody serves him, and still
@@ -23,13 +24,22 @@ pub(super) struct Script {
 }
 
 #[derive(Debug, Default)]
-struct Step {
-    /// Made, or emptied. In ascending order: the nft kind takes a time that grows with the square of their number in any other.
-    chains: BTreeSet<String>,
-    deletions: Vec<String>,
-    additions: Vec<String>,
-    /// Of `chains`.
-    removals: Vec<String>,
+pub(super) struct Step {
+    /// Chains that are made or emptied, with all that is in them then.
+    pub(super) fills: Vec<(Chain, Vec<Rule>)>,
+    pub(super) deletions: Vec<(String, Deletion)>,
+    /// Each at the top of its chain, so that the last stands first.
+    pub(super) insertions: Vec<(&'static str, Rule)>,
+    /// Chains that are emptied and removed.
+    pub(super) removals: Vec<String>,
+}
+
+/// A rule that goes.
+#[derive(Debug)]
+pub(super) enum Deletion {
+    Rule(Rule),
+    /// As it was listed.
+    Listed(String),
 }
 
 const MANGLE: usize = 0;
@@ -65,9 +75,12 @@ impl Script {
 
     /// Chains and rules that come or go.
     pub(super) fn operations(&self) -> usize {
-        let of_step =
-            |step: &Step| step.chains.len() + step.deletions.len() + step.additions.len() + step.removals.len();
-        self.steps.iter().map(of_step).sum()
+        self.steps.iter().map(Step::operations).sum()
+    }
+
+    /// The steps that do anything, in order.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (Table, &Step)> {
+        TABLES.into_iter().zip(&self.steps).filter(|(_, step)| step.operations() > 0)
     }
 
     /// From what some Services came to, to what they come to now.
@@ -75,7 +88,7 @@ impl Script {
         let mut script = Self::default();
         for (chain, rules) in &new.chains {
             if old.chains.get(chain) != Some(rules) {
-                script.write(Table::Nat, chain, rules.iter().map(Rule::to_string));
+                script.write(Table::Nat, chain, rules.clone());
             }
         }
         for chain in old.chains.keys().filter(|chain| !new.chains.contains_key(*chain)) {
@@ -84,12 +97,12 @@ impl Script {
         let [before, after] = [old, new].map(|lowered| lowered.shared.iter().collect::<BTreeSet<_>>());
         for (shared, rule) in old.shared.iter().filter(|entry| !after.contains(entry)) {
             let (table, chain) = shared.place();
-            script.steps[removing(table)].deletions.push(format!("{chain} {rule}"));
+            script.steps[removing(table)].deletions.push((chain.to_owned(), Deletion::Rule(rule.clone())));
         }
         // At the top, so that what must be last stays last; hence the last one first.
         for (shared, rule) in new.shared.iter().rev().filter(|entry| !before.contains(entry)) {
             let (table, chain) = shared.place();
-            script.steps[adding(table)].additions.push(format!("-I {chain} {rule}"));
+            script.steps[adding(table)].insertions.push((chain, rule.clone()));
         }
         script
     }
@@ -102,43 +115,27 @@ impl Script {
         let mut kept = BTreeSet::<(Table, &str)>::new();
         for (chain, rules) in &wanted.chains {
             kept.insert((Table::Nat, chain));
-            let rules = rules.iter().map(Rule::to_string);
-            if !listing(Table::Nat).rules(chain).is_some_and(|found| rules.clone().eq(found.iter().map(|rule| &**rule)))
-            {
-                script.write(Table::Nat, chain, rules);
+            if !is_so(listing(Table::Nat), chain, rules) {
+                script.write(Table::Nat, chain, rules.clone());
             }
         }
         let frame_chains = frame.chains();
         for (table, chain, rules) in &frame_chains {
             kept.insert((*table, chain));
-            let rules = rules.iter().map(Rule::to_string);
-            if !listing(*table).rules(chain).is_some_and(|found| rules.clone().eq(found.iter().map(|rule| &**rule))) {
-                script.write(*table, chain, rules);
+            if !is_so(listing(*table), chain, rules) {
+                script.write(*table, &Chain::Borrowed(chain), rules.clone());
             }
         }
-        let mut by_chain = BTreeMap::<Shared, Vec<String>>::new();
+        let mut by_chain = BTreeMap::<Shared, Vec<Rule>>::new();
         for (shared, rule) in &wanted.shared {
-            by_chain.entry(*shared).or_default().push(rule.to_string());
+            by_chain.entry(*shared).or_default().push(rule.clone());
         }
         for shared in Shared::ALL {
             let (table, chain) = shared.place();
             kept.insert((table, chain));
-            let rules = by_chain.remove(&shared).unwrap_or_default();
-            let ending: Vec<_> = frame.ending(shared).iter().map(Rule::to_string).collect();
-            let is_so = |found: &[std::borrow::Cow<'_, str>]| {
-                let Some(middle) = found.len().checked_sub(ending.len()) else { return false };
-                let (found, last) = found.split_at(middle);
-                let set = |rules: &mut dyn Iterator<Item = &str>| {
-                    let mut all: Vec<_> = rules.map(str::to_owned).collect();
-                    all.sort_unstable();
-                    all
-                };
-                ending.iter().eq(last.iter())
-                    && found.len() == rules.len()
-                    && set(&mut found.iter().map(|rule| &**rule)) == set(&mut rules.iter().map(String::as_str))
-            };
-            if !listing(table).rules(chain).is_some_and(is_so) {
-                script.write(table, chain, rules.into_iter().chain(ending));
+            let (rules, ending) = (by_chain.remove(&shared).unwrap_or_default(), frame.ending(shared));
+            if !listing(table).rules(chain).is_some_and(|found| has_all(found, &rules, &ending)) {
+                script.write(table, &Chain::Borrowed(chain), rules.into_iter().chain(ending).collect());
             }
         }
         let jumps = frame.jumps();
@@ -169,39 +166,72 @@ impl Script {
     }
 
     /// Empties the chain, or makes it, and fills it.
-    fn write(&mut self, table: Table, chain: &str, rules: impl Iterator<Item = String>) {
-        let step = &mut self.steps[adding(table)];
-        step.chains.insert(chain.to_owned());
-        step.additions.extend(rules.map(|rule| format!("-A {chain} {rule}")));
+    fn write(&mut self, table: Table, chain: &Chain, rules: Vec<Rule>) {
+        self.steps[adding(table)].fills.push((chain.clone(), rules));
     }
 
     fn remove_chain(&mut self, table: Table, chain: &str) {
-        let step = &mut self.steps[removing(table)];
-        step.chains.insert(chain.to_owned());
-        step.removals.push(chain.to_owned());
+        self.steps[removing(table)].removals.push(chain.to_owned());
     }
 
     /// Jumps from others' chains to ours: each that is wanted once, at the top and in order; others not at all.
     fn mend_jumps(&mut self, table: Table, listing: &Listing<'_>, wanted: &[(Table, &'static str, Rule)]) {
-        let mut built_in: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut built_in: BTreeMap<&'static str, Vec<Rule>> = BTreeMap::new();
         for (_, chain, rule) in wanted.iter().filter(|(of, ..)| *of == table) {
-            built_in.entry(chain).or_default().push(rule.to_string());
+            built_in.entry(chain).or_default().push(rule.clone());
         }
         let others = listing.chains.keys().copied().filter(|chain| !is_ours(chain));
-        let chains: BTreeSet<&str> = built_in.keys().copied().chain(others).collect();
-        for chain in chains {
-            let rules = built_in.remove(chain).unwrap_or_default();
-            let found = listing.rules(chain).unwrap_or_default().iter().filter(|rule| leads_to_ours(rule));
-            let found: Vec<&str> = found.map(|rule| &**rule).collect();
-            if found == rules {
+        let unwanted: BTreeSet<&str> = others.filter(|chain| !built_in.contains_key(chain)).collect();
+        for (chain, rules) in built_in {
+            let found = ours(listing, chain);
+            if rules.iter().map(Rule::to_string).eq(found.iter().copied()) {
                 continue;
             }
-            let step = &mut self.steps[if rules.is_empty() { removing(table) } else { adding(table) }];
-            step.deletions.extend(found.iter().map(|rule| format!("{chain} {rule}")));
-            let placed = rules.iter().enumerate().map(|(at, rule)| format!("-I {chain} {} {rule}", at + 1));
-            step.additions.extend(placed);
+            let step = &mut self.steps[adding(table)];
+            for text in found {
+                let known = rules.iter().find(|rule| rule.to_string() == text);
+                let listed = || Deletion::Listed(text.to_owned());
+                let deletion = known.map_or_else(listed, |rule| Deletion::Rule(rule.clone()));
+                step.deletions.push((chain.to_owned(), deletion));
+            }
+            step.insertions.extend(rules.into_iter().rev().map(|rule| (chain, rule)));
+        }
+        for chain in unwanted {
+            let listed = ours(listing, chain).into_iter().map(|text| Deletion::Listed(text.to_owned()));
+            self.steps[removing(table)].deletions.extend(listed.map(|deletion| (chain.to_owned(), deletion)));
         }
     }
+}
+
+impl Step {
+    fn operations(&self) -> usize {
+        let filled: usize = self.fills.iter().map(|(_, rules)| 1 + rules.len()).sum();
+        filled + self.deletions.len() + self.insertions.len() + self.removals.len()
+    }
+}
+
+/// The rules of another's chain that lead to ours.
+fn ours<'l>(listing: &'l Listing<'_>, chain: &str) -> Vec<&'l str> {
+    let rules = listing.rules(chain).unwrap_or_default().iter().map(|rule| &**rule);
+    rules.filter(|rule| leads_to_ours(rule)).collect()
+}
+
+fn is_so(listing: &Listing<'_>, chain: &str, rules: &[Rule]) -> bool {
+    let same = |found: &[Cow<'_, str>]| {
+        found.len() == rules.len() && found.iter().zip(rules).all(|(found, rule)| *found == rule.to_string())
+    };
+    listing.rules(chain).is_some_and(same)
+}
+
+/// Whether a chain holds these rules in any order, and then its ending.
+fn has_all(found: &[Cow<'_, str>], rules: &[Rule], ending: &[Rule]) -> bool {
+    let middle = found.len().checked_sub(ending.len()).filter(|middle| *middle == rules.len());
+    let Some((found, last)) = middle.map(|middle| found.split_at(middle)) else { return false };
+    let mut found: Vec<_> = found.iter().map(|rule| &**rule).collect();
+    let mut rules: Vec<_> = rules.iter().map(Rule::to_string).collect();
+    found.sort_unstable();
+    rules.sort_unstable();
+    found == rules && last.iter().zip(ending).all(|(found, rule)| *found == rule.to_string())
 }
 
 fn leads_to_ours(rule: &str) -> bool {
@@ -209,19 +239,25 @@ fn leads_to_ours(rule: &str) -> bool {
     target.is_some_and(is_ours)
 }
 
-impl std::fmt::Display for Script {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (table, step) in TABLES.into_iter().zip(&self.steps) {
-            if step.chains.is_empty() && step.deletions.is_empty() && step.additions.is_empty() {
-                continue;
+impl fmt::Display for Script {
+    /// Chains in ascending order: the nft kind takes a time that grows with the square of their number in any other.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (table, step) in self.steps() {
+            writeln!(f, "*{}", table.name())?;
+            let filled = step.fills.iter().map(|(chain, _)| &**chain);
+            let chains: BTreeSet<&str> = filled.chain(step.removals.iter().map(String::as_str)).collect();
+            chains.iter().try_for_each(|chain| writeln!(f, ":{chain} - [0:0]"))?;
+            for (chain, deletion) in &step.deletions {
+                match deletion {
+                    Deletion::Rule(rule) => writeln!(f, "-D {chain} {rule}")?,
+                    Deletion::Listed(text) => writeln!(f, "-D {chain} {text}")?,
+                }
             }
-            let mut text = String::new();
-            writeln!(text, "*{}", table.name())?;
-            step.chains.iter().try_for_each(|chain| writeln!(text, ":{chain} - [0:0]"))?;
-            step.deletions.iter().try_for_each(|rule| writeln!(text, "-D {rule}"))?;
-            step.additions.iter().try_for_each(|rule| writeln!(text, "{rule}"))?;
-            step.removals.iter().try_for_each(|chain| writeln!(text, "-X {chain}"))?;
-            f.write_str(&text)?;
+            for (chain, rules) in &step.fills {
+                rules.iter().try_for_each(|rule| writeln!(f, "-A {chain} {rule}"))?;
+            }
+            step.insertions.iter().try_for_each(|(chain, rule)| writeln!(f, "-I {chain} {rule}"))?;
+            step.removals.iter().try_for_each(|chain| writeln!(f, "-X {chain}"))?;
             f.write_str("COMMIT\n")?;
         }
         Ok(())

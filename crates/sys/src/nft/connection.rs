@@ -172,13 +172,29 @@ impl Nftables {
 
     /// The rules of a table, in order within each chain.
     pub fn rules(&mut self, name: Name) -> Result<Vec<RuleInfo>, Error> {
-        let narrow = |writer: &mut Writer| writer.string(TABLE, name.table);
+        self.read_rules(name, None)
+    }
+
+    /// The rules of one chain, in order.
+    pub fn rules_of(&mut self, name: Name, chain: &str) -> Result<Vec<RuleInfo>, Error> {
+        self.read_rules(name, Some(chain))
+    }
+
+    fn read_rules(&mut self, name: Name, chain: Option<&str>) -> Result<Vec<RuleInfo>, Error> {
+        let narrow = |writer: &mut Writer| {
+            writer.string(TABLE, name.table);
+            if let Some(chain) = chain {
+                writer.string(2, chain);
+            }
+        };
         self.dump(protocol_family(name.family), message::GET_RULE, narrow, |attributes, rules| {
-            let digest = attributes
-                .find(7)
-                .and_then(|data| entry(data.value, user_data::RULE_DIGEST))
-                .and_then(|digest| digest.try_into().ok().map(u64::from_be_bytes));
-            rules.extend(attributes.find(2).map(|chain| RuleInfo { chain: chain.text(), digest }));
+            let data = attributes.find(7).map_or(&[][..], |data| data.value);
+            let digest =
+                entry(data, user_data::RULE_DIGEST).and_then(|digest| digest.try_into().ok().map(u64::from_be_bytes));
+            let note = entry(data, user_data::RULE_NOTE).map(|note| Attribute { kind: 0, value: note }.text());
+            let handle = attributes.find(3).and_then(Attribute::long).unwrap_or(0);
+            let jump = attributes.find(4).and_then(jump);
+            rules.extend(attributes.find(2).map(|chain| RuleInfo { chain: chain.text(), handle, digest, note, jump }));
         })
     }
 
@@ -369,6 +385,13 @@ fn shorten(change: &Change) -> String {
         text.push('…');
     }
     text
+}
+
+/// The chain that the last of a rule's expressions jumps to.
+fn jump(expressions: Attribute<'_>) -> Option<String> {
+    let last = expressions.nested().last()?;
+    let verdict = last.nested().find(2)?.nested().find(2)?.nested().find(2)?;
+    verdict.nested().find(2).map(Attribute::text)
 }
 
 /// The value of one entry of user data.

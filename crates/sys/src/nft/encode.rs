@@ -6,8 +6,10 @@ mod rule;
 
 use std::ops::Range;
 
-use self::rule::{write_rule, write_verdict};
-use super::{Change, Data, Elements, Expiring, Field, Name, Set, Shape, Verdict, digest, protocol_family};
+use self::rule::{write_compatibility, write_rule, write_verdict};
+use super::{
+    Change, Data, Elements, Expiring, Field, Name, Rule, Set, Shape, Statement, Verdict, digest, protocol_family,
+};
 use crate::netlink::{ATTRIBUTE_MAX, Header, Writer};
 
 pub(crate) const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
@@ -57,6 +59,8 @@ pub(crate) mod user_data {
     pub(crate) const NETWORK_ORDER: u32 = 2;
     /// Ours: the digest of a rule.
     pub(crate) const RULE_DIGEST: u8 = 0x53;
+    /// Ours: words on a rule.
+    pub(crate) const RULE_NOTE: u8 = 0x54;
 }
 
 /// How nft notes `typeof meta priority . numgen random mod 65536 : meta priority` on a map: nested runs of kind, length, value.
@@ -151,14 +155,13 @@ impl Encoder {
                 writer.string(TABLE, name.table);
                 writer.string(3, chain);
             }),
-            Change::AddRule(name, chain, rule) => {
-                self.message(index, message::NEW_RULE, CREATE | APPEND, name, |writer| {
-                    writer.string(TABLE, name.table);
-                    writer.string(2, chain);
-                    writer.nest(4, |writer| write_rule(writer, name.family, rule));
-                    writer.attribute(7, &entry(user_data::RULE_DIGEST, &digest(rule).to_be_bytes()));
-                });
-            }
+            Change::AddRule(name, chain, rule) => self.rule(index, CREATE | APPEND, name, chain, rule),
+            Change::InsertRule(name, chain, rule) => self.rule(index, CREATE, name, chain, rule),
+            Change::DeleteRule(name, chain, handle) => self.message(index, message::DELETE_RULE, 0, name, |writer| {
+                writer.string(TABLE, name.table);
+                writer.string(2, chain);
+                writer.long(3, *handle);
+            }),
             Change::AddElements(name, set, elements) => {
                 self.elements(index, message::NEW_ELEMENT, CREATE, name, set, elements);
             }
@@ -191,6 +194,22 @@ impl Encoder {
                 });
             }
         }
+    }
+
+    fn rule(&mut self, index: u32, flags: u16, name: &Name, chain: &str, rule: &Rule) {
+        self.message(index, message::NEW_RULE, flags, name, |writer| {
+            writer.string(TABLE, name.table);
+            writer.string(2, chain);
+            writer.nest(4, |writer| write_rule(writer, name.family, rule));
+            write_compatibility(writer, rule);
+            let mut data = entry(user_data::RULE_DIGEST, &digest(rule).to_be_bytes());
+            for statement in rule {
+                if let Statement::Note(text) = statement {
+                    data.extend(entry(user_data::RULE_NOTE, text.as_bytes()));
+                }
+            }
+            writer.attribute(7, &data);
+        });
     }
 
     fn message(&mut self, index: u32, kind: u16, flags: u16, name: &Name, body: impl FnOnce(&mut Writer)) {

@@ -32,6 +32,8 @@ pub enum Hook {
     Output,
     Postrouting,
     EveryPrerouting,
+    EveryInput,
+    EveryForward,
     EveryOutput,
 }
 
@@ -40,6 +42,8 @@ impl Hook {
     pub const fn number(self) -> u32 {
         match self {
             Self::Prerouting | Self::EveryPrerouting => 0,
+            Self::EveryInput => 1,
+            Self::EveryForward => 2,
             Self::Output | Self::EveryOutput => 3,
             Self::Postrouting => 4,
         }
@@ -48,6 +52,8 @@ impl Hook {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Prerouting | Self::EveryPrerouting => "prerouting",
+            Self::EveryInput => "input",
+            Self::EveryForward => "forward",
             Self::Output | Self::EveryOutput => "output",
             Self::Postrouting => "postrouting",
         }
@@ -57,7 +63,7 @@ impl Hook {
     pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::Prerouting | Self::Output | Self::Postrouting => "nat",
-            Self::EveryPrerouting | Self::EveryOutput => "filter",
+            Self::EveryPrerouting | Self::EveryInput | Self::EveryForward | Self::EveryOutput => "filter",
         }
     }
 }
@@ -94,8 +100,13 @@ pub struct ChainInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleInfo {
     pub chain: String,
+    pub handle: u64,
     /// The digest that [`super::Change::AddRule`] left on it; rules of others have none.
     pub digest: Option<u64>,
+    /// The words of its [`super::Statement::Note`].
+    pub note: Option<String>,
+    /// The chain that it jumps to.
+    pub jump: Option<String>,
 }
 
 /// A set as it was read.

@@ -62,6 +62,15 @@ pub enum LinkName {
     Prefix(Box<str>),
 }
 
+/// A match or a target of iptables, which nf_tables rules can hold as it is (`nft_compat`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Extension {
+    pub name: &'static str,
+    pub revision: u32,
+    /// As the kernel lays it out, its size a multiple of eight.
+    pub info: Box<[u8]>,
+}
+
 /// One statement of a rule; a statement that does not match ends the rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Statement {
@@ -71,6 +80,8 @@ pub enum Statement {
     Range(Selector, Comparison, IpNet),
     /// `iifname "NAME"`, with an asterisk at its end for a prefix; nothing for who sends himself.
     Link(LinkName),
+    /// `iifname != "NAME"`, likewise.
+    OtherLink(LinkName),
     /// `oifname "NAME"`, likewise.
     LinkOut(LinkName),
     /// `iif 0`: it came in by no link, as what the node sends itself, and what a bridge passes on from one of its ports to another.
@@ -104,6 +115,12 @@ pub enum Statement {
     /// `delete @MAP { KEY : meta priority }`
     Forget(Vec<Selector>, &'static str),
     Verdict(Verdict),
+    Match(Extension),
+    Target(Extension),
+    /// `counter`
+    Counter,
+    /// For who reads the rule back ([`super::RuleInfo::note`]), at most 128 bytes; packets do not meet it.
+    Note(Box<str>),
 }
 
 pub type Rule = Vec<Statement>;

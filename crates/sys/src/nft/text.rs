@@ -45,8 +45,10 @@ impl Display for Change {
             }
             Self::FlushChain(name, chain) => write!(f, "flush chain {name} {chain}"),
             Self::DeleteChain(name, chain) => write!(f, "delete chain {name} {chain}"),
-            Self::AddRule(name, chain, rule) => {
-                write!(f, "add rule {name} {chain}")?;
+            Self::DeleteRule(name, chain, handle) => write!(f, "delete rule {name} {chain} handle {handle}"),
+            Self::AddRule(name, chain, rule) | Self::InsertRule(name, chain, rule) => {
+                let verb = if matches!(self, Self::AddRule(..)) { "add" } else { "insert" };
+                write!(f, "{verb} rule {name} {chain}")?;
                 rule.iter().try_for_each(|statement| {
                     f.write_str(" ")?;
                     print_statement(statement, name.family, f)
@@ -198,6 +200,8 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
         }
         Statement::Link(LinkName::Whole(name)) => write!(f, "iifname \"{name}\""),
         Statement::Link(LinkName::Prefix(prefix)) => write!(f, "iifname \"{prefix}*\""),
+        Statement::OtherLink(LinkName::Whole(name)) => write!(f, "iifname != \"{name}\""),
+        Statement::OtherLink(LinkName::Prefix(prefix)) => write!(f, "iifname != \"{prefix}*\""),
         Statement::LinkOut(LinkName::Whole(name)) => write!(f, "oifname \"{name}\""),
         Statement::LinkOut(LinkName::Prefix(prefix)) => write!(f, "oifname \"{prefix}*\""),
         Statement::NoLink => f.write_str("iif 0"),
@@ -220,6 +224,10 @@ fn print_statement(statement: &Statement, family: Family, f: &mut Formatter<'_>)
         }
         Statement::Forget(key, map) => keyed(&format!("delete @{map} {{ "), key, " : meta priority }", f),
         Statement::Verdict(verdict) => verdict.fmt(f),
+        Statement::Match(extension) => write!(f, "xt match \"{}\"", extension.name),
+        Statement::Target(extension) => write!(f, "xt target \"{}\"", extension.name),
+        Statement::Counter => f.write_str("counter"),
+        Statement::Note(text) => write!(f, "comment \"{text}\""),
     }
 }
 

@@ -29,7 +29,12 @@ pub enum Change {
     FlushChain(Name, Cow<'static, str>),
     /// Removes a chain; no rule and no verdict may lead to it.
     DeleteChain(Name, Cow<'static, str>),
+    /// At the end of the chain.
     AddRule(Name, Cow<'static, str>, Rule),
+    /// At the beginning of the chain.
+    InsertRule(Name, Cow<'static, str>, Rule),
+    /// By the handle that [`super::RuleInfo`] has.
+    DeleteRule(Name, Cow<'static, str>, u64),
     AddElements(Name, &'static str, Elements),
     DeleteElements(Name, &'static str, Elements),
     /// Adds elements to a map that rules fill.

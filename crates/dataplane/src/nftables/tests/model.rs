@@ -86,6 +86,7 @@ impl Model {
                 drop(self.table(name.family)?.chains.remove(chain.as_ref()).ok_or("no such chain")?);
             }
             Change::AddRule(name, chain, rule) => self.table(name.family)?.chain(chain)?.push(rule.clone()),
+            Change::InsertRule(..) | Change::DeleteRule(..) => return Err("rules of this plane are added and flushed"),
             Change::AddElements(name, set, elements) => self.table(name.family)?.add(set, elements)?,
             Change::DeleteElements(name, set, elements) => {
                 let held = &mut self.table(name.family)?.sets.get_mut(set).ok_or("no such set")?.1;
@@ -319,6 +320,11 @@ impl<'a> Walk<'a> {
                 remembered.remove(self.key(key).as_bytes());
                 Step::Next
             }
+            Statement::OtherLink(_)
+            | Statement::Match(_)
+            | Statement::Target(_)
+            | Statement::Counter
+            | Statement::Note(_) => unreachable!("none of this plane's"),
             Statement::Verdict(verdict) => match verdict {
                 Verdict::Accept => Step::Done(None),
                 Verdict::Drop => Step::Done(Some(Outcome::Drop)),

@@ -8,7 +8,7 @@ use stead_model::{Family, Protocol};
 use crate::{
     conntrack::Status,
     netlink::Writer,
-    nft::{Comparison, Direction, LinkName, Rule, Selector, Statement, Verdict, protocol_family},
+    nft::{Comparison, Direction, Extension, LinkName, Rule, Selector, Statement, Verdict, protocol_family},
 };
 
 /// The first register; word `n` behind it is register `WORD + n`.
@@ -41,6 +41,10 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
         Statement::Link(name) => {
             write_meta(writer, WORD, libc::NFT_META_IIFNAME as u32);
             write_comparison(writer, Comparison::Equal, &link_bytes(name));
+        }
+        Statement::OtherLink(name) => {
+            write_meta(writer, WORD, libc::NFT_META_IIFNAME as u32);
+            write_comparison(writer, Comparison::Different, &link_bytes(name));
         }
         Statement::LinkOut(name) => {
             write_meta(writer, WORD, libc::NFT_META_OIFNAME as u32);
@@ -119,6 +123,10 @@ fn write_statement(writer: &mut Writer, family: Family, statement: &Statement) {
             // NFT_DYNSET_OP_DELETE
             write_dynamic(writer, map, 2, next, None);
         }
+        Statement::Match(extension) => write_extension(writer, "match", extension),
+        Statement::Target(extension) => write_extension(writer, "target", extension),
+        Statement::Counter => expression(writer, super::COUNTER, |_| {}),
+        Statement::Note(_) => {}
         Statement::Verdict(verdict) => expression(writer, "immediate", |writer| {
             writer.number(1, VERDICT);
             writer.nest(2, |writer| write_verdict(writer, verdict));
@@ -134,6 +142,29 @@ fn write_mapped(writer: &mut Writer, family: Family, key: &[Selector], map: &str
         writer.number(2, meta);
         writer.number(3, WORD);
     });
+}
+
+fn write_extension(writer: &mut Writer, kind: &str, extension: &Extension) {
+    expression(writer, kind, |writer| {
+        writer.string(1, extension.name);
+        writer.number(2, extension.revision);
+        writer.attribute(3, &extension.info);
+    });
+}
+
+/// What the extensions of a rule are told of it: the protocol that it is for.
+pub(super) fn write_compatibility(writer: &mut Writer, rule: &Rule) {
+    let protocol = rule.iter().find_map(|statement| match statement {
+        Statement::Protocol(protocol) => Some(*protocol),
+        _ => None,
+    });
+    let is_extended = |statement: &Statement| matches!(statement, Statement::Match(_) | Statement::Target(_));
+    if let Some(protocol) = protocol.filter(|_| rule.iter().any(is_extended)) {
+        writer.nest(5, |writer| {
+            writer.number(1, protocol.number().into());
+            writer.number(2, 0);
+        });
+    }
 }
 
 /// `NFT_FIB_RESULT_ADDRTYPE`
