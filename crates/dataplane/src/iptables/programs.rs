@@ -131,12 +131,7 @@ impl Programs {
             Err(Error::NotInstalled) => named("iptables", None)?,
             found => found?,
         };
-        if found != variant {
-            return Err(Error::WrongKind(variant));
-        }
-        if version < OLDEST {
-            return Err(Error::TooOld { program: name, found: version });
-        }
+        fit(variant, &name, found, version)?;
         let (directory, file) = name.rsplit_once('/').map_or(("", &*name), |(directory, file)| (directory, file));
         let separator = if directory.is_empty() { "" } else { "/" };
         let six = format!("{directory}{separator}{}", file.replacen("iptables", "ip6tables", 1));
@@ -211,6 +206,17 @@ impl Programs {
             None => feed(program, command, input),
         }?;
         if output.status.success() { Ok(output) } else { Err(failure(program, &output, input)) }
+    }
+}
+
+/// Whether a program is of the kind that is wanted, and new enough.
+fn fit(wanted: Variant, name: &str, found: Variant, version: Version) -> Result<(), Error> {
+    if found != wanted {
+        Err(Error::WrongKind(wanted))
+    } else if version < OLDEST {
+        Err(Error::TooOld { program: name.to_owned(), found: version })
+    } else {
+        Ok(())
     }
 }
 

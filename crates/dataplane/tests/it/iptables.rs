@@ -1,9 +1,11 @@
 //! The iptables plane, held to the suite and to what is its own.
 
+mod figures;
+
 use std::collections::BTreeSet;
 
 use stead_dataplane::{
-    DataPlane, IpTables, Verified,
+    DataPlane, IpTables, Scope, Verified,
     iptables::programs::{Programs, Variant},
 };
 use stead_model::{Family, Protocol};
@@ -205,5 +207,32 @@ fn rules_of_a_user_stay_and_what_he_does_to_ours_is_mended() {
         assert!(before.is_subset(&after), "{variant}: {before:#?} {after:#?}");
         let more: Vec<_> = after.difference(&before).filter(|line| !line.contains(" ACCEPT")).collect();
         assert!(more.is_empty(), "{variant}: {more:?}");
+    }
+}
+
+#[test]
+fn what_was_cut_off_is_made_good() {
+    let open = |namespace: &Namespace| open_kind(Variant::Legacy, namespace);
+    let bench = &mut Bench::new(open, Family::V4);
+    many_kinds(bench);
+    let listed = |namespace: &Namespace| {
+        let text = saved(namespace, "iptables-legacy-save");
+        text.lines().filter(|line| line.contains("KUBE-")).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let whole = listed(bench.lab.node(1).namespace());
+    let text = open(&Namespace::create().unwrap()).preview(&bench.plan).unwrap();
+    let text = text.split("# ip6tables-restore").next().unwrap();
+    let steps: Vec<_> = text.split_inclusive("COMMIT\n").collect();
+    assert!(steps.len() >= 3, "{text}");
+    for done in 0..steps.len() {
+        let namespace = Namespace::create().unwrap();
+        feed(&namespace, "iptables-legacy-restore --noflush", &steps[..done].concat());
+        // Its writer was killed: the input ends somewhere.
+        let begun = &steps[done][..steps[done].len() / 2];
+        feed(&namespace, "sh -c 'iptables-legacy-restore --noflush 2>&1; true'", &begun[..=begun.rfind('\n').unwrap()]);
+        let mut plane = open(&namespace);
+        assert!(plane.apply(&bench.plan, Scope::All).unwrap().operations > 0);
+        assert_eq!(listed(&namespace), whole, "after {done} of {}", steps.len());
+        assert_eq!(plane.verify().unwrap(), Verified::Intact);
     }
 }

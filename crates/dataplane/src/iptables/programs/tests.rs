@@ -27,6 +27,44 @@ fn versions_are_read() {
     assert!(Version(1, 6, 1) < OLDEST && OLDEST < Version(1, 8, 0));
 }
 
+/// A program of this name that prints this for its version.
+fn fake(name: &str, version: &str) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::temp_dir().join(format!("stead-test-{}-{name}", std::process::id()));
+    fs::write(&path, format!("#!/bin/sh\necho '{version}'\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn programs_that_will_not_do_are_told_of_with_what_to_do() {
+    let told = |name: &str, version, wanted| {
+        let path = fake(name, version);
+        let found = named(&path, None).and_then(|(name, variant, found)| fit(wanted, &name, variant, found));
+        fs::remove_file(&path).unwrap();
+        found.map_err(|error| error.to_string().replace(&path, "iptables"))
+    };
+    let check = |version, wanted, expect: Result<(), &str>| {
+        assert_eq!(
+            told(&format!("iptables-{}", version_name(version)), version, wanted),
+            expect.map_err(str::to_owned)
+        );
+    };
+    check("iptables v1.8.9 (nf_tables)", Variant::Nft, Ok(()));
+    check("iptables v1.6.1", Variant::Legacy, Err("iptables is version 1.6.1; 1.6.2 or newer is needed"));
+    let other = "iptables of kind legacy is not installed, or its programs are of the other kind";
+    check("iptables v1.8.7 (nf_tables)", Variant::Legacy, Err(other));
+    check("hello", Variant::Nft, Err("iptables prints no version that can be read: \"hello\""));
+    assert!(matches!(named("iptables-that-is-not-there", None), Err(Error::NotInstalled)));
+    let text = Error::NotInstalled.to_string();
+    assert!(text.contains("install the package iptables"), "{text}");
+}
+
+/// Fit for a file's name.
+fn version_name(version: &str) -> String {
+    version.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
 #[test]
 fn rules_go_where_the_hosts_are() {
     use Variant::{Legacy, Nft};
@@ -95,7 +133,7 @@ fn a_lock_that_is_held_is_waited_for_and_then_told() {
     let programs = Programs::of(Variant::Legacy, Some(&namespace)).unwrap().with_lock(path.clone());
     let held: File = hold(&path);
     let error = programs.restore(Family::V4, RULES).unwrap_err();
-    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    assert!(matches!(error, Error::Locked { .. }) && error.may_pass(), "{error}");
     drop(held);
     programs.restore(Family::V4, RULES).unwrap();
     fs::remove_file(path).unwrap();
