@@ -210,7 +210,7 @@ fn the_order_within_a_service_is_kept() {
     let entry = targets("KUBE-EXT-NEXWZWH5PGMW4KIO");
     assert!(entry[0].starts_with("-s 10.244.0.0/16") && entry[3] == "-j KUBE-SVL-NEXWZWH5PGMW4KIO", "{entry:#?}");
     let script = Script::reconcile(&frame, &wanted, &BTreeMap::new()).to_string();
-    let last =
-        script.lines().filter(|line| line.starts_with("-A KUBE-SERVICES") && line.contains("-j KUBE-")).next_back();
+    let is_jump = |line: &&str| line.starts_with("-A KUBE-SERVICES") && line.contains("-j KUBE-");
+    let last = script.lines().rfind(is_jump);
     assert!(last.is_some_and(|line| line.ends_with("--dst-type LOCAL -j KUBE-NODEPORTS")), "{last:?}");
 }
