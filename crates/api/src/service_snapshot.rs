@@ -64,7 +64,8 @@ pub struct Touched {
 /// All Services, EndpointSlices, Nodes and ServiceCIDRs of a cluster, as far as they are known.
 #[derive(Debug, Default)]
 pub struct ServiceSnapshot {
-    services: BTreeMap<Arc<ObjectKey>, ServiceView>,
+    /// Boxed, since a tree that grows at its end, as by a list in order, has half of its places empty.
+    services: BTreeMap<Arc<ObjectKey>, Box<ServiceView>>,
     slices: HashMap<Arc<ObjectKey>, Arc<SliceView>>,
     slices_by_service: HashMap<Arc<ObjectKey>, Vec<Arc<SliceView>>>,
     nodes: BTreeMap<Arc<ObjectKey>, NodeView>,
@@ -103,12 +104,12 @@ impl ServiceSnapshot {
     }
 
     pub fn service(&self, key: &ObjectKey) -> Option<&ServiceView> {
-        self.services.get(key)
+        self.services.get(key).map(|service| &**service)
     }
 
     /// In ascending order of the key.
     pub fn services(&self) -> impl Iterator<Item = &ServiceView> {
-        self.services.values()
+        self.services.values().map(|service| &**service)
     }
 
     /// The slices whose label names this Service, in ascending order of their keys.
@@ -146,7 +147,7 @@ impl ServiceSnapshot {
                     service.key = Arc::clone(key);
                 }
                 touched.services.insert(Arc::clone(&service.key));
-                self.services.insert(Arc::clone(&service.key), service);
+                self.services.insert(Arc::clone(&service.key), Box::new(service));
             }
             Change::InitDone => {
                 let gone = self.service_list.finish(touched);

@@ -104,7 +104,10 @@ impl Planner {
         let known = self.plan.services.keys().chain(self.lost.keys()).chain(self.problems.keys());
         let gone: BTreeSet<_> = known.filter(|key| snapshot.service(key).is_none()).collect();
         keys.extend(gone.into_iter().map(|key| Arc::new(key.clone())));
-        self.replan(snapshot, keys)
+        let outcome = self.replan(snapshot, keys);
+        // A tree that is made of them all at once has full nodes; one that grew at its end has them half empty.
+        self.plan.services = std::mem::take(&mut self.plan.services).into_iter().collect();
+        outcome
     }
 
     /// Plans these Services again, and others as far as they claim the same frontends or have these as endpoints.

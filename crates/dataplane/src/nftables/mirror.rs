@@ -162,6 +162,7 @@ impl Mirror {
     ) -> Result<(), Error> {
         check(&plan.services)?;
         self.prepare(plan.services.values());
+        let mut services = Vec::with_capacity(plan.services.len());
         for (key, service) in &plan.services {
             let key = Arc::new(key.clone());
             let ports = self.lower_service(service, &key, &[], adopt);
@@ -175,9 +176,11 @@ impl Mirror {
                 }
             }
             if !ports.is_empty() {
-                self.services.insert(key, ports);
+                services.push((key, ports));
             }
         }
+        // A tree that is made of them all at once has full nodes; one that grows at its end has them half empty.
+        self.services = services.into_iter().collect();
         self.reserve();
         Ok(())
     }
@@ -243,7 +246,7 @@ impl Mirror {
         let (lists, endpoints) = (2 * ports.clone().count(), 2 * ports.map(|port| port.backends.len()).sum::<usize>());
         let all = || self.services.values().flatten().flat_map(PortState::lists);
         self.lists.prepare(lists, || all().map(|list| list.id.0).collect());
-        let in_use = || all().flat_map(|list| &list.endpoints).map(|(id, _)| id.0).collect::<HashSet<_>>();
+        let in_use = || all().flat_map(|list| &list.endpoints).map(|endpoint| endpoint.id.0).collect::<HashSet<_>>();
         self.endpoints.prepare(endpoints, in_use);
     }
 
@@ -304,7 +307,7 @@ impl Mirror {
                 Some(state) => Previous {
                     list: Some(state.id),
                     kind: Some(state.kind),
-                    endpoints: state.endpoints.iter().map(|(id, backend)| (*id, backend.address)).collect(),
+                    endpoints: state.endpoints.iter().map(|endpoint| (endpoint.id, endpoint.address())).collect(),
                     slots: state.slots.listed().into(),
                 },
                 None if is_known => Previous::default(),
@@ -316,7 +319,7 @@ impl Mirror {
             Some(self.lower_list(port, family, of, previous))
         };
         let cluster = list(List::Cluster, old.and_then(|old| old.cluster.as_ref()), old.is_some());
-        let mut local = list(List::Local, old.and_then(|old| old.local.as_ref()), old.is_some());
+        let mut local = list(List::Local, old.and_then(|old| old.local.as_deref()), old.is_some());
         if let Some(local) = &mut local {
             if frontends.iter().any(|rule| policies.has_inside(rule.kind)) {
                 local.kind.clients = Clients::Outside;
@@ -335,7 +338,7 @@ impl Mirror {
             policies,
             frontends,
             cluster,
-            local,
+            local: local.map(Box::new),
             sources: port.sources.clone(),
             draining: port.draining.clone().into(),
         }

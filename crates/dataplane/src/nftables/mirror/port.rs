@@ -29,7 +29,8 @@ pub(crate) struct PortState {
     pub(super) frontends: Box<[FrontendRule]>,
     /// `None` where no frontend leads there.
     pub(super) cluster: Option<ListState>,
-    pub(super) local: Option<ListState>,
+    /// Few have one, so it takes no room in those that have not.
+    pub(super) local: Option<Box<ListState>>,
     pub(super) sources: Option<Box<[IpNet]>>,
     /// Not in the kernel's maps, but connections there go on.
     pub(super) draining: Box<[Backend]>,
@@ -39,8 +40,27 @@ pub(crate) struct PortState {
 pub(crate) struct ListState {
     pub(super) id: ListId,
     pub(super) kind: Kind,
-    pub(super) endpoints: Box<[(EndpointId, Backend)]>,
+    pub(super) endpoints: Box<[Endpoint]>,
     pub(super) slots: Slots,
+}
+
+/// A backend of one list. There is one for each backend that the kernel has, so it is no larger than it must be: 24 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(super) id: EndpointId,
+    ip: IpAddr,
+    port: u16,
+    local: bool,
+}
+
+impl Endpoint {
+    fn new(id: EndpointId, backend: &Backend) -> Self {
+        Self { id, ip: backend.address.ip(), port: backend.address.port(), local: backend.local }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port)
+    }
 }
 
 /// A port's policies: what leads which frontend to which list.
@@ -76,7 +96,7 @@ impl Policies {
 
 impl PortState {
     pub(super) fn lists(&self) -> impl Iterator<Item = &ListState> {
-        self.cluster.iter().chain(&self.local)
+        self.cluster.iter().chain(self.local.as_deref())
     }
 
     /// Kinds in use, and by which ways.
@@ -88,20 +108,20 @@ impl PortState {
 
     /// Where connections may go, new ones or old.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let endpoints = self.lists().flat_map(|list| &list.endpoints).map(|(_, backend)| backend);
-        endpoints.chain(&self.draining).map(|backend| backend.address)
+        let endpoints = self.lists().flat_map(|list| &list.endpoints).map(Endpoint::address);
+        endpoints.chain(self.draining.iter().map(|backend| backend.address))
     }
 
     /// Where connections of such a sender to a frontend of this kind may go, new ones or old.
     pub(super) fn led(&self, kind: FrontendKind, sender: Sender) -> impl Iterator<Item = SocketAddr> {
         let list = self.policies.list(kind, sender);
         let state = match list {
-            List::Cluster => &self.cluster,
-            List::Local => &self.local,
+            List::Cluster => self.cluster.as_ref(),
+            List::Local => self.local.as_deref(),
         };
-        let endpoints = state.iter().flat_map(|state| &state.endpoints).map(|(_, backend)| backend);
+        let endpoints = state.into_iter().flat_map(|state| &state.endpoints).map(Endpoint::address);
         let draining = self.draining.iter().filter(move |backend| backend.lists.has(list));
-        endpoints.chain(draining).map(|backend| backend.address)
+        endpoints.chain(draining.map(|backend| backend.address))
     }
 
     /// Whether a source may come in through a frontend of this kind.
@@ -115,7 +135,7 @@ impl PortState {
         for list in self.lists() {
             list.each_entry(&mut each);
         }
-        for (list, state) in [(List::Cluster, &self.cluster), (List::Local, &self.local)] {
+        for (list, state) in [(List::Cluster, self.cluster.as_ref()), (List::Local, self.local.as_deref())] {
             let Some(state) = state else { continue };
             self.policies.ways(&self.frontends, list).for_each(|(way, frontend)| match way {
                 Way::Frontends => each(Entry::Frontend(frontend, state.id)),
@@ -140,8 +160,8 @@ impl PortState {
         let virtual_ips = self.frontends.iter().filter(|rule| rule.kind == FrontendKind::ClusterIp);
         let endpoints = self.lists().flat_map(|list| &list.endpoints);
         endpoints
-            .filter(|(_, backend)| backend.local)
-            .map(|(_, backend)| Entry::Hairpin(backend.address.ip()))
+            .filter(|endpoint| endpoint.local)
+            .map(|endpoint| Entry::Hairpin(endpoint.ip))
             .chain(virtual_ips.map(|rule| rule.frontend.address).filter(outside).map(Entry::Outlying))
     }
 }
@@ -151,7 +171,7 @@ impl ListState {
         each(Entry::List(self.id, self.kind));
         let slots = (0..).zip(self.slots.ids(&self.endpoints));
         slots.for_each(|(slot, id)| each(Entry::Slot(self.id, slot, id)));
-        self.endpoints.iter().for_each(|(id, backend)| each(Entry::Backend(*id, backend.address)));
+        self.endpoints.iter().for_each(|endpoint| each(Entry::Backend(endpoint.id, endpoint.address())));
     }
 }
 
@@ -161,15 +181,15 @@ pub(super) fn place(
     previous: &[(EndpointId, SocketAddr)],
     backends: &[Backend],
     mut allocate: impl FnMut() -> EndpointId,
-) -> Box<[(EndpointId, Backend)]> {
+) -> Box<[Endpoint]> {
     if previous.is_empty() {
-        return backends.iter().map(|backend| (allocate(), *backend)).collect();
+        return backends.iter().map(|backend| Endpoint::new(allocate(), backend)).collect();
     }
     let mut wanted: HashMap<SocketAddr, Backend> = backends.iter().map(|backend| (backend.address, *backend)).collect();
-    let mut slots: Vec<Option<(EndpointId, Backend)>> =
-        previous.iter().map(|(id, address)| wanted.remove(address).map(|backend| (*id, backend))).collect();
+    let mut slots: Vec<Option<Endpoint>> =
+        previous.iter().map(|(id, address)| Some(Endpoint::new(*id, &wanted.remove(address)?))).collect();
     let arrived = backends.iter().filter(|backend| wanted.remove(&backend.address).is_some());
-    let mut arrived = arrived.map(|backend| (allocate(), *backend)).collect::<Vec<_>>().into_iter();
+    let mut arrived = arrived.map(|backend| Endpoint::new(allocate(), backend)).collect::<Vec<_>>().into_iter();
     for slot in &mut slots {
         if slot.is_none() {
             *slot = arrived.next();

@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 
 use stead_plan::{
-    Algorithm, Backend, ServicePortPlan,
+    Algorithm, ServicePortPlan,
     maglev::{self, Member},
 };
 
+use super::port::Endpoint;
 use crate::nftables::id::{EndpointId, slots};
 
 /// What each slot of a list leads to.
@@ -32,9 +33,9 @@ impl Slots {
     }
 
     /// The slots' endpoints, in order.
-    pub(super) fn ids(&self, endpoints: &[(EndpointId, Backend)]) -> impl Iterator<Item = EndpointId> {
+    pub(super) fn ids(&self, endpoints: &[Endpoint]) -> impl Iterator<Item = EndpointId> {
         (0..usize::from(self.count())).map(move |slot| match self {
-            Self::Even(_) => endpoints[slot % endpoints.len()].0,
+            Self::Even(_) => endpoints[slot % endpoints.len()].id,
             Self::Listed(ids) => ids[slot],
         })
     }
@@ -49,10 +50,10 @@ impl Slots {
 }
 
 /// The slots of a list of these endpoints. What `previous` had is kept where shares allow it, so that a change of one endpoint touches few.
-pub(super) fn assign(port: &ServicePortPlan, endpoints: &[(EndpointId, Backend)], previous: &[EndpointId]) -> Slots {
-    let weights = || endpoints.iter().map(|(_, backend)| port.weights.of(backend.address.ip())).collect::<Vec<_>>();
+pub(super) fn assign(port: &ServicePortPlan, endpoints: &[Endpoint], previous: &[EndpointId]) -> Slots {
+    let weights = || endpoints.iter().map(|endpoint| port.weights.of(endpoint.address().ip())).collect::<Vec<_>>();
     let weighted = |count: fn(usize) -> u16| {
-        let ids = endpoints.iter().map(|(id, _)| *id);
+        let ids = endpoints.iter().map(|endpoint| endpoint.id);
         Slots::Listed(fill(previous, ids.zip(shares(&weights(), count)).collect()))
     };
     match (port.algorithm, port.weights.is_even()) {
@@ -63,9 +64,9 @@ pub(super) fn assign(port: &ServicePortPlan, endpoints: &[(EndpointId, Backend)]
         (Algorithm::RoundRobin, false) => weighted(|count| count as u16),
         (Algorithm::SourceHash | Algorithm::Maglev, _) => {
             let members = endpoints.iter().zip(weights());
-            let members = members.map(|((_, backend), weight)| Member { address: backend.address, weight });
+            let members = members.map(|(endpoint, weight)| Member { address: endpoint.address(), weight });
             let table = maglev::table(&members.collect::<Vec<_>>());
-            Slots::Listed(table.into_iter().map(|at| endpoints[usize::from(at)].0).collect())
+            Slots::Listed(table.into_iter().map(|at| endpoints[usize::from(at)].id).collect())
         }
     }
 }
