@@ -41,6 +41,8 @@ use crate::{console::say, log};
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: ProxyArgs) -> Result<()> {
+    // Lists, plan and kernel messages come one after the other and each leaves room behind; the whole peak is there.
+    stead_sys::memory::give_back_at_once();
     let file = File::load(args.config.as_deref())?;
     let (settings, warnings) = settings::resolve(args.said, &file)?;
     log::start_at(settings.verbosity, settings.log_format);

@@ -4,6 +4,7 @@ pub mod conntrack;
 pub mod inherit;
 pub mod ipvs;
 pub mod link;
+pub mod memory;
 pub mod names;
 pub mod namespace;
 pub mod netlink;
