@@ -26,12 +26,19 @@ use crate::{
     },
 };
 
+/// Where labs have their directories.
+const RUNTIME: &str = "/run/stead";
+
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
     let config = Config::load(args.config.as_deref())?;
     let lock = Lock::take()?;
     let agent = agent_config(args, &config);
     let mut warnings = settings::of_a_node_without_effect(&config.proxy);
-    let (settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    let (mut settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
+    if args.state.starts_with(RUNTIME) {
+        // What ends with a lab's directory leaves nothing behind.
+        settings.userspace.path = args.state.join("relay.sock");
+    }
     log::start_at(settings.verbosity, settings.log_format);
     let plane = Plane::open(settings.mode, &settings.userspace)?;
     warnings.extend(others);

@@ -24,13 +24,16 @@ impl Plane {
     pub(crate) fn open(mode: Mode, userspace: &userspace::Options) -> Result<Self> {
         let found = probe();
         check(mode, &found)?;
-        let plane: Box<dyn DataPlane> = match mode {
-            Mode::Userspace => Box::new(UserSpace::open(userspace.clone())?),
-            mode => mode.open()?,
+        let open = |mode: Mode| -> Result<Box<dyn DataPlane>, stead_dataplane::Error> {
+            match mode {
+                Mode::Userspace => Ok(Box::new(UserSpace::open(userspace.clone())?)),
+                mode => mode.open(),
+            }
         };
+        let plane = open(mode)?;
         let others = Mode::ALL.into_iter().filter(|other| *other != mode);
         // One that cannot even be opened has left nothing that could be removed.
-        let others = others.filter_map(|mode| Some((mode, mode.open().ok()?)));
+        let others = others.filter_map(|mode| Some((mode, open(mode).ok()?)));
         Ok(Self { mode, found, plane, predecessors: Predecessors::new(others) })
     }
 
