@@ -108,6 +108,16 @@ enum Rules {
     EventsV1,
 }
 
+impl Rules {
+    /// The field of who reports, as clients of this version know it.
+    const fn controller(&self) -> &'static str {
+        match self {
+            Self::Core => validate::COMPONENT,
+            Self::EventsV1 => validate::CONTROLLER,
+        }
+    }
+}
+
 impl Strategy for Rules {
     fn become_stored(&self, object: &mut Value) {
         if let Self::EventsV1 = self {
@@ -125,12 +135,12 @@ impl Strategy for Rules {
         match self {
             Self::Core => {
                 let mut errors = meta::validate_meta(object, Scope::Namespaced, path_segment);
-                errors.extend(validate::validate(object));
+                errors.extend(validate::validate(object, self.controller()));
                 errors
             }
             Self::EventsV1 => {
                 let mut errors = meta::validate_meta(object, Scope::Namespaced, dns1123_subdomain);
-                errors.extend(validate::validate(object));
+                errors.extend(validate::validate(object, self.controller()));
                 errors.extend(validate::validate_new_style(object));
                 errors
             }
@@ -139,7 +149,7 @@ impl Strategy for Rules {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = meta::validate_meta_update(new, old);
-        errors.extend(validate::validate(new));
+        errors.extend(validate::validate(new, self.controller()));
         if let Self::EventsV1 = self {
             errors.extend(validate::validate_change(new, old));
         }

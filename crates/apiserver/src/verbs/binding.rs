@@ -113,6 +113,7 @@ fn check(call: &Call<'_>, binding: &Binding, pod: &Value) -> Result<(), Refusal>
     let conflict = |why: &dyn std::fmt::Display| {
         let mut error = ApiError::conflict(resource, name, why);
         error.status.message = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
+        error.status.details.kind = "pods/binding".into();
         Err(error.into())
     };
     let (wanted, found) = (&*binding.metadata.uid, meta::uid(pod));

@@ -102,6 +102,24 @@ fn events_stay_with_their_object() {
 }
 
 #[test]
+fn new_events_may_tell_of_objects_elsewhere() {
+    let check = |namespace: &str, object: &str, is_ok: bool| {
+        let mut event = new_style();
+        RESOURCE_EVENTS_V1.strategy.become_stored(&mut event);
+        event["metadata"]["namespace"] = namespace.into();
+        event["involvedObject"]["namespace"] = object.into();
+        for kind in [&RESOURCE, &RESOURCE_EVENTS_V1] {
+            assert_eq!(kind.strategy.validate_create(&event).is_empty(), is_ok, "{namespace} {object}");
+        }
+    };
+    check("default", "default", true);
+    check("default", "other", true);
+    check("default", "", true);
+    check("kube-system", "", true);
+    check("other", "", false);
+}
+
+#[test]
 fn new_events_say_who_and_when() {
     let check = |change: fn(&mut Value), expect: &[&str]| {
         let mut event = new_style();
@@ -113,6 +131,17 @@ fn new_events_say_who_and_when() {
     check(|_| {}, &[]);
     check(|event| event["eventTime"] = Value::Null, &["eventTime: Required value"]);
     check(|event| event["action"] = Value::Null, &["action: Required value"]);
+    let wrong = |field: &str| {
+        let mut event = new_style();
+        event["reportingController"] = "".into();
+        RESOURCE_EVENTS_V1.strategy.become_stored(&mut event);
+        let kind = if field == "reportingController" { &RESOURCE_EVENTS_V1 } else { &RESOURCE };
+        let errors = kind.strategy.validate_create(&event);
+        assert!(errors.len() == 3 && errors.iter().all(|error| error.field == field), "{errors:?}");
+        assert_eq!(errors[0].to_string(), format!("{field}: Required value"));
+    };
+    wrong("reportingController");
+    wrong("reportingComponent");
     check(|event| event["type"] = "Other".into(), &["type: Invalid value: \"\": has invalid value: Other"]);
     check(|event| event["deprecatedCount"] = 2.into(), &["count: Invalid value: \"\": needs to be unset"]);
     check(

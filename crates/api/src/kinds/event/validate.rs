@@ -8,18 +8,28 @@ use super::super::{
 };
 use crate::{field::FieldError, meta, names::qualified_name};
 
+/// What `events.k8s.io/v1` calls who reports, and what core `v1` does.
+pub(super) const CONTROLLER: &str = "reportingController";
+pub(super) const COMPONENT: &str = "reportingComponent";
 const MAX_WORD: usize = 128;
 const MAX_NOTE: usize = 1024;
 
-pub(super) fn validate(event: &Value) -> Vec<FieldError> {
+/// `controller` is what the version of the request calls `reportingComponent`.
+pub(super) fn validate(event: &Value, controller: &str) -> Vec<FieldError> {
     let mut errors = Errors::default();
     let (namespace, object) = (meta::namespace(event), text(event, "/involvedObject/namespace"));
-    let is_ok = if object.is_empty() { ["", "default"].contains(&namespace) } else { namespace == object };
+    let is_new_style = !text(event, "/eventTime").is_empty();
+    let is_ok = match (object, is_new_style) {
+        ("", true) => ["default", "kube-system"].contains(&namespace),
+        (_, true) => true,
+        ("", false) => ["", "default"].contains(&namespace),
+        (object, false) => namespace == object,
+    };
     if !is_ok {
         errors.invalid("involvedObject.namespace", &object.into(), "does not match event.namespace");
     }
-    if !text(event, "/eventTime").is_empty() {
-        validate_words(event, &mut errors);
+    if is_new_style {
+        validate_words(event, controller, &mut errors);
     }
     errors.into_vec()
 }
@@ -30,7 +40,7 @@ pub(super) fn validate_new_style(event: &Value) -> Vec<FieldError> {
     let nothing = &Value::from("");
     if text(event, "/eventTime").is_empty() {
         errors.required("eventTime");
-        validate_words(event, &mut errors);
+        validate_words(event, CONTROLLER, &mut errors);
     }
     let kind = text(event, "/type");
     if !["Normal", "Warning"].contains(&kind) {
@@ -81,9 +91,12 @@ pub(super) fn validate_change(new: &Value, old: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-fn validate_words(event: &Value, errors: &mut Errors) {
+fn validate_words(event: &Value, field: &str, errors: &mut Errors) {
     let controller = text(event, "/reportingComponent");
-    errors.named("reportingController", controller, qualified_name);
+    if controller.is_empty() {
+        errors.required(field);
+    }
+    errors.invalid_text(field, controller, qualified_name(controller));
     for field in ["reportingInstance", "action", "reason"] {
         let word = text(event, &format!("/{field}"));
         if word.is_empty() {
