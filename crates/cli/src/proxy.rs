@@ -65,7 +65,11 @@ fn clean_up(whose: Whose) -> Result<()> {
     if matches!(whose, Whose::Ours | Whose::Both) {
         let _lock = Lock::take()?;
         for mode in Mode::ALL {
-            if mode.open()?.remove()? == Removed::Something {
+            let mut plane = match mode.open() {
+                Err(error) if error.is_absence() => continue,
+                plane => plane?,
+            };
+            if plane.remove()? == Removed::Something {
                 say(&format!("removed: what a Stead proxy put into the kernel ({mode})\n"));
             }
         }

@@ -139,6 +139,11 @@ pub enum Class {
 }
 
 impl Error {
+    /// Whether what the plane is told by is not on this machine, so that it cannot have told anything either.
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::Iptables(programs::Error::NotInstalled))
+    }
+
     pub fn class(&self) -> Class {
         match self {
             Self::Write(nft::Error::Refused { refusal, .. }) => match refusal.errno {
