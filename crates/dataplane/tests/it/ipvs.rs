@@ -41,4 +41,5 @@ crate::behaviour_tests!(super::open; [#[ignore = "needs IPVS: `guest` boots a ke
 );
 
 mod figures;
+mod listing;
 mod wounds;
