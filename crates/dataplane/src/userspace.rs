@@ -92,6 +92,8 @@ struct Core {
     leavings: Leavings,
     /// Whether the keeper has connections to judge.
     is_judging_due: bool,
+    /// Connections that had been refused for want of descriptors when that was last told.
+    short: u64,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +142,7 @@ impl UserSpace {
             state: None,
             leavings: Leavings::default(),
             is_judging_due: false,
+            short: 0,
         };
         Self { core: Arc::new(Mutex::new(core)), conntrack: Arc::new(Mutex::new(conntrack)) }
     }
@@ -351,6 +354,19 @@ impl Core {
         Ok(ports.into_iter().map(number).collect())
     }
 
+    fn tell_shortage(&mut self) {
+        let Ok(Reply::Counted(counted)) = self.ask(&Request::Count) else { return };
+        if counted.without_descriptor > self.short {
+            tracing::warn!(
+                refused = counted.without_descriptor - self.short,
+                open = counted.open,
+                "connections are refused, as the relay has no descriptors left; raise its limit of open files"
+            );
+        }
+        // A relay that was started anew counts anew.
+        self.short = counted.without_descriptor;
+    }
+
     fn close(&mut self, gone: Vec<PortName>) -> Result<(), Error> {
         if !gone.is_empty() {
             self.ask(&Request::Remove { ports: gone })?;
@@ -519,7 +535,9 @@ impl DataPlane for UserSpace {
         if core.state.is_none() {
             return Ok(Verified::Intact);
         }
-        match core.bring()? {
+        let operations = core.bring()?;
+        core.tell_shortage();
+        match operations {
             0 => Ok(Verified::Intact),
             operations => {
                 core.leavings.due.merge(Cleaning::everything());

@@ -281,8 +281,11 @@ pub(crate) fn a_service_that_comes_and_goes_is_served_or_refused(bench: &mut Ben
     bench.all("web", [bench.web(&[(2, 1)])]);
     let calls = Calls { concurrency: 2, ..Calls::of(usize::MAX) };
     let load = bench.pod(1, 1).load(Protocol::Tcp, bench.cluster_ip(1, 80), calls).unwrap();
-    const TIMES: usize = 100;
-    for _ in 0..TIMES {
+    /// Each may leave somebody waiting, but few do.
+    const WAITING: usize = 5;
+    // Where each is a run of a program, fewer have to do.
+    let times = if bench.lacks(Limit::SourceIsLost) { 25 } else { 100 };
+    for _ in 0..times {
         bench.delete("web");
         bench.change("web", [bench.web(&[(2, 1)])]);
         // The first packet after the change finds the Service, and the load has time to find it too.
@@ -291,7 +294,7 @@ pub(crate) fn a_service_that_comes_and_goes_is_served_or_refused(bench: &mut Ben
     let served = load.stop().unwrap();
     let timed_out = served.failures.get(&Failure::TimedOut).copied().unwrap_or(0);
     // Who has sent all it has to say when the Service goes cannot be told; anybody who still has something to send is.
-    assert!(served.answered() > 0 && timed_out <= TIMES / 20, "{served}");
+    assert!(served.answered() > 0 && timed_out <= WAITING, "{served}");
     assert_served(bench.pod(1, 1), Protocol::Tcp, bench.cluster_ip(1, 80), &["pod-2-1"]);
 }
 
