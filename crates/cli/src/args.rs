@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::IpAddr, net::SocketAddr, path::PathBuf};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
+use stead_dataplane::Mode;
 
 use crate::{
     complete::Shell,
@@ -184,6 +185,9 @@ pub(crate) struct UpArgs {
     /// A YAML file with a section for each part: lab, server, node, proxy
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// How the nodes' kernels are told of Services (docs/data-planes.md), instead of what the configuration file says
+    #[arg(long, value_name = "MODE")]
+    pub(crate) proxy_mode: Option<Mode>,
     /// Return once the lab is ready, and leave it running
     #[arg(long)]
     pub(crate) detach: bool,
@@ -312,6 +316,9 @@ pub(crate) struct NodeArgs {
     /// Parent control group of this node's pods
     #[arg(long, value_name = "PATH", default_value = "stead/node")]
     pub(crate) cgroup: String,
+    /// How the kernel is told of Services (docs/data-planes.md), instead of what the configuration file says
+    #[arg(long, value_name = "MODE")]
+    pub(crate) proxy_mode: Option<Mode>,
 }
 
 #[cfg(test)]

@@ -12,10 +12,14 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 use stead_apiserver::ExternalRange;
+use stead_dataplane::Mode;
 use stead_lab::Ranges;
 use stead_node::DEFAULT_IMAGE_DIR;
 
-use crate::{args::ServiceArgs, proxy::said::Said};
+use crate::{
+    args::ServiceArgs,
+    proxy::{said::Said, table::row_of},
+};
 
 /// How large the file may be.
 const MAX_BYTES: u64 = 1 << 20;
@@ -116,6 +120,16 @@ impl Default for ServerSection {
 impl Default for NodeSection {
     fn default() -> Self {
         Self { images: DEFAULT_IMAGE_DIR.into(), node_ranges: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Takes over what the command line says of the proxy.
+    pub(crate) fn set_proxy_mode(&mut self, mode: Option<Mode>) {
+        if let Some(mode) = mode {
+            let said = self.proxy.say(row_of("proxy-mode"), mode.name().to_owned());
+            debug_assert!(said.is_ok(), "each mode's name may be said");
+        }
     }
 }
 

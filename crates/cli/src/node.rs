@@ -30,17 +30,18 @@ use crate::{
 const RUNTIME: &str = "/run/stead";
 
 pub(crate) fn run(args: &NodeArgs) -> Result<()> {
-    let config = Config::load(args.config.as_deref())?;
+    let mut config = Config::load(args.config.as_deref())?;
+    config.set_proxy_mode(args.proxy_mode);
     let lock = Lock::take()?;
     let agent = agent_config(args, &config);
     let mut warnings = settings::of_a_node_without_effect(&config.proxy);
     let (mut settings, others) = settings::resolve(Said::default(), &File::Own { proxy: config.proxy, cluster: None })?;
     if args.state.starts_with(RUNTIME) {
         // What ends with a lab's directory leaves nothing behind.
-        settings.userspace.path = args.state.join("relay.sock");
+        settings.planes.options.userspace.path = args.state.join("relay.sock");
     }
     log::start_at(settings.verbosity, settings.log_format);
-    let plane = Plane::open(settings.mode, &settings.userspace)?;
+    let plane = Plane::open(&settings.planes)?;
     warnings.extend(others);
     warnings.iter().for_each(|warning| tracing::warn!("proxy: {warning}"));
     warn_of_no_forwarding(&args.pod_ranges);

@@ -7,7 +7,7 @@ mod machine;
 pub(crate) mod plane;
 pub(crate) mod said;
 pub(crate) mod settings;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -49,7 +49,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<()> {
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match &settings.task {
         Task::WriteConfig(path) => write_configuration(&settings, path),
-        Task::Cleanup(whose) => clean_up(*whose),
+        Task::Cleanup(whose) => clean_up(&settings, *whose),
         Task::InitOnly => Ok(machine::tune(&settings.machine, Path::new("/"))?),
         Task::DryRun => preview(settings, file.into_cluster().unwrap_or_default()),
         Task::Run => serve(settings, file.into_cluster().unwrap_or_default(), args.config.as_deref()),
@@ -61,11 +61,11 @@ fn write_configuration(settings: &Settings, path: &Path) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-fn clean_up(whose: Whose) -> Result<()> {
+fn clean_up(settings: &Settings, whose: Whose) -> Result<()> {
     if matches!(whose, Whose::Ours | Whose::Both) {
         let _lock = Lock::take()?;
         for mode in Mode::ALL {
-            let mut plane = match mode.open() {
+            let mut plane = match mode.open(&settings.planes.options) {
                 Err(error) if error.is_absence() => continue,
                 plane => plane?,
             };
@@ -87,7 +87,7 @@ fn clean_up(whose: Whose) -> Result<()> {
 }
 
 fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
-    let mut plane = Plane::open(settings.mode, &settings.userspace)?;
+    let mut plane = Plane::open(&settings.planes)?;
     in_cluster(settings, cluster, async |mut config, client| {
         plane.describe(&mut config);
         let cache = ServiceCache::start(&client, Interest::Forwarding);
@@ -101,7 +101,7 @@ fn preview(settings: Settings, cluster: Cluster) -> Result<()> {
 fn serve(settings: Settings, cluster: Cluster, file: Option<&Path>) -> Result<()> {
     // Before anything of the machine is touched: what is set on it is the other's where another proxy runs.
     let lock = Lock::take()?;
-    let plane = Plane::open(settings.mode, &settings.userspace)?;
+    let plane = Plane::open(&settings.planes)?;
     machine::set_oom_score(settings.machine.oom_score_adj, Path::new("/"));
     machine::tune(&settings.machine, Path::new("/"))?;
     in_cluster(settings, cluster, async |mut config, client| {

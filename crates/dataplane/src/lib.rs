@@ -23,7 +23,7 @@ pub mod userspace;
 pub use fake::Fake;
 pub use iptables::IpTables;
 pub use ipvs::IpvsPlane;
-pub use mode::Mode;
+pub use mode::{Mode, Options, UnknownMode};
 pub use nftables::{NfTables, render};
 pub use plane::{Applied, CLEANING_DELAY, Class, Cleaner, DataPlane, Departed, Error, Removed, Scope, Verified};
 pub use pool::Pool;

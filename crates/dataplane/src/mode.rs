@@ -1,9 +1,10 @@
 //! The data planes by the names that people choose them by (`--proxy-mode`).
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use crate::{
     iptables::{self, IpTables},
+    ipvs::{self, IpvsPlane},
     nftables::NfTables,
     plane::{DataPlane, Error},
     probe::Capabilities,
@@ -15,23 +16,29 @@ pub enum Mode {
     #[default]
     Nftables,
     Iptables,
+    Ipvs,
     Userspace,
 }
 
+/// What of each plane a person may choose.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub iptables: iptables::Options,
+    pub ipvs: ipvs::Options,
+    pub userspace: userspace::Options,
+}
+
 impl Mode {
-    pub const ALL: [Self; 3] = [Self::Nftables, Self::Iptables, Self::Userspace];
+    pub const ALL: [Self; 4] = [Self::Nftables, Self::Iptables, Self::Ipvs, Self::Userspace];
 
     /// kube-proxy's name where it has such a mode.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nftables => "nftables",
             Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
             Self::Userspace => "userspace",
         }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.name() == name)
     }
 
     /// Why it cannot serve on this machine and what to do about it, in one line; `found` is what [`probe`](crate::probe::probe) found.
@@ -39,6 +46,7 @@ impl Mode {
         match self {
             Self::Nftables => found.problem(),
             Self::Iptables => iptables::problem(),
+            Self::Ipvs => ipvs::available().problem(),
             // What it lacks is said when it is opened: without redirects it needs nothing.
             Self::Userspace => None,
         }
@@ -49,17 +57,31 @@ impl Mode {
         match self {
             Self::Nftables => found.without_hashes(),
             Self::Iptables => Some(iptables::NO_HASHES.to_owned()),
-            Self::Userspace => None,
+            // By its own schedulers, and by the relay.
+            Self::Ipvs | Self::Userspace => None,
         }
     }
 
     /// The plane of the calling thread's network namespace. Nothing is read or changed yet.
-    pub fn open(self) -> Result<Box<dyn DataPlane>, Error> {
+    pub fn open(self, options: &Options) -> Result<Box<dyn DataPlane>, Error> {
         Ok(match self {
             Self::Nftables => Box::new(NfTables::open()?),
-            Self::Iptables => Box::new(IpTables::open(iptables::Options::default())?),
-            Self::Userspace => Box::new(UserSpace::open(userspace::Options::default())?),
+            Self::Iptables => Box::new(IpTables::open(options.iptables)?),
+            Self::Ipvs => Box::new(IpvsPlane::open(options.ipvs.clone())?),
+            Self::Userspace => Box::new(UserSpace::open(options.userspace.clone())?),
         })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of {}", Mode::ALL.map(Mode::name).join(", "))]
+pub struct UnknownMode;
+
+impl FromStr for Mode {
+    type Err = UnknownMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name).ok_or(UnknownMode)
     }
 }
 
@@ -76,9 +98,12 @@ mod tests {
     #[test]
     fn names_lead_back() {
         for mode in Mode::ALL {
-            assert_eq!(Mode::from_name(mode.name()), Some(mode));
+            assert_eq!(mode.name().parse(), Ok(mode));
         }
-        assert_eq!(Mode::from_name("Nftables"), None);
+        assert_eq!(
+            "Nftables".parse::<Mode>().unwrap_err().to_string(),
+            "must be one of nftables, iptables, ipvs, userspace"
+        );
         assert_eq!(Mode::default().to_string(), "nftables");
     }
 }

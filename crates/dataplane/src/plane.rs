@@ -141,7 +141,7 @@ pub enum Class {
 impl Error {
     /// Whether what the plane is told by is not on this machine, so that it cannot have told anything either.
     pub const fn is_absence(&self) -> bool {
-        matches!(self, Self::Iptables(programs::Error::NotInstalled))
+        matches!(self, Self::Iptables(programs::Error::NotInstalled) | Self::Ipvs(ipvs::Error::Absent))
     }
 
     pub fn class(&self) -> Class {

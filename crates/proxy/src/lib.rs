@@ -85,6 +85,8 @@ const PERMANENT_WAIT: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Which data plane it is given, for those who ask.
     pub mode: Mode,
+    /// `Some`: another one was wanted, which could not be had.
+    pub instead_of: Option<InsteadOf>,
     /// This node's name, as endpoints give it.
     pub node: String,
     /// Ranges that virtual IPs come from, beside those of ServiceCIDR objects: what no Service has in them is refused.
@@ -107,6 +109,14 @@ pub struct Config {
     pub requests: Requests,
     /// Once a change waits for twice as long the proxy is not healthy.
     pub sync_period: Duration,
+}
+
+/// A data plane that was wanted and cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InsteadOf {
+    pub mode: Mode,
+    /// With what to do about it, in one line.
+    pub why: Arc<str>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +158,14 @@ pub async fn run(
     let (node, services) =
         (NodeRecorder::new(recorder.clone(), &config.node), ServiceRecorder::new(recorder, cache.clone()));
     node.record(EventKind::Normal, "Starting", "Starting the Service proxy.".to_owned());
+    if let Some(InsteadOf { mode: wanted, why }) = &config.instead_of {
+        let message = format!("mode {wanted} cannot be had, mode {} serves instead: {why}", config.mode);
+        tracing::warn!("{message}");
+        node.record(EventKind::Warning, "ProxyModeUnavailable", message);
+    }
     let sources = Arc::new(Sources::new(&config, cache.clone()));
+    let wanted = config.instead_of.as_ref().map_or(config.mode, |instead_of| instead_of.mode);
+    sources.metrics.on_mode(config.mode, wanted);
     let (local_ports, local_changes) = mpsc::unbounded_channel();
     let followers = Followers { changed: Notify::new(), local_ports };
     let budget = listeners::budget();
@@ -199,6 +216,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
+            instead_of: None,
             node: String::new(),
             service_ranges: Vec::new(),
             pods: PodTraffic::default(),

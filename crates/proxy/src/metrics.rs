@@ -20,7 +20,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use stead_client::{Requests, Seen, ServiceCache};
-use stead_dataplane::Count;
+use stead_dataplane::{Count, Mode};
 use stead_metrics::{classic, describe, encode, process};
 use stead_model::ObjectKey;
 
@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     livez: Family<Code, Counter>,
     operations: Counter,
     healed: Counter,
+    modes: Family<Modes, Gauge>,
     requests: Requests,
     /// By Service, where it is counted.
     traffic: Mutex<BTreeMap<Arc<ObjectKey>, Count>>,
@@ -62,6 +63,13 @@ struct IpFamily {
 struct Policy {
     ip_family: &'static str,
     traffic_policy: &'static str,
+}
+
+/// The mode that serves and the one that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Modes {
+    mode: &'static str,
+    wanted: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,6 +118,7 @@ impl Metrics {
             livez: Family::default(),
             operations: Counter::default(),
             healed: Counter::default(),
+            modes: Family::default(),
             traffic: Mutex::default(),
             requests,
             programmed: Default::default(),
@@ -196,6 +205,7 @@ impl Metrics {
             "Operations that put right what somebody else changed in our tables",
             self.healed.clone(),
         );
+        own.register("mode", "1 for the mode that serves and the one that was wanted", self.modes.clone());
     }
 
     pub(crate) fn on_queued(&self, now: Timestamp) {
@@ -249,6 +259,10 @@ impl Metrics {
         for family in FAMILIES {
             self.failures.get_or_create(&family).inc();
         }
+    }
+
+    pub(crate) fn on_mode(&self, mode: Mode, wanted: Mode) {
+        self.modes.get_or_create(&Modes { mode: mode.name(), wanted: wanted.name() }).set(1);
     }
 
     pub(crate) fn on_healed(&self, operations: usize) {
@@ -371,6 +385,7 @@ mod tests {
         metrics.on_synced(Extent::Partial, took, 1, now, seen);
         metrics.on_programmed(&[now], now);
         metrics.on_no_local(Counts::default());
+        metrics.on_mode(Mode::Iptables, Mode::Ipvs);
         metrics.on_failure();
         metrics.on_cleaned(took, 1);
         metrics.on_healthz(StatusCode::OK);
@@ -402,6 +417,12 @@ mod tests {
         let expect: Vec<_> =
             KUBE_PROXYS.iter().map(|(name, kind, labels)| ((*name).into(), (*kind).into(), (*labels).into())).collect();
         assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn what_serves_and_what_was_wanted_is_told() {
+        let line = "stead_proxy_mode{mode=\"iptables\",wanted=\"ipvs\"} 1";
+        assert!(served().lines().any(|each| each == line));
     }
 
     #[test]

@@ -6,9 +6,14 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use stead_apiserver::ExternalRange;
 use stead_client::Requests;
-use stead_dataplane::{Mode, userspace};
+use stead_dataplane::{
+    Mode, Options, UnknownMode, iptables,
+    ipvs::{self, Arp, Timeouts},
+    userspace,
+};
 use stead_proxy::{
     Config, DetectLocal, Endpoints, LocalhostPorts, MasqueradeAll, NodePortAddresses, OpenRange, PodTraffic,
     ServiceTraffic, WhenTaken,
@@ -18,7 +23,7 @@ use super::{
     configuration::{configuration, flags},
     file::{Cluster, File},
     said::Said,
-    table::{Row, Verdict, row_of},
+    table::{MODE, Row, Verdict, row_of},
     value::{parse_duration, parse_listen, parse_ranges, parse_switch},
 };
 use crate::log::Format;
@@ -26,8 +31,7 @@ use crate::log::Format;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) task: Task,
-    pub(crate) mode: Mode,
-    pub(crate) userspace: userspace::Options,
+    pub(crate) planes: Planes,
     pub(crate) kubeconfig: Option<PathBuf>,
     pub(crate) server: Option<String>,
     /// `None`: the host's name.
@@ -49,6 +53,15 @@ pub(crate) struct Settings {
     pub(crate) log_format: Format,
     /// All of it, as a KubeProxyConfiguration says it.
     pub(crate) effective: Said,
+}
+
+/// Which data plane, and what is to be as somebody wishes in each.
+#[derive(Clone, Debug)]
+pub(crate) struct Planes {
+    pub(crate) mode: Mode,
+    /// In turn, where the kernel cannot have that one.
+    pub(crate) stand_ins: Vec<Mode>,
+    pub(crate) options: Options,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,8 +111,10 @@ impl<T> Wish<T> {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidSettings {
-    #[error("proxy mode {mode:?} is not there yet; leave it out or choose {}", Mode::ALL.map(Mode::name).join(", "))]
-    Mode { mode: String },
+    #[error("--{name}: {mode:?} {problem}")]
+    Mode { name: &'static str, mode: String, problem: UnknownMode },
+    #[error("--ipvs-exclude-cidrs: {problem}")]
+    Excluded { problem: String },
     #[error("--proxy-port-range {range:?}: a range of ports is FROM-TO, as 36000-36999")]
     PortRange { range: String },
     #[error("--detect-local-mode {mode} needs --{needs}")]
@@ -129,7 +144,11 @@ pub(crate) fn resolve(flags: Said, file: &File) -> Result<(Settings, Vec<String>
         }
     };
     warnings.extend(said.iter().filter_map(|(row, text)| without_effect(row, text)));
-    Ok((Settings::read(said)?, warnings))
+    let settings = Settings::read(said)?;
+    let mode = settings.planes.mode;
+    let of_others = settings.effective.iter().filter_map(|(row, text)| of_another_mode(row, text, mode));
+    warnings.extend(of_others);
+    Ok((settings, warnings))
 }
 
 /// A line for each setting that means nothing where the proxy runs beside an agent: its node, its API server and its process are the
@@ -163,6 +182,20 @@ fn without_effect(row: &Row, text: &str) -> Option<String> {
     let Verdict::Ignored(why) = row.verdict else { return None };
     let name = if row.is_flag() { format!("--{}", row.name) } else { row.name.to_owned() };
     (!text.is_empty() && text != row.default).then(|| format!("{name} {text} has no effect: {why}"))
+}
+
+/// A line for what only another mode heeds.
+fn of_another_mode(row: &Row, text: &str, mode: Mode) -> Option<String> {
+    let is_of = match row.name {
+        name if name.starts_with("ipvs-") => Mode::Ipvs,
+        name if name.starts_with("userspace-") || name == "proxy-port-range" => Mode::Userspace,
+        _ => return None,
+    };
+    if is_of == mode {
+        return None;
+    }
+    let is_honoured = row.verdict == Verdict::Honoured && !text.is_empty() && text != row.default;
+    is_honoured.then(|| format!("--{} {text} has no effect: the mode is {mode}, not {is_of}", row.name))
 }
 
 /// Reads texts that have passed their checks, with the table's defaults.
@@ -225,9 +258,38 @@ impl Reader {
         })
     }
 
-    /// A KubeProxyConfiguration that names no mode means what its section `iptables` says.
+    fn mode(&self, name: &'static str, text: &str) -> Result<Mode, InvalidSettings> {
+        text.parse().map_err(|problem| InvalidSettings::Mode { name, mode: text.to_owned(), problem })
+    }
+
+    fn planes(&self) -> Result<Planes, InvalidSettings> {
+        let mode = self.mode("proxy-mode", self.text("proxy-mode"))?;
+        let names = self.text("ipvs-fallback").split(',').map(str::trim).filter(|name| !name.is_empty());
+        let stand_ins = names.map(|name| self.mode("ipvs-fallback", name)).collect::<Result<_, _>>()?;
+        let timeout = |name| Some(self.duration(name)).filter(|timeout| !timeout.is_zero());
+        let ipvs = ipvs::Options {
+            scheduler: self.word("ipvs-scheduler").unwrap_or_else(|| "rr".to_owned()).into(),
+            excluded: self.excluded()?,
+            arp: if self.switch("ipvs-strict-arp") { Arp::Strict } else { Arp::default() },
+            timeouts: Timeouts {
+                tcp: timeout("ipvs-tcp-timeout"),
+                tcp_fin: timeout("ipvs-tcpfin-timeout"),
+                udp: timeout("ipvs-udp-timeout"),
+            },
+        };
+        let iptables = iptables::Options { masquerade_bit: self.number("iptables-masquerade-bit") };
+        let stand_ins = if mode == Mode::Ipvs { stand_ins } else { Vec::new() };
+        Ok(Planes { mode, stand_ins, options: Options { iptables, ipvs, userspace: self.userspace()? } })
+    }
+
+    fn excluded(&self) -> Result<Vec<IpNet>, InvalidSettings> {
+        parse_ranges(self.text("ipvs-exclude-cidrs")).map_err(|problem| InvalidSettings::Excluded { problem })
+    }
+
+    /// A KubeProxyConfiguration that names another mode than nftables, or none, means what its section `iptables` says.
     fn masquerade_all(&self) -> MasqueradeAll {
-        let of_iptables = self.0.get("proxy-mode").is_none() && self.switch("iptables.masqueradeAll");
+        let is_other = self.0.get("proxy-mode").is_none_or(|mode| mode != MODE);
+        let of_iptables = is_other && self.switch("iptables.masqueradeAll");
         match of_iptables || self.switch("masquerade-all") {
             true => MasqueradeAll::Yes,
             false => MasqueradeAll::No,
@@ -276,9 +338,10 @@ impl Reader {
     }
 
     fn sync_period(&self) -> Duration {
-        let name = match self.0.get("nftables.syncPeriod") {
-            Some(_) => "nftables.syncPeriod",
-            None => "iptables-sync-period",
+        let name = match self.text("proxy-mode") {
+            "ipvs" => "ipvs-sync-period",
+            MODE if self.0.get("nftables.syncPeriod").is_some() => "nftables.syncPeriod",
+            _ => "iptables-sync-period",
         };
         self.duration(name)
     }
@@ -290,7 +353,8 @@ impl Settings {
         let mut open_to_external = self.open_to_external;
         open_to_external.extend(open_ranges(cluster.external_ips));
         Config {
-            mode: self.mode,
+            mode: self.planes.mode,
+            instead_of: None,
             node,
             service_ranges: cluster.service_ranges,
             pods: match self.pods {
@@ -319,8 +383,6 @@ impl Settings {
 
     fn read(said: Said) -> Result<Self, InvalidSettings> {
         let reader = Reader(said);
-        let mode = reader.text("proxy-mode");
-        let mode = Mode::from_name(mode).ok_or_else(|| InvalidSettings::Mode { mode: mode.to_owned() })?;
         let bind: Option<IpAddr> = reader.text("bind-address").parse().ok();
         let [any, own]: [IpAddr; 2] = match bind {
             Some(IpAddr::V6(_)) => [Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()],
@@ -328,8 +390,7 @@ impl Settings {
         };
         Ok(Self {
             task: reader.task(),
-            mode,
-            userspace: reader.userspace()?,
+            planes: reader.planes()?,
             kubeconfig: reader.word("kubeconfig").map(PathBuf::from),
             server: reader.word("master"),
             node: reader.word("hostname-override").map(|name| name.to_lowercase()),

@@ -8,7 +8,7 @@ use super::value::Form;
 
 /// The modes that name where pods' traffic is known by.
 pub(crate) const LOCAL_MODES: &[&str] = &["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"];
-/// The one mode that there is.
+/// The mode of who names none.
 pub(crate) const MODE: &str = "nftables";
 
 #[derive(Debug)]
@@ -48,7 +48,6 @@ use Form::{
 use Place::{Everywhere, Field, Flag};
 use Verdict::{Honoured, Ignored};
 
-const IPVS: Verdict = Ignored("there is no IPVS mode");
 const WINDOWS: Verdict = Ignored("this is no Windows");
 const ONE_STREAM: Verdict = Ignored("log lines are written to standard error as they come");
 const AT_ONCE: Verdict = Ignored("every change is programmed at once, as its cost does not grow with the cluster");
@@ -93,7 +92,7 @@ pub(crate) static ROWS: &[Row] = &[
     // What to do.
     row("cleanup", Flag, Switch, Honoured, "Remove what a Stead proxy put into the kernel, then exit"),
     row("cleanup-kube-proxy", Flag, Switch, Honoured, "Remove what kube-proxy left in any of its modes, then exit; not while it runs"),
-    row("dry-run", Flag, Switch, Honoured, "Print the change that the cluster's Services ask of the kernel, as text for `nft -f`, and exit without making it"),
+    row("dry-run", Flag, Switch, Honoured, "Print the change that the cluster's Services ask of the kernel, as text for the mode's own program (`nft -f`, `iptables-restore --noflush`), and exit without making it"),
     row("init-only", Flag, Switch, Honoured, "Do what needs full root rights (sysctls of the connection table), then exit; CAP_NET_ADMIN is enough afterwards"),
     row("write-config-to", Flag, Text("FILE"), Honoured, "Write all settings as a KubeProxyConfiguration into this file, then exit"),
     // The API server.
@@ -131,27 +130,28 @@ pub(crate) static ROWS: &[Row] = &[
     row("profiling", Everywhere("enableProfiling"), Switch, Ignored("there is no Go runtime to profile"), "Serve profiles").default("false"),
     row("show-hidden-metrics-for-version", Everywhere("showHiddenMetricsForVersion"), Text("VERSION"), Ignored("no metric is hidden"), "Show metrics that went with this version"),
     // How it forwards.
-    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs", "userspace"]), Honoured, "What the kernel is told in, nftables or iptables; or userspace: connections are relayed").default(MODE),
-    row("proxy-port-range", Everywhere("portRange"), Text("FROM-TO"), Honoured, "Of userspace: ports that Services are relayed from; any that is free unless given"),
-    row("userspace-listen", Flag, Choice("WHERE", &["everywhere", "loopback"]), Honoured, "Of userspace: where the ports themselves can be asked").default("everywhere"),
-    row("userspace-redirect", Flag, Choice("HOW", &["iptables", "none"]), Honoured, "Of userspace: what sends clients to these ports; with none the firewall is left alone").default("iptables"),
-    row("userspace-comments", Flag, Choice("FORM", &["name", "namespaced"]), Honoured, "Of userspace: what its rules say of a Service: its name, as in 2015, or NAMESPACE/NAME:PORT").default("name"),
+    row("proxy-mode", Everywhere("mode"), Choice("MODE", &[MODE, "iptables", "ipvs", "userspace"]), Honoured, "How the kernel is told of Services: nftables, iptables, ipvs or userspace (docs/data-planes.md)").default(MODE),
+    row("proxy-port-range", Everywhere("portRange"), Text("FROM-TO"), Honoured, "Of mode userspace: ports that Services are relayed from; any that is free unless given"),
+    row("userspace-listen", Flag, Choice("WHERE", &["everywhere", "loopback"]), Honoured, "Of mode userspace: where the ports themselves can be asked").default("everywhere"),
+    row("userspace-redirect", Flag, Choice("HOW", &["iptables", "none"]), Honoured, "Of mode userspace: what sends clients to these ports; with none the firewall is left alone").default("iptables"),
+    row("userspace-comments", Flag, Choice("FORM", &["name", "namespaced"]), Honoured, "Of mode userspace: what its rules say of a Service: its name, as in 2015, or NAMESPACE/NAME:PORT").default("name"),
     row("iptables-localhost-nodeports", Everywhere("iptables.localhostNodePorts"), Switch, Honoured, "Serve node ports on 127.0.0.1, over TCP, by a listener").default("true"),
     row("iptables-sync-period", Everywhere("iptables.syncPeriod"), Duration(1), Honoured, "After twice this long without being programmed a change makes /healthz answer 503").default("30s"),
     row("iptables-min-sync-period", Everywhere("iptables.minSyncPeriod"), Duration(0), AT_ONCE, "Shortest time between two changes of the kernel").default("1s"),
-    row("iptables-masquerade-bit", Everywhere("iptables.masqueradeBit"), Integer(0, 31), NO_MARK, "Bit of the packet mark").default("14"),
+    row("iptables-masquerade-bit", Everywhere("iptables.masqueradeBit"), Integer(0, 31), Honoured, "Of mode iptables: the bit of a packet's mark by which it is masqueraded").default("14"),
     row("iptables.masqueradeAll", Field("iptables.masqueradeAll"), Switch, Honoured, "As nftables.masqueradeAll, where mode is not nftables").default("false"),
     row("nftables.syncPeriod", Field("nftables.syncPeriod"), Duration(1), Honoured, "As iptables.syncPeriod, where mode is nftables").default("30s"),
     row("nftables.minSyncPeriod", Field("nftables.minSyncPeriod"), Duration(0), AT_ONCE, "Shortest time between two changes of the kernel").default("1s"),
     row("nftables.masqueradeBit", Field("nftables.masqueradeBit"), Integer(0, 31), NO_MARK, "Bit of the packet mark").default("14"),
-    row("ipvs-sync-period", Everywhere("ipvs.syncPeriod"), Duration(1), IPVS, "Of IPVS: how often all is written again").default("30s"),
-    row("ipvs-min-sync-period", Everywhere("ipvs.minSyncPeriod"), Duration(0), IPVS, "Of IPVS: shortest time between two writes"),
-    row("ipvs-scheduler", Everywhere("ipvs.scheduler"), Text("NAME"), IPVS, "Of IPVS: how backends are chosen"),
-    row("ipvs-exclude-cidrs", Everywhere("ipvs.excludeCIDRs"), List("CIDR,…"), IPVS, "Of IPVS: virtual servers to leave alone"),
-    row("ipvs-strict-arp", Everywhere("ipvs.strictARP"), Switch, IPVS, "Of IPVS: answer ARP for own addresses alone").default("false"),
-    row("ipvs-tcp-timeout", Everywhere("ipvs.tcpTimeout"), Duration(0), IPVS, "Of IPVS: idle TCP"),
-    row("ipvs-tcpfin-timeout", Everywhere("ipvs.tcpFinTimeout"), Duration(0), IPVS, "Of IPVS: TCP after FIN"),
-    row("ipvs-udp-timeout", Everywhere("ipvs.udpTimeout"), Duration(0), IPVS, "Of IPVS: idle UDP"),
+    row("ipvs-sync-period", Everywhere("ipvs.syncPeriod"), Duration(1), Honoured, "As --iptables-sync-period, where mode is ipvs").default("30s"),
+    row("ipvs-min-sync-period", Everywhere("ipvs.minSyncPeriod"), Duration(0), AT_ONCE, "Of IPVS: shortest time between two writes"),
+    row("ipvs-scheduler", Everywhere("ipvs.scheduler"), Text("NAME"), Honoured, "Of mode ipvs: the kernel's scheduler for Services that name none; rr unless given"),
+    row("ipvs-exclude-cidrs", Everywhere("ipvs.excludeCIDRs"), List("CIDR,…"), Honoured, "Of mode ipvs: whose virtual servers are left alone that are there and no Service's"),
+    row("ipvs-strict-arp", Everywhere("ipvs.strictARP"), Switch, Honoured, "Of mode ipvs: answer ARP on each link for its own addresses alone, always; else only while the node holds external addresses of Services").default("false"),
+    row("ipvs-fallback", Flag, List("MODE,…"), Honoured, "Which modes are tried in turn where mode is ipvs and the kernel has none").default("iptables,nftables,userspace"),
+    row("ipvs-tcp-timeout", Everywhere("ipvs.tcpTimeout"), Duration(0), Honoured, "Of mode ipvs: how long an idle TCP connection is remembered; the kernel's own unless given"),
+    row("ipvs-tcpfin-timeout", Everywhere("ipvs.tcpFinTimeout"), Duration(0), Honoured, "Of mode ipvs: as that, after a FIN"),
+    row("ipvs-udp-timeout", Everywhere("ipvs.udpTimeout"), Duration(0), Honoured, "Of mode ipvs: as that, of UDP"),
     // The kernel's table of connections.
     row("conntrack-max-per-core", Everywhere("conntrack.maxPerCore"), Integer(0, i32::MAX as i64), Honoured, "Room for connections, per processor; 0 leaves it as it is. A default only ever raises it").default("32768"),
     row("conntrack-min", Everywhere("conntrack.min"), Integer(0, i32::MAX as i64), Honoured, "Room for connections, at least").default("131072"),
@@ -205,10 +205,11 @@ mod tests {
         log-text-split-stream logging-format machine-id-file masquerade-all master metrics-bind-address nodeport-addresses \
         oom-score-adj pod-bridge-interface pod-interface-name-prefix profiling proxy-mode show-hidden-metrics-for-version v \
         version vmodule write-config-to healthz-port metrics-port";
-    const OWN: [&str; 8] = [
+    const OWN: [&str; 9] = [
         "allow-external-ips",
         "cleanup-kube-proxy",
         "dry-run",
+        "ipvs-fallback",
         "proxy-port-range",
         "service-traffic-metrics",
         "userspace-comments",

@@ -1,12 +1,18 @@
 //! What is said in all places, and what comes of it.
 
+use std::time::Duration;
+
 use serde_json::json;
+use stead_dataplane::{
+    Mode,
+    ipvs::{Arp, Timeouts},
+};
 
 use super::{
     configuration::configuration,
     file::File,
     said::Said,
-    settings::{InvalidSettings, Settings, Task, Wish, of_a_node_without_effect, resolve},
+    settings::{Planes, Settings, Task, Wish, of_a_node_without_effect, resolve},
     table::ROWS,
     value::Form,
 };
@@ -147,7 +153,7 @@ fn what_has_no_effect_is_said_with_its_reason() {
         settings(&[("ipvs-scheduler", "lc"), ("iptables-masquerade-bit", "14"), ("profiling", "true")], "");
     let expect = [
         "--profiling true has no effect: there is no Go runtime to profile",
-        "--ipvs-scheduler lc has no effect: there is no IPVS mode",
+        "--ipvs-scheduler lc has no effect: the mode is nftables, not ipvs",
     ];
     assert_eq!(warnings, expect);
     let (_, warnings) = settings(&[], &format!("{KUBE_PROXY}winkernel: {{enableDSR: true}}\n"));
@@ -206,13 +212,40 @@ fn what_is_wrong_in_a_file_is_named_by_its_path() {
 }
 
 #[test]
-fn modes_that_are_not_there_are_refused_by_name() {
-    let refused = resolve(flags(&[("proxy-mode", "ipvs")]), &file("").unwrap()).unwrap_err();
-    assert!(matches!(refused, InvalidSettings::Mode { .. }));
-    assert_eq!(
-        refused.to_string(),
-        "proxy mode \"ipvs\" is not there yet; leave it out or choose nftables, iptables, userspace"
+fn each_mode_has_its_own_settings_and_ipvs_its_stand_ins() {
+    let (settings, warnings) = settings(
+        &[
+            ("proxy-mode", "ipvs"),
+            ("ipvs-scheduler", "lc"),
+            ("ipvs-exclude-cidrs", "192.0.2.0/28,10.99.0.0/16"),
+            ("ipvs-strict-arp", "true"),
+            ("ipvs-tcp-timeout", "15m"),
+            ("ipvs-sync-period", "20s"),
+            ("iptables-masquerade-bit", "7"),
+        ],
+        "",
     );
+    assert_eq!((warnings.len(), settings.sync_period.as_secs()), (0, 20));
+    let Planes { mode, stand_ins, options } = settings.planes;
+    assert_eq!((mode, stand_ins), (Mode::Ipvs, vec![Mode::Iptables, Mode::Nftables, Mode::Userspace]));
+    assert_eq!(options.iptables.masquerade_bit, 7);
+    let ipvs = options.ipvs;
+    assert_eq!((&*ipvs.scheduler, ipvs.arp, ipvs.excluded.len()), ("lc", Arp::Strict, 2));
+    let timeouts = Timeouts { tcp: Some(Duration::from_secs(900)), ..Timeouts::default() };
+    assert_eq!(ipvs.timeouts, timeouts);
+
+    let (settings, _) = self::settings(&[("proxy-mode", "iptables"), ("ipvs-fallback", "nftables")], "");
+    assert_eq!((settings.planes.mode, settings.planes.stand_ins), (Mode::Iptables, Vec::new()));
+    let (settings, _) = self::settings(&[("proxy-mode", "ipvs"), ("ipvs-fallback", "")], "");
+    assert_eq!(settings.planes.stand_ins, []);
+
+    let refused = |said: &[(&str, &str)]| resolve(flags(said), &file("").unwrap()).unwrap_err().to_string();
+    let modes = Mode::ALL.map(Mode::name).join(", ");
+    assert_eq!(
+        refused(&[("ipvs-fallback", "iptables,ebpf")]),
+        format!("--ipvs-fallback: \"ebpf\" must be one of {modes}")
+    );
+    assert!(refused(&[("ipvs-exclude-cidrs", "10.0.0.0")]).starts_with("--ipvs-exclude-cidrs: "));
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub(super) fn check(args: &UpArgs) -> Result<Wanted> {
     let mut config = Config::load(args.config.as_deref())?;
     config.lab.nodes = args.nodes.unwrap_or(config.lab.nodes);
     config.server.set(&args.services);
+    config.set_proxy_mode(args.proxy_mode);
     // Whatever directory the nodes run in.
     config.node.images = std::path::absolute(&config.node.images).context("--config: node.images")?;
     let fabric = config.lab.fabric.iter().map(|range| ExternalRange { range: range.trunc(), namespace: None });
@@ -149,7 +150,7 @@ fn check_proxy(config: &Config) -> Result<Vec<String>> {
     let file = proxy::file::File::Own { proxy: config.proxy.clone(), cluster: None };
     let (settings, others) =
         proxy::settings::resolve(proxy::said::Said::default(), &file).context("--config: section proxy")?;
-    proxy::plane::check(settings.mode, &stead_dataplane::probe::probe())?;
+    proxy::plane::Choice::among(&settings.planes)?;
     let warnings = proxy::settings::of_a_node_without_effect(&config.proxy).into_iter().chain(others);
     Ok(warnings.map(|warning| format!("--config: section proxy: {warning}")).collect())
 }
