@@ -18,7 +18,8 @@ use crate::{bench::Bench, matrix};
 fn open_kind(variant: Variant, namespace: &Namespace) -> Box<dyn DataPlane> {
     use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
     let file = std::fs::File::from(namespace.as_fd().try_clone_to_owned().unwrap());
-    let lock = std::env::temp_dir().join(format!("stead-test-xtables-{}.lock", file.metadata().unwrap().ino()));
+    let lock = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("xtables-{}.lock", file.metadata().unwrap().ino()));
     let programs = Programs::of(variant, Some(namespace)).unwrap().with_lock(lock);
     Box::new(IpTables::open_in(namespace, programs).unwrap())
 }
