@@ -20,6 +20,7 @@ mod rights;
 mod services;
 mod sockets;
 mod streams;
+mod switching;
 mod terminal;
 mod transcript;
 mod verbs;
