@@ -149,17 +149,21 @@ impl Flow {
                 return parse(&answer).ok_or(Failure::Garbled);
             }
             Socket::Udp(socket) => {
-                socket.set_read_timeout(Some(self.timeout))?;
                 socket.send(b"?\n")?;
-                length = socket.recv(&mut line)?;
+                length = going_on(deadline, |left| {
+                    socket.set_read_timeout(Some(left))?;
+                    socket.recv(&mut line)
+                })?;
             }
             Socket::Tcp(stream) => {
                 stream.set_write_timeout(Some(self.timeout))?;
                 stream.write_all(b"?\n")?;
                 while !line[..length].ends_with(b"\n") && length < LINE {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-                    match stream.read(&mut line[length..])? {
+                    let read = going_on(deadline, |left| {
+                        stream.set_read_timeout(Some(left))?;
+                        stream.read(&mut line[length..])
+                    });
+                    match read? {
                         0 => return Err(Failure::Closed),
                         read => length += read,
                     }
@@ -167,6 +171,17 @@ impl Flow {
             }
         }
         parse(&line[..length]).ok_or(Failure::Garbled)
+    }
+}
+
+/// Reads for as long as there is time, whatever signals come: a read that has a timeout is not begun again by itself.
+fn going_on(deadline: Instant, mut read: impl FnMut(Duration) -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match read(left) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
