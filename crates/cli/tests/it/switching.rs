@@ -1,11 +1,13 @@
 //! From every data plane that runs on this kernel to every other, by starting the proxy with another mode, while a thousand new connections a
-//! second come in through a virtual IP and a node port.
+//! second come in through a virtual IP and a node port; and labs in each mode.
 
 use std::process::Command;
 
 use crate::{
-    lab::{eventually, ok},
+    lab::{Lab, eventually, ok},
+    load::ask,
     machine::{Machine, assert_none_failed, go_on},
+    proxy::metric,
 };
 
 /// A walk over every change from one to another, once.
@@ -57,4 +59,32 @@ fn every_plane_gives_way_to_every_other_without_a_failure() {
     assert_eq!(found(), [""; 0], "{}", rules());
     let left = rules();
     assert!(!left.contains("KUBE-") && !left.contains("stead"), "{left}");
+}
+
+#[test]
+fn a_lab_serves_in_each_mode_or_says_what_serves_instead() {
+    let has_ipvs = stead_dataplane::ipvs::available().problem().is_none();
+    let of_ipvs = if has_ipvs { "ipvs" } else { "iptables" };
+    for (wanted, serves) in [("userspace", "userspace"), ("ipvs", of_ipvs)] {
+        let lab = Lab::up_with(wanted, 1, &["--proxy-mode", wanted]);
+        lab.kubectl_ok("create deployment web --image=stead.local/hello-app:1.0");
+        lab.kubectl_ok("expose deployment web --port=80 --target-port=8080 --type=NodePort");
+        let field = |path: &str| lab.kubectl_ok(&format!("get svc web -o jsonpath={{.spec.{path}}}"));
+        let virtual_ip = format!("{}:80", field("clusterIP")).parse().unwrap();
+        let node_port = format!("192.168.56.101:{}", field("ports[0].nodePort")).parse().unwrap();
+        let (node, outside) = (lab.namespace("node1"), lab.namespace("outside"));
+        eventually("the virtual IP to answer", || node.run(|| ask(virtual_ip)).unwrap().ok());
+        eventually("the node port to answer", || outside.run(|| ask(node_port)).unwrap().ok());
+        let told = metric(&node, 10249, &format!("stead_proxy_mode{{mode=\"{serves}\",wanted=\"{wanted}\"}}"));
+        assert_eq!(told, 1, "{wanted}");
+        if wanted != serves {
+            let events = || lab.kubectl_ok("get events -A -o jsonpath={.items[*].reason}");
+            eventually("an event", || events().contains("ProxyModeUnavailable").then_some(()));
+        }
+        lab.kubectl_ok("delete svc web");
+        eventually("a refusal", || {
+            let failure = node.run(|| ask(virtual_ip)).unwrap().err();
+            failure.filter(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        });
+    }
 }
