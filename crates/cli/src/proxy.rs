@@ -64,14 +64,19 @@ fn write_configuration(settings: &Settings, path: &Path) -> Result<()> {
 fn clean_up(settings: &Settings, whose: Whose) -> Result<()> {
     if matches!(whose, Whose::Ours | Whose::Both) {
         let _lock = Lock::take()?;
+        let mut is_clean = true;
         for mode in Mode::ALL {
             let mut plane = match mode.open(&settings.planes.options) {
                 Err(error) if error.is_absence() => continue,
                 plane => plane?,
             };
             if plane.remove()? == Removed::Something {
+                is_clean = false;
                 say(&format!("removed: what a Stead proxy put into the kernel ({mode})\n"));
             }
+        }
+        if is_clean {
+            say("nothing of a Stead proxy was in the kernel\n");
         }
         Traffic::open()?.remove()?;
     }

@@ -114,7 +114,8 @@ fn a_lab_that_cannot_be_is_refused_in_one_line_before_anything_is_changed() {
     );
     refused("lab:\n  fabric: [239.1.2.0/24, 'fd56::/64']", &[], "lab.fabric: 239.1.2.0/24 holds multicast");
     refused("lab:\n  knots: 2", &[], "knots");
-    refused("proxy:\n  proxyMode: iptables", &[], "section proxy: proxy mode");
+    refused("proxy:\n  proxyMode: ebpf", &[], "proxyMode: must be one of nftables, iptables, ipvs, userspace");
+    refused("proxy:\n  proxyMode: ipvs\n  ipvsFallback: [ebpf]", &[], "section proxy: --ipvs-fallback: \"ebpf\"");
     refused("node:\n  images: /proc/x", &[], "node.images: image store /proc/x: create directory: ");
     refused("node:\n  images: ''", &[], "node.images: \"\" is no directory");
     let here = directory.path().display();
