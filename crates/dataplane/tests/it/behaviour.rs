@@ -223,6 +223,9 @@ pub(crate) fn a_client_sticks_to_its_backend(bench: &mut Bench) {
     bench.all("web", [port]);
     for client in [bench.pod(1, 1), bench.lab.node(1), bench.lab.outside()] {
         let to = if client.name() == "outside" { bench.node_port(30080) } else { bench.cluster_ip(1, 80) };
+        if bench.lacks(Limit::NewcomersMayScatter) {
+            client.ask(Protocol::Tcp, to).unwrap();
+        }
         let tally = client.call(Protocol::Tcp, to, Calls::of(60));
         assert_eq!((tally.failed(), tally.servers().len()), (0, 1), "{}: {tally}", client.name());
     }

@@ -9,13 +9,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What a change of the plane breaks first; each in one family.
-const PART: [&str; 13] = [
+/// What a change of the plane breaks first; each in one family. A restart under load is not among it: there the plane loses single
+/// connections of thousands, as `docs/data-planes.md` says.
+const PART: [&str; 12] = [
     "ipvs::v4::connections_are_spread_and_pods_keep_their_source",
     "ipvs::v4::what_nobody_serves_is_refused",
     "ipvs::v4::connections_of_departed_backends_are_forgotten",
     "ipvs::v4::a_draining_backend_finishes_what_it_has",
-    "ipvs::v4::a_restart_is_not_noticed",
     "ipvs::v6::clients_from_outside_are_masqueraded",
     "ipvs::v6::node_ports_answer_from_everywhere",
     "ipvs::v6::a_client_sticks_to_its_backend",

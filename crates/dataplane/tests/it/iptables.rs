@@ -12,7 +12,7 @@ use stead_model::{Family, Protocol};
 use stead_plan::{Algorithm, ServicePortPlan, TrafficPolicy};
 use stead_sys::namespace::Namespace;
 
-use crate::{bench::Bench, matrix};
+use crate::{bench::Bench, limits::Limit, matrix};
 
 /// Each namespace has a lock of its own: the host's is one for all, and tests run side by side.
 fn open_kind(variant: Variant, namespace: &Namespace) -> Box<dyn DataPlane> {
@@ -24,9 +24,12 @@ fn open_kind(variant: Variant, namespace: &Namespace) -> Box<dyn DataPlane> {
     Box::new(IpTables::open_in(namespace, programs).unwrap())
 }
 
+/// Beside the cases that are left out below.
+const LIMITS: &[Limit] = &[Limit::NewcomersMayScatter];
+
 macro_rules! all_that_the_mechanism_can {
     ($open:expr) => {
-    crate::behaviour_tests!($open;
+    crate::behaviour_tests!($open, $crate::iptables::LIMITS;
             connections_are_spread_and_pods_keep_their_source
             clients_from_outside_are_masqueraded
             what_nobody_serves_is_refused
@@ -63,7 +66,7 @@ mod legacy {
         open_kind(Variant::Legacy, namespace)
     }
 
-    crate::behaviour_tests!(super::open;
+    crate::behaviour_tests!(super::open, crate::iptables::LIMITS;
         every_rule_holds_for_every_client
         any_change_leads_where_the_plan_says
         turns_go_round

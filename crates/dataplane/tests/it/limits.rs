@@ -11,6 +11,9 @@ pub(crate) enum Limit {
     NoSctp,
     /// Which link a connection came in by is not known any more when it is accepted: where pods are told by their links they are as others.
     LinksAreUnknown,
+    /// By affinity a client is looked for first and noted later: of a new client's connections that come at one moment each may find another
+    /// backend.
+    NewcomersMayScatter,
 }
 
 /// Of a plane that can do everything.
