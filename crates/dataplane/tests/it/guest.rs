@@ -29,7 +29,22 @@ const PART: [&str; 12] = [
 #[test]
 fn what_needs_ipvs_holds_where_it_is() {
     let is_all = env::var("STEAD_GUEST").is_ok_and(|what| what == "all");
-    let (seconds, filters): (u32, &[&str]) = if is_all { (3600, &[]) } else { (150, &PART) };
+    if is_all {
+        assert_eq!(run_there(3600, &[]), Vec::<String>::new(), "the guest's tests fail");
+        return;
+    }
+    // Its processor is one that it shares with other tests, and what it emulates may stand still for seconds.
+    let failed = run_there(150, &PART);
+    let again: Vec<&str> = failed.iter().map(String::as_str).collect();
+    assert!(again.len() <= 2, "the guest's tests fail: {failed:?}");
+    if !again.is_empty() {
+        println!("once more: {failed:?}");
+        assert_eq!(run_there(150, &again), Vec::<String>::new(), "the guest's tests fail twice");
+    }
+}
+
+/// The names of the tests that failed.
+fn run_there(seconds: u32, filters: &[&str]) -> Vec<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let guest: PathBuf = here.join("target/guest");
     assert!(guest.join("vmlinuz").exists(), "{} is not there: `make guest` makes it", guest.join("vmlinuz").display());
@@ -42,6 +57,12 @@ fn what_needs_ipvs_holds_where_it_is() {
     let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     println!("{printed}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "the guest's tests fail");
-    assert!(printed.contains("test result: ok. ") && !printed.contains(" 0 passed"), "tests were run");
+    let failed: Vec<String> = printed
+        .lines()
+        .filter_map(|line| line.trim_end().strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .map(str::to_owned)
+        .collect();
+    let is_told = printed.contains("test result: ok. ") && !printed.contains(" 0 passed");
+    assert!(is_told == failed.is_empty() && output.status.success() == is_told, "tests were run to their end");
+    failed
 }
