@@ -97,7 +97,9 @@ impl Beside {
         let (theirs, ours) = (self.kubectl(&words, stdin), self.stead(&words, stdin));
         let shown = |output: &Output| {
             let errors = without_log(&String::from_utf8_lossy(&output.stderr));
-            (output.status.code(), masked(&String::from_utf8_lossy(&output.stdout)), masked(&errors))
+            let told = masked(&String::from_utf8_lossy(&output.stdout));
+            let told = if line.starts_with("describe rs") { in_any_order(&told) } else { told };
+            (output.status.code(), told, masked(&errors))
         };
         let (theirs, ours) = (shown(&theirs), shown(&ours));
         let is_other = if in_sense { (theirs.0, &theirs.1) != (ours.0, &ours.1) } else { theirs != ours };
@@ -144,6 +146,13 @@ fn without_log(text: &str) -> String {
     text.lines().filter(|line| !is_log(line)).map(|line| format!("{line}\n")).collect()
 }
 
+/// Descriptions of several objects, in the order of their words: that of their names is that of hashes, into which the time of a restart goes.
+fn in_any_order(text: &str) -> String {
+    let mut parts: Vec<&str> = text.split("\n\n\n").map(str::trim).collect();
+    parts.sort_unstable();
+    parts.join("\n\n\n")
+}
+
 /// The text with a sign for what differs from run to run. Where there is such, columns are as wide as it makes them, and count
 /// no more.
 fn masked(text: &str) -> String {
@@ -182,8 +191,8 @@ fn mask(word: &str) -> String {
         }
         .to_owned()
     };
-    let word = match word.split_once('=') {
-        Some((key, value)) => format!("{key}={}", part(value)),
+    let word = match word.rsplit_once('=') {
+        Some((keys, value)) => format!("{keys}={}", part(value)),
         None => part(&word),
     };
     // `hello-7c9f8d5b6-x2x4z` and `node2`, where the scheduler put it.
