@@ -170,7 +170,7 @@ impl Drop for Node {
         if self.agent.is_none() {
             self.start();
         }
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.left_over() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -564,7 +564,7 @@ impl Pki {
             .run(|| {
                 let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
                 let mut socket = TcpStream::connect((address, 10250)).unwrap();
-                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
                 let mut stream = rustls::Stream::new(&mut connection, &mut socket);
                 said(&mut stream)
             })
