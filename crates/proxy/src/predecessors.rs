@@ -7,9 +7,12 @@ use std::fmt;
 
 use stead_dataplane::{DataPlane, Error, Mode, Removed};
 
+/// Opens a plane once it is asked to remove something: that may take running programs, which nobody is to wait for before he is served.
+type Open = Box<dyn FnMut() -> Result<Box<dyn DataPlane>, Error> + Send>;
+
 /// The planes that do not serve here, and may have.
 #[derive(Default)]
-pub struct Predecessors(Vec<(Mode, Box<dyn DataPlane>)>);
+pub struct Predecessors(Vec<(Mode, Open)>);
 
 /// What came of one.
 #[derive(Debug)]
@@ -19,22 +22,26 @@ pub(crate) struct Removal {
 }
 
 impl Predecessors {
-    pub fn new(planes: impl IntoIterator<Item = (Mode, Box<dyn DataPlane>)>) -> Self {
+    pub fn new(planes: impl IntoIterator<Item = (Mode, Open)>) -> Self {
         Self(planes.into_iter().collect())
     }
 
     /// Removes what they left; those that had something are told, and who fails is asked again the next time.
     pub(crate) fn remove(&mut self) -> Vec<Removal> {
         let mut removals = Vec::new();
-        self.0.retain_mut(|(mode, plane)| match plane.remove() {
-            Ok(Removed::Nothing) => false,
-            Ok(Removed::Something) => {
-                removals.push(Removal { mode: *mode, outcome: Ok(()) });
-                false
-            }
-            Err(error) => {
-                removals.push(Removal { mode: *mode, outcome: Err(error) });
-                true
+        self.0.retain_mut(|(mode, open)| {
+            // One that cannot even be opened has left nothing that could be removed.
+            let Ok(mut plane) = open() else { return false };
+            match plane.remove() {
+                Ok(Removed::Nothing) => false,
+                Ok(Removed::Something) => {
+                    removals.push(Removal { mode: *mode, outcome: Ok(()) });
+                    false
+                }
+                Err(error) => {
+                    removals.push(Removal { mode: *mode, outcome: Err(error) });
+                    true
+                }
             }
         });
         removals

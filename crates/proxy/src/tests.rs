@@ -195,7 +195,10 @@ async fn what_another_plane_left_is_removed_once_this_one_serves() {
     left.cache.apply([service("web", "10.96.0.1")].into_iter().chain(lists_done()));
     left.until(|rig| !rig.lines().is_empty()).await;
     drop(left);
-    let predecessors = Predecessors::new([(Mode::Nftables, Box::new(old.clone()) as Box<dyn DataPlane>)]);
+    let predecessors = {
+        let left = old.clone();
+        Predecessors::new([(Mode::Nftables, Box::new(move || Ok(Box::new(left.clone()) as Box<dyn DataPlane>)) as _)])
+    };
     let (cache, period) = (ServiceCache::unwatched(), Duration::from_millis(5));
     let rig = Rig::succeeding(predecessors, cache, plane.clone(), Box::new(plane.clone()), period);
     rig.cache.apply([service("web", "10.96.0.1")]);

@@ -32,9 +32,11 @@ impl Plane {
         let choice = Choice::among(planes)?;
         let plane = choice.mode.open(&planes.options)?;
         let others = Mode::ALL.into_iter().filter(|other| *other != choice.mode);
-        // One that cannot even be opened has left nothing that could be removed.
-        let others = others.filter_map(|mode| Some((mode, mode.open(&planes.options).ok()?)));
-        let predecessors = Predecessors::new(others);
+        let opened = |mode: Mode| {
+            let options = planes.options.clone();
+            (mode, Box::new(move || mode.open(&options)) as _)
+        };
+        let predecessors = Predecessors::new(others.map(opened));
         Ok(Self { choice, plane, predecessors })
     }
 

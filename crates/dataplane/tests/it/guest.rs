@@ -33,7 +33,7 @@ fn what_needs_ipvs_holds_where_it_is() {
         assert_eq!(run_there(3600, &[]), Vec::<String>::new(), "the guest's tests fail");
         return;
     }
-    // Its processor is one that it shares with other tests, and what it emulates may stand still for seconds.
+    // Single connections are lost there now and then (`docs/data-planes.md`), for a reason that is not known yet.
     let failed = run_there(150, &PART);
     let again: Vec<&str> = failed.iter().map(String::as_str).collect();
     assert!(again.len() <= 2, "the guest's tests fail: {failed:?}");
